@@ -1,0 +1,1 @@
+//! The BFT client library and the transaction API over it

@@ -1,0 +1,1 @@
+//! Mod-SMaRt over VP-Consensus: the total order, sans-I/O

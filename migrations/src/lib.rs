@@ -1,0 +1,1 @@
+//! The schema steel: functions, triggers and tables that SteelDB keeps in every PostgreSQL

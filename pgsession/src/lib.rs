@@ -1,0 +1,1 @@
+//! One raw session with one PostgreSQL: frames, pipelining, canonical digests

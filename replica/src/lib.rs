@@ -1,0 +1,4 @@
+//! The runtime of a replica: log, executor, PostgreSQL server care.
+
+pub mod log;
+pub mod postgres;

@@ -1,0 +1,1 @@
+//! Care for the private PostgreSQL server of a replica.

@@ -1,0 +1,1 @@
+//! Seeded clusters around the unchanged cores

@@ -1,0 +1,1 @@
+//! Text in, text out: classify statements and remove their non-determinism

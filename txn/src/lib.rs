@@ -1,0 +1,1 @@
+//! The rules of Byzantium, sans-I/O: from order to verdict
