@@ -1,1 +1,24 @@
-//! Identities and mutually authenticated links
+//! Identities and mutually authenticated links.
+//!
+//! An [`Endpoint`] speaks with the peers of its [`Directory`], each over one TLS 1.3 connection on which both sides have
+//! proven their Ed25519 key. Messages travel on numbered channels, in order within a channel; nothing is promised across
+//! a reconnect: what was under way is lost, and the protocols above repeat what they need.
+
+mod accept;
+mod dial;
+mod directory;
+mod endpoint;
+mod events;
+mod frame;
+mod identity;
+mod limits;
+mod link;
+mod outbox;
+mod slot;
+mod tls;
+
+pub use directory::{Directory, DirectoryError, PeerId};
+pub use endpoint::{Endpoint, EndpointConfig, SendError, StartError};
+pub use events::{Event, Events};
+pub use identity::{Identity, IdentityError};
+pub use limits::Limits;
