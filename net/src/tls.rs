@@ -224,3 +224,92 @@ impl ClientCertVerifier for KnownKeys {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{ClientConnection, ServerConnection};
+
+    /// Runs a handshake in memory; the error of the side that refused.
+    fn handshake(client: ClientConfig, server: ServerConfig) -> Result<(), Error> {
+        let mut client = ClientConnection::new(Arc::new(client), no_name())?;
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        while client.is_handshaking() || server.is_handshaking() || client.wants_write() {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets()?;
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut &wire[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(proven_key(&client).is_some() && proven_key(&server).is_some());
+        Ok(())
+    }
+
+    /// What presents one identity's public key and signs with another's secret.
+    fn thief(stolen: &Identity, own: &Identity) -> Arc<CertifiedKey> {
+        let (stolen, own) = (certified(stolen).unwrap(), certified(own).unwrap());
+        Arc::new(CertifiedKey::new(stolen.cert.clone(), own.key.clone()))
+    }
+
+    #[test]
+    fn a_public_key_without_its_secret_opens_no_door() {
+        let [alice, bob, eve] = [(); 3].map(|()| Identity::generate());
+        let allow = |who: &Identity| BTreeSet::from([who.public_key()]);
+        let dial_bob = || client(&alice, bob.public_key()).unwrap();
+        let admit_alice = || server(&bob, allow(&alice)).unwrap();
+        assert_eq!(handshake(dial_bob(), admit_alice()), Ok(()));
+
+        let bad_signature = Error::InvalidCertificate(CertificateError::BadSignature);
+        let mut as_alice = dial_bob();
+        let stolen = thief(&alice, &eve);
+        as_alice.client_auth_cert_resolver =
+            Arc::new(AlwaysResolvesClientRawPublicKeys::new(stolen));
+        assert_eq!(
+            handshake(as_alice, admit_alice()),
+            Err(bad_signature.clone())
+        );
+
+        let mut as_bob = admit_alice();
+        as_bob.cert_resolver = Arc::new(AlwaysResolvesServerRawPublicKeys::new(thief(&bob, &eve)));
+        assert_eq!(handshake(dial_bob(), as_bob), Err(bad_signature));
+    }
+
+    #[test]
+    fn other_keys_are_refused_by_either_side() {
+        let [alice, bob, eve] = [(); 3].map(|()| Identity::generate());
+        let refused = Err(CertificateError::ApplicationVerificationFailure.into());
+        let dial_bob = |who| client(who, bob.public_key()).unwrap();
+        let admit_alice = |at| server(at, BTreeSet::from([alice.public_key()])).unwrap();
+        assert_eq!(handshake(dial_bob(&eve), admit_alice(&bob)), refused);
+        assert_eq!(handshake(dial_bob(&alice), admit_alice(&eve)), refused);
+    }
+
+    #[test]
+    fn a_client_without_a_key_is_refused() {
+        let [alice, bob] = [(); 2].map(|()| Identity::generate());
+        let mut nameless = client(&alice, bob.public_key()).unwrap();
+        nameless.client_auth_cert_resolver = Arc::new(NoKey);
+        let admit_alice = server(&bob, BTreeSet::from([alice.public_key()])).unwrap();
+        assert!(handshake(nameless, admit_alice).is_err());
+    }
+
+    #[derive(Debug)]
+    struct NoKey;
+
+    impl rustls::client::ResolvesClientCert for NoKey {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+
+        fn only_raw_public_keys(&self) -> bool {
+            true
+        }
+
+        fn has_certs(&self) -> bool {
+            false
+        }
+    }
+}
