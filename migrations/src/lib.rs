@@ -1,1 +1,47 @@
-//! The schema steel: functions, triggers and tables that SteelDB keeps in every PostgreSQL
+//! The schema steel: functions, triggers and tables that SteelDB keeps in every PostgreSQL.
+//!
+//! [`migrate`] brings one database of one replica to the version of this crate; `docs/sql-schema.md` tells
+//! what is in it and why.
+
+use tokio_postgres::Client;
+
+mod embedded {
+    refinery::embed_migrations!("sql");
+}
+
+/// SQLSTATE of the notices by which triggers report row changes, sequence values and DDL.
+pub const CAPTURE_SQLSTATE: &str = "ST001";
+
+/// SQLSTATE of an error in replay: no recorded value is left for a sequence, or it is for another sequence.
+pub const REPLAY_SQLSTATE: &str = "ST002";
+
+/// Why a database could not be brought to this version.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// PostgreSQL refused or the connection broke.
+    #[error("PostgreSQL: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A migration failed, or one that was applied differs from this program's.
+    #[error(
+        "schema steel: {0}; if an applied migration differs, this program and the data directory are of different versions"
+    )]
+    Migration(#[from] refinery::Error),
+}
+
+/// Applies what is missing, each migration in a transaction of its own; returns how many were applied.
+///
+/// `client` must be a session of the superuser `steel`. It is to be run once per database, before any
+/// client's session. The session's `search_path` is fixed here, since the owner of a database can set one for all who connect.
+pub async fn migrate(client: &mut Client) -> Result<usize, Error> {
+    client
+        .batch_execute(
+            "SET search_path = pg_catalog, pg_temp; SET client_min_messages = warning;
+             CREATE SCHEMA IF NOT EXISTS steel",
+        )
+        .await?;
+    let report = embedded::migrations::runner()
+        .set_migration_table_name("steel.history")
+        .run_async(client)
+        .await?;
+    Ok(report.applied_migrations().len())
+}
