@@ -1,0 +1,234 @@
+//! Opening a log: every record is checked, a torn tail is cut, anything else that is wrong is refused.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::index::{Index, Location};
+use super::segment::{self, SEGMENT_HEAD, Scan, SegmentId};
+use super::{LogError, Record};
+
+/// A log found sound.
+pub struct Recovered {
+    pub index: Index,
+    /// How many records there are.
+    pub records: u64,
+    pub replay: Replay,
+    /// The segment to append to.
+    pub last: OpenSegment,
+    pub lock: File,
+}
+
+/// A segment being written.
+pub struct OpenSegment {
+    pub id: SegmentId,
+    pub path: PathBuf,
+    pub file: File,
+    /// Bytes in it, all of them durable when it is opened or created.
+    pub length: u32,
+}
+
+/// Everything a log held when it was opened, in the order of appending; read again from disk, a segment at a time.
+pub struct Replay {
+    /// Number, path and good length of the segments to come.
+    segments: VecDeque<(u32, PathBuf, u32)>,
+    current: Option<Scan>,
+}
+
+pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
+    fs::create_dir_all(dir).map_err(|source| LogError::io(dir, source))?;
+    let lock = lock(dir)?;
+    let numbers = segment_numbers(dir)?;
+    let index = Index::default();
+    let mut records = 0;
+    let mut segments = VecDeque::new();
+    let mut last = None;
+    for &number in &numbers {
+        let is_last = Some(&number) == numbers.last();
+        let path = segment::path(dir, number);
+        let Some(scan) = check(&path, number, is_last, &index, &mut records)? else {
+            continue;
+        };
+        segments.push_back((number, path.clone(), scan.offset()));
+        last = is_last.then_some((scan, path));
+    }
+    let last = match last {
+        Some((scan, path)) => reopen(&scan, path)?,
+        // None yet, or the last one's creation was cut short.
+        None => create(dir, numbers.last().copied().unwrap_or(1))?,
+    };
+    let replay = Replay {
+        segments,
+        current: None,
+    };
+    Ok(Recovered {
+        index,
+        records,
+        replay,
+        last,
+        lock,
+    })
+}
+
+fn lock(dir: &Path) -> Result<File, LogError> {
+    let path = dir.join("lock");
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = opened.map_err(|source| LogError::io(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LogError::InUse { path: dir.into() }),
+        Err(TryLockError::Error(source)) => Err(LogError::io(&path, source)),
+    }
+}
+
+/// The numbers of all segments, without a gap.
+fn segment_numbers(dir: &Path) -> Result<Vec<u32>, LogError> {
+    let io = |source| LogError::io(dir, source);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        numbers.extend(segment::number(&entry.map_err(io)?.path()));
+    }
+    numbers.sort_unstable();
+    // The first segment is number 1.
+    for (expected, number) in (1..).zip(&numbers) {
+        if *number != expected {
+            let path = segment::path(dir, expected);
+            return Err(LogError::Missing { path });
+        }
+    }
+    Ok(numbers)
+}
+
+/// Reads a segment to its good end and notes its records; `None`: the last one's head was never completed.
+fn check(
+    path: &Path,
+    number: u32,
+    is_last: bool,
+    index: &Index,
+    records: &mut u64,
+) -> Result<Option<Scan>, LogError> {
+    let bytes = fs::read(path).map_err(|source| LogError::io(path, source))?;
+    let length = bytes.len();
+    let Some(mut scan) = Scan::new(path.to_owned(), number, bytes.into()) else {
+        // The head is durable before the first record is written.
+        if is_last && length <= SEGMENT_HEAD {
+            return Ok(None);
+        }
+        return Err(LogError::Corrupt {
+            path: path.into(),
+            offset: 0,
+            what: "the segment's head does not match",
+        });
+    };
+    let mut found = Vec::new();
+    loop {
+        let offset = scan.offset();
+        match scan.next() {
+            Ok(Some(record)) => {
+                *records += 1;
+                let location = Location {
+                    segment: scan.id(),
+                    offset,
+                    length: record.payload.len() as u32,
+                };
+                found.push(((record.kind, record.key, *records), location));
+            }
+            Ok(None) => break,
+            // A later segment begins only when all of this one is durable.
+            Err(bad) if !is_last || scan.was_durable(&bad) => return Err(scan.corrupt(&bad)),
+            Err(bad) => {
+                let bytes = length - bad.offset as usize;
+                tracing::warn!(file = %path.display(), offset = bad.offset, bytes, reason = bad.what, "cut a torn tail");
+                break;
+            }
+        }
+    }
+    index.extend(found);
+    Ok(Some(scan))
+}
+
+/// Cuts what is not good, and makes durable what is: it may never have been.
+fn reopen(scan: &Scan, path: PathBuf) -> Result<OpenSegment, LogError> {
+    let reopened = || {
+        let file = OpenOptions::new().append(true).open(&path)?;
+        file.set_len(scan.offset().into())?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    let file = reopened().map_err(|source| LogError::io(&path, source))?;
+    Ok(OpenSegment {
+        id: scan.id(),
+        path,
+        file,
+        length: scan.offset(),
+    })
+}
+
+/// Makes a segment, with its head and its name durable.
+pub fn create(dir: &Path, number: u32) -> Result<OpenSegment, LogError> {
+    let id = SegmentId {
+        number,
+        salt: rand::random(),
+    };
+    let path = segment::path(dir, number);
+    let created = || -> io::Result<File> {
+        // One whose creation was cut short may be there.
+        let _ = fs::remove_file(&path);
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)?;
+        file.write_all(&id.encode())?;
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        Ok(file)
+    };
+    let file = created().map_err(|source| LogError::io(&path, source))?;
+    Ok(OpenSegment {
+        id,
+        path,
+        file,
+        length: SEGMENT_HEAD as u32,
+    })
+}
+
+impl Replay {
+    fn step(&mut self) -> Result<Option<Record>, LogError> {
+        loop {
+            if let Some(scan) = &mut self.current
+                && let Some(record) = scan.next().map_err(|bad| scan.corrupt(&bad))?
+            {
+                return Ok(Some(record));
+            }
+            let Some((number, path, length)) = self.segments.pop_front() else {
+                return Ok(None);
+            };
+            let io = |source| LogError::io(&path, source);
+            let mut bytes = fs::read(&path).map_err(io)?;
+            // What was appended since the log was opened is not part of it.
+            bytes.truncate(length as usize);
+            self.current = Scan::new(path, number, Bytes::from(bytes));
+        }
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Result<Record, LogError>;
+
+    /// Ends after the first error.
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.step().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.segments.clear();
+            self.current = None;
+        }
+        item
+    }
+}

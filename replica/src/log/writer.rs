@@ -1,0 +1,245 @@
+//! The log's thread: takes all that waits, writes it, makes it durable once, tells everybody.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::index::{Index, Location};
+use super::recovery::{self, OpenSegment};
+use super::segment::RECORD_HEAD;
+use super::{LogError, LogOptions, LogStats, MAX_PAYLOAD, Position, Record};
+
+/// Called on the log's thread when a record is durable, or cannot be.
+pub type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+/// Small records are gathered up to this many bytes before they are written; a longer payload is written by itself.
+const GATHER: usize = 256 << 10;
+/// The largest segment size that can be asked for: with one record more it still counts in 32 bits.
+const MAX_SEGMENT: u32 = 1 << 30;
+
+/// A record on its way to the disk.
+pub struct Pending {
+    pub record: Record,
+    pub done: Option<Done>,
+}
+
+/// How far the log is.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Records that are durable, from the first on.
+    pub durable: u64,
+    /// Set once; nothing becomes durable afterwards.
+    pub failure: Option<LogError>,
+    pub stats: LogStats,
+}
+
+/// Between the appenders and the log's thread.
+pub struct Queue {
+    state: Mutex<State>,
+    /// For the log's thread: there is something, or the log closes.
+    filled: Condvar,
+    /// For appenders: there is room.
+    emptied: Condvar,
+}
+
+struct State {
+    waiting: Vec<Pending>,
+    bytes: usize,
+    limit: usize,
+    /// The position of the newest record.
+    last: u64,
+    /// The log's thread sleeps; without this every append would be a system call.
+    idle: bool,
+    closed: bool,
+}
+
+impl Queue {
+    pub fn new(last: u64, limit: usize) -> Queue {
+        let state = State {
+            waiting: Vec::new(),
+            bytes: 0,
+            limit,
+            last,
+            idle: false,
+            closed: false,
+        };
+        Queue {
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn push(&self, pending: Pending) -> Position {
+        let mut state = self.lock();
+        while state.bytes > state.limit {
+            state = self
+                .emptied
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.bytes += pending.record.payload.len() + RECORD_HEAD;
+        state.last += 1;
+        state.waiting.push(pending);
+        if std::mem::take(&mut state.idle) {
+            self.filled.notify_one();
+        }
+        Position(state.last)
+    }
+
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Waits for records and moves all of them to `group`; false once the queue is closed and empty.
+    fn take(&self, group: &mut Vec<Pending>) -> bool {
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state.idle = true;
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        std::mem::swap(&mut state.waiting, group);
+        if std::mem::take(&mut state.bytes) > state.limit {
+            self.emptied.notify_all();
+        }
+        true
+    }
+}
+
+/// What the log's thread owns.
+pub struct Writer {
+    pub dir: PathBuf,
+    pub segment: OpenSegment,
+    pub options: LogOptions,
+    pub queue: Arc<Queue>,
+    pub index: Arc<Index>,
+    pub report: watch::Sender<Progress>,
+}
+
+impl Writer {
+    /// Until the queue is closed and empty. After a failure every record is refused: a file whose write or fsync failed
+    /// is in an unknown state, and trying again could lie.
+    pub fn run(mut self) {
+        let (mut group, mut gathered) = (Vec::new(), Vec::new());
+        let mut failure: Option<LogError> = None;
+        while self.queue.take(&mut group) {
+            let outcome = match &failure {
+                Some(error) => Err(error.clone()),
+                None => self.commit(&group, &mut gathered),
+            };
+            if let (Err(error), None) = (&outcome, &failure) {
+                tracing::error!(%error, "the log failed");
+                self.report
+                    .send_modify(|now| now.failure = Some(error.clone()));
+                failure = Some(error.clone());
+            }
+            for done in group.drain(..).filter_map(|pending| pending.done) {
+                done(outcome.clone());
+            }
+        }
+    }
+
+    /// Makes a group durable, with one fsync for all of it unless it crosses into a new segment.
+    fn commit(&mut self, group: &[Pending], gathered: &mut Vec<u8>) -> Result<(), LogError> {
+        let mut position = self.report.borrow().durable;
+        let mut stats = self.report.borrow().stats;
+        let mut entries = Vec::with_capacity(group.len());
+        let mut durable = self.durable();
+        for Pending { record, .. } in group {
+            if record.payload.len() > MAX_PAYLOAD {
+                return Err(LogError::TooLong(record.payload.len()));
+            }
+            if self.segment.length >= self.options.segment_bytes.min(MAX_SEGMENT) {
+                self.write(gathered)?;
+                self.sync(&mut stats)?;
+                self.segment = recovery::create(&self.dir, self.segment.id.number + 1)?;
+                durable = self.durable();
+            }
+            position += 1;
+            entries.push(self.place(record, durable, position, gathered));
+            stats.records += 1;
+            stats.bytes += (RECORD_HEAD + record.payload.len()) as u64;
+            if record.payload.len() > GATHER {
+                self.write(gathered)?;
+                self.write_all(&record.payload)?;
+            } else {
+                gathered.extend_from_slice(&record.payload);
+                if gathered.len() >= GATHER {
+                    self.write(gathered)?;
+                }
+            }
+        }
+        self.write(gathered)?;
+        self.sync(&mut stats)?;
+        self.index.extend(entries);
+        self.report.send_modify(|now| {
+            now.durable = position;
+            now.stats = stats;
+        });
+        Ok(())
+    }
+
+    /// Bytes of the segment that are durable between two groups; without fsync, nothing is promised of any record.
+    fn durable(&self) -> u32 {
+        if self.options.fsync {
+            self.segment.length
+        } else {
+            0
+        }
+    }
+
+    /// Gives a record its place and gathers its head.
+    fn place(
+        &mut self,
+        record: &Record,
+        durable: u32,
+        position: u64,
+        gathered: &mut Vec<u8>,
+    ) -> ((u8, u64, u64), Location) {
+        let OpenSegment { id, length, .. } = &mut self.segment;
+        let location = Location {
+            segment: *id,
+            offset: *length,
+            length: record.payload.len() as u32,
+        };
+        gathered.extend_from_slice(&id.record_head(record, *length, durable));
+        *length += RECORD_HEAD as u32 + location.length;
+        ((record.kind, record.key, position), location)
+    }
+
+    fn write(&self, gathered: &mut Vec<u8>) -> Result<(), LogError> {
+        self.write_all(gathered)?;
+        gathered.clear();
+        Ok(())
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> Result<(), LogError> {
+        let mut file: &File = &self.segment.file;
+        let written = file.write_all(bytes);
+        written.map_err(|source| LogError::io(&self.segment.path, source))
+    }
+
+    fn sync(&self, stats: &mut LogStats) -> Result<(), LogError> {
+        if self.options.fsync {
+            let synced = self.segment.file.sync_data();
+            synced.map_err(|source| LogError::io(&self.segment.path, source))?;
+            stats.fsyncs += 1;
+        }
+        Ok(())
+    }
+}
