@@ -1,1 +1,38 @@
-//! Mod-SMaRt over VP-Consensus: the total order, sans-I/O
+//! The total order: Mod-SMaRt over VP-Consensus (Bessani, Sousa, Alchieri; Algorithms 1-6),
+//! as a deterministic state machine without sockets, clock, threads or randomness.
+//!
+//! A runtime owns one [`Core`] per replica. It feeds [`Input`]s with the current time and
+//! carries out the [`Action`]s; a message that depends on a durable record leaves the core
+//! only after [`Input::Persisted`]. `docs/consensus.md` tells the protocol as built and
+//! why it is safe.
+
+mod batch;
+mod core;
+mod crypto;
+mod ids;
+mod message;
+mod proof;
+pub mod quorum;
+mod record;
+mod request;
+mod settings;
+mod signatures;
+mod stopdata;
+mod view;
+mod window;
+
+pub use crate::batch::{Batch, Entry};
+pub use crate::core::{Action, Core, Input, Reason, Status};
+pub use crate::crypto::{Digest, PublicKey, Signature};
+pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
+pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};
+pub use crate::proof::{Decided, Proof, ProofError};
+pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
+pub use crate::request::{Request, RequestError, Verified, verify_batch};
+#[cfg(feature = "mutation")]
+pub use crate::settings::Mutation;
+pub use crate::settings::Settings;
+pub use crate::stopdata::{LastDecided, StopData, StopState, Sync};
+pub use crate::view::{View, ViewError};
+pub use crate::window::{Place, WINDOW, Window, Windows};
+pub use ed25519_dalek::SigningKey;

@@ -1,0 +1,211 @@
+//! Bodies travel from the clients to every replica; proposals carry digests. What is
+//! missing is asked from the proposer first, then from the others in turn.
+
+use crate::batch::{Batch, Entry};
+use crate::crypto::Digest;
+use crate::ids::{Height, ReplicaId};
+use crate::message::Message;
+use crate::request::{Request, Verified, verify_batch};
+
+use super::{Action, Core};
+
+/// Bodies that did not come are asked from the next replica after this time (milliseconds).
+const ASK_AGAIN_MS: u64 = 50;
+
+impl Core {
+    /// Collects a value's bodies from the pool and notes when to ask for the rest.
+    pub(crate) fn collect_bodies(&mut self, now: u64, digest: Digest, batch: Batch) {
+        let pool = &self.pool;
+        let candidate = self
+            .instance
+            .add_candidate(digest, batch, |entry| pool.get(entry).cloned());
+        if !candidate.is_complete() && self.instance.ask_bodies_at().is_none() {
+            // The clients' own copies are usually under way.
+            self.instance.asked = 0;
+            self.instance
+                .set_ask_at(Some(now + self.settings.body_grace_ms));
+        }
+    }
+
+    /// Asks one replica for what is still missing.
+    pub(crate) fn ask_bodies(&mut self, now: u64, out: &mut Vec<Action>) {
+        if self.instance.ask_bodies_at().is_none_or(|at| now < at) {
+            return;
+        }
+        let open = self.instance.candidates.values();
+        let missing = open.flat_map(|c| c.missing.values().map(|at| c.batch.entries[*at]));
+        let entries: Vec<Entry> = missing.take(self.settings.max_batch_requests).collect();
+        if entries.is_empty() {
+            self.instance.set_ask_at(None);
+            return;
+        }
+        let to = self.whom_to_ask(self.instance.asked);
+        self.instance.asked += 1;
+        self.instance.set_ask_at(Some(now + ASK_AGAIN_MS));
+        let height = self.instance.height;
+        out.push(Action::Send {
+            to,
+            message: Message::FetchBodies { height, entries },
+        });
+    }
+
+    /// The leader at first, then everyone in turn.
+    fn whom_to_ask(&self, turn: usize) -> ReplicaId {
+        let first = self.leader();
+        let peers = self.peers.all.keys().copied();
+        let others: Vec<_> = peers.filter(|peer| *peer != first).collect();
+        match turn % (others.len() + 1) {
+            0 if first != self.me => first,
+            0 => others.first().copied().unwrap_or(first),
+            at => others[at - 1],
+        }
+    }
+
+    pub(crate) fn on_fetch_bodies(
+        &self,
+        from: ReplicaId,
+        height: Height,
+        entries: &[Entry],
+        out: &mut Vec<Action>,
+    ) {
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        for entry in entries.iter().take(self.settings.max_batch_requests) {
+            let pooled = self.pool.get(entry).map(|request| &**request);
+            let open = (height == self.instance.height).then_some(&self.instance);
+            let Some(body) = pooled.or_else(|| {
+                open?.body(entry.client.0, entry.incarnation, entry.seq, &entry.digest)
+            }) else {
+                continue;
+            };
+            bytes += body.op.len();
+            if bytes > self.settings.max_transfer_bytes && !requests.is_empty() {
+                break;
+            }
+            requests.push(body.clone());
+        }
+        if !requests.is_empty() {
+            out.push(Action::Send {
+                to: from,
+                message: Message::Bodies { height, requests },
+            });
+        }
+    }
+
+    /// Bodies that a proposal waits for; only those are verified, the rest is not looked at.
+    pub(crate) fn on_bodies(
+        &mut self,
+        now: u64,
+        height: Height,
+        requests: Vec<Request>,
+        out: &mut Vec<Action>,
+    ) {
+        if height != self.instance.height {
+            return;
+        }
+        let wanted = requests.into_iter().filter(|request| {
+            let name = (request.client.0, request.incarnation, request.seq);
+            let open = self.instance.candidates.values();
+            let mut entries = open.filter_map(|c| Some(c.batch.entries[*c.missing.get(&name)?]));
+            entries.any(|entry| entry.names(request))
+        });
+        let wanted: Vec<Request> = wanted.take(self.settings.max_batch_requests).collect();
+        for request in self.verified(wanted) {
+            self.instance.fill(&request);
+        }
+        if self
+            .instance
+            .candidates
+            .values()
+            .any(|candidate| !candidate.is_complete())
+        {
+            // One message holds only so much: ask for the rest at once.
+            if self.instance.ask_bodies_at().is_some() {
+                self.instance
+                    .set_ask_at(Some(now + self.settings.body_grace_ms));
+            }
+        }
+        self.advance(now, out);
+    }
+
+    /// Those of `requests` that their clients signed.
+    pub(crate) fn verified(&self, requests: Vec<Request>) -> Vec<Verified<Request>> {
+        #[cfg(feature = "mutation")]
+        if crate::settings::mutated!(self.settings, SkipRequestSignature) {
+            return requests.into_iter().map(Verified::unchecked).collect();
+        }
+        verify_batch(requests, &self.view)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Requests that another replica waits for. Alg. 2, l. 18-20. They count only with
+    /// their clients' signatures; what is known already is not verified again.
+    pub(crate) fn on_forward(&mut self, now: u64, requests: Vec<Request>, out: &mut Vec<Action>) {
+        let new = requests
+            .into_iter()
+            .filter(|request| !self.pool.holds(request));
+        let new: Vec<Request> = new
+            .take(self.settings.max_pending_requests_per_client)
+            .collect();
+        for request in self.verified(new) {
+            // A forwarded request that finds no room is its client's and sender's to repeat.
+            let _refused = self.admit(now, request);
+        }
+        self.after_admission(now, out);
+    }
+
+    pub(crate) fn on_fetch_batch(
+        &self,
+        from: ReplicaId,
+        height: Height,
+        digest: Digest,
+        out: &mut Vec<Action>,
+    ) {
+        if height != self.instance.height {
+            return;
+        }
+        if let Some(batch) = self.instance.batch(&digest).cloned() {
+            out.push(Action::Send {
+                to: from,
+                message: Message::BatchOf { height, batch },
+            });
+        }
+    }
+
+    /// The value that SYNC bound the instance to.
+    pub(crate) fn on_batch_of(
+        &mut self,
+        now: u64,
+        height: Height,
+        batch: Batch,
+        out: &mut Vec<Action>,
+    ) {
+        let bound = self.bound_here().filter(|_| height == self.instance.height);
+        let short = batch.entries.len() <= self.settings.max_batch_requests;
+        if let Some(digest) = bound.filter(|digest| short && batch.digest() == *digest) {
+            self.collect_bodies(now, digest, batch);
+            self.advance(now, out);
+        }
+    }
+
+    /// The digest that the open instance is bound to by this regency's SYNC.
+    pub(crate) fn bound_here(&self) -> Option<Digest> {
+        self.start
+            .filter(|start| start.open == self.instance.height)?
+            .bound
+    }
+
+    /// Asks for the bound value while it is unknown.
+    pub(crate) fn ask_batch(&self, out: &mut Vec<Action>) {
+        let height = self.instance.height;
+        if let Some(digest) = self
+            .bound_here()
+            .filter(|d| self.instance.batch(d).is_none())
+        {
+            out.push(Action::Broadcast {
+                message: Message::FetchBatch { height, digest },
+            });
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A replica that lags fetches decisions, and believes them by their proofs only.
+
+use crate::ids::{Height, ReplicaId};
+use crate::message::Message;
+use crate::proof::Decided;
+use crate::settings::mutated;
+
+use super::{Action, Core};
+
+/// A peer that does not answer is left for the next one after this time (milliseconds).
+const PATIENCE_MS: u64 = 500;
+/// One missing decision may still come by itself; it is asked for after this time.
+const GRACE_MS: u64 = 100;
+/// A peer's log is read for it at most once at a time, and again after this time.
+const LOADING_MS: u64 = 1_000;
+
+impl Core {
+    /// Asks a peer that claims to be further, one at a time, in turn.
+    pub(crate) fn catch_up(&mut self, now: u64, out: &mut Vec<Action>) {
+        let height = self.summary.height();
+        let furthest = self.peers.furthest();
+        if furthest <= height {
+            return;
+        }
+        let waiting = self
+            .clock
+            .asked
+            .is_some_and(|(_, at)| now < at + PATIENCE_MS);
+        let fresh = furthest == height + 1 && now < self.clock.last_progress() + GRACE_MS;
+        if waiting || fresh {
+            return;
+        }
+        let last = self.clock.asked_last;
+        let claim = |(id, peer): (&ReplicaId, &super::peers::Peer)| {
+            (peer.decided > height && peer.down_since.is_none()).then_some(*id)
+        };
+        let further: Vec<_> = self.peers.all.iter().filter_map(claim).collect();
+        let next = further
+            .iter()
+            .find(|id| Some(**id) > last)
+            .or(further.first());
+        let Some(&to) = next else { return };
+        self.clock.asked = Some((to, now));
+        self.clock.asked_last = Some(to);
+        let message = Message::FetchDecisions {
+            from: height + 1,
+            max: self.settings.max_fetch,
+        };
+        out.push(Action::Send { to, message });
+    }
+
+    pub(crate) fn on_fetch_decisions(
+        &mut self,
+        now: u64,
+        to: ReplicaId,
+        from: Height,
+        max: u32,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.all.get_mut(&to) else {
+            return;
+        };
+        if from == 0 || from > self.summary.height() {
+            let message = Message::Decisions {
+                decisions: Vec::new(),
+            };
+            out.push(Action::Send { to, message });
+            return;
+        }
+        if peer.loading_since.is_some_and(|at| now < at + LOADING_MS) {
+            return;
+        }
+        peer.loading_since = Some(now);
+        let max = max.min(self.settings.max_fetch) as usize;
+        out.push(Action::LoadDecisions { to, from, max });
+    }
+
+    pub(crate) fn on_loaded(
+        &mut self,
+        to: ReplicaId,
+        mut decisions: Vec<Decided>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.all.get_mut(&to) else {
+            return;
+        };
+        peer.loading_since = None;
+        let mut bytes = 0;
+        let max = self.settings.max_transfer_bytes;
+        let fits = decisions.iter().take_while(|decided| {
+            bytes += decided.weight();
+            bytes <= max
+        });
+        let count = fits.count().max(1);
+        decisions.truncate(count);
+        out.push(Action::Send {
+            to,
+            message: Message::Decisions { decisions },
+        });
+    }
+
+    /// Takes over what is proven, in order.
+    pub(crate) fn on_decisions(
+        &mut self,
+        now: u64,
+        from: ReplicaId,
+        decisions: Vec<Decided>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.clock.asked.is_none_or(|(asked, _)| asked != from) {
+            return;
+        }
+        let before = self.summary.height();
+        for decided in decisions.into_iter().take(self.settings.max_fetch as usize) {
+            let next = self.summary.height() + 1;
+            if decided.height < next {
+                continue;
+            }
+            let proven =
+                mutated!(self.settings, SkipProofCheck) || decided.check(&self.view).is_ok();
+            if decided.height != next || !proven {
+                break;
+            }
+            self.decide(now, decided.batch.digest(), decided, out);
+        }
+        if self.summary.height() > before {
+            self.clock.asked = None;
+            self.catch_up(now, out);
+        } else {
+            // It had nothing: what it claimed is forgotten until it says so again.
+            if let Some(peer) = self.peers.all.get_mut(&from) {
+                peer.decided = 0;
+            }
+            self.clock.asked = None;
+        }
+        self.advance(now, out);
+    }
+}

@@ -1,0 +1,159 @@
+//! What this replica knows of its peers: where they stand, and whether their links do.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Height, Regency, ReplicaId};
+use crate::message::Message;
+use crate::view::View;
+
+use super::{Action, Core};
+
+/// A peer is told at most so often where we stand, in answer to it (milliseconds).
+const NUDGE_MS: u64 = 100;
+
+/// One peer, as far as it is to be believed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peer {
+    pub regency: Regency,
+    pub free_from: Option<Height>,
+    /// Its last decided height, as it says.
+    pub decided: Height,
+    pub down_since: Option<u64>,
+    pub nudged_at: Option<u64>,
+    /// Its decisions are being read from the log since then.
+    pub loading_since: Option<u64>,
+}
+
+/// All peers.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    pub all: BTreeMap<ReplicaId, Peer>,
+}
+
+impl Peers {
+    pub fn of(view: &View, me: ReplicaId) -> Self {
+        let others = view.replicas.keys().filter(|id| **id != me);
+        Self {
+            all: others.map(|id| (*id, Peer::default())).collect(),
+        }
+    }
+
+    pub fn link_down(&mut self, now: u64, peer: ReplicaId) {
+        if let Some(peer) = self.all.get_mut(&peer) {
+            peer.down_since.get_or_insert(now);
+        }
+    }
+
+    /// Notes that a peer decided up to `decided`.
+    pub fn seen_at(&mut self, peer: ReplicaId, decided: Height) {
+        if let Some(peer) = self.all.get_mut(&peer) {
+            peer.decided = peer.decided.max(decided);
+        }
+    }
+
+    /// The highest claim; not to be believed, only to be asked about.
+    pub fn furthest(&self) -> Height {
+        self.all
+            .values()
+            .map(|peer| peer.decided)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// How long the link to `peer` has been down.
+    pub fn down_for(&self, now: u64, peer: ReplicaId) -> Option<u64> {
+        let since = self.all.get(&peer)?.down_since?;
+        Some(now.saturating_sub(since))
+    }
+
+    /// The largest regency that at least `count` peers have reached.
+    pub fn regency_of(&self, count: usize) -> Regency {
+        let mut claims: Vec<_> = self.all.values().map(|peer| peer.regency).collect();
+        nth_largest(&mut claims, count).unwrap_or(0)
+    }
+
+    /// The smallest height from which at least `count` peers say that `regency` is free.
+    pub fn free_from(&self, regency: Regency, count: usize) -> Option<Height> {
+        let claims = self.all.values().filter(|peer| peer.regency == regency);
+        let mut claims: Vec<_> = claims.filter_map(|peer| peer.free_from).collect();
+        claims.sort_unstable();
+        claims.get(count.checked_sub(1)?).copied()
+    }
+}
+
+/// The `count`-th largest value, counted from 1.
+pub(crate) fn nth_largest(values: &mut [u64], count: usize) -> Option<u64> {
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    values.get(count.checked_sub(1)?).copied()
+}
+
+impl Core {
+    pub(crate) fn my_status(&self) -> Message {
+        Message::Status {
+            regency: self.regency,
+            free_from: self.start.map(|start| start.free_from()),
+            decided: self.summary.height(),
+        }
+    }
+
+    /// Tells a peer that is behind where we stand, but not at every word of it.
+    pub(crate) fn nudge(&mut self, now: u64, to: ReplicaId, out: &mut Vec<Action>) {
+        let message = self.my_status();
+        let Some(peer) = self.peers.all.get_mut(&to) else {
+            return;
+        };
+        if peer.nudged_at.is_some_and(|at| now < at + NUDGE_MS) {
+            return;
+        }
+        peer.nudged_at = Some(now);
+        out.push(Action::Send { to, message });
+        // The SYNC, if this replica made it, tells a peer how the regency began.
+        let needs_sync = peer.regency < self.regency || peer.free_from.is_none();
+        if let Some(sync) = self.stopping.sync.clone().filter(|_| needs_sync) {
+            out.push(Action::Send {
+                to,
+                message: Message::Sync(sync),
+            });
+        }
+    }
+
+    pub(crate) fn on_link_up(&mut self, peer: ReplicaId, out: &mut Vec<Action>) {
+        let Some(known) = self.peers.all.get_mut(&peer) else {
+            return;
+        };
+        known.down_since = None;
+        out.push(Action::Send {
+            to: peer,
+            message: self.my_status(),
+        });
+        // What was under way when the link broke is lost: say it again.
+        self.repeat_stop(Some(peer), out);
+        self.repeat_votes(Some(peer), out);
+    }
+
+    pub(crate) fn on_status(
+        &mut self,
+        now: u64,
+        from: ReplicaId,
+        regency: Regency,
+        free_from: Option<Height>,
+        decided: Height,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.all.get_mut(&from) else {
+            return;
+        };
+        (peer.regency, peer.free_from, peer.decided) = (regency, free_from, decided);
+        let unsynced = regency == self.regency && free_from.is_none() && self.start.is_some();
+        if regency < self.regency || unsynced || decided < self.summary.height() {
+            self.nudge(now, from, out);
+        }
+        // At least one correct replica entered this regency: 2f + 1 wanted it.
+        let reached = self.peers.regency_of(self.view.one_correct());
+        if reached > self.regency {
+            self.enter(now, reached, out);
+        }
+        self.catch_up(now, out);
+        self.advance(now, out);
+    }
+}

@@ -1,0 +1,333 @@
+//! `ToOrder`: verified requests that wait for their place, fairly among clients and
+//! within bounds of bytes (Alg. 2, l. 21-25; the predicate *fair* of l. 4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::batch::{Batch, Entry};
+use crate::ids::ClientId;
+use crate::record::Value;
+use crate::request::{Request, Verified};
+use crate::settings::Settings;
+use crate::window::{Place, Windows};
+
+use super::Reason;
+
+/// What an entry costs beside its operation, roughly.
+const OVERHEAD: usize = 256;
+
+/// One client's waiting requests.
+#[derive(Debug, Default)]
+struct Queue {
+    /// By (incarnation, seq).
+    requests: BTreeMap<(u64, u64), Verified<Request>>,
+    bytes: usize,
+    /// Since when none of this client's requests was ordered though some waited.
+    since: u64,
+    forwarded: bool,
+}
+
+/// All clients' waiting requests.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    clients: BTreeMap<ClientId, Queue>,
+    bytes: usize,
+    len: usize,
+    /// The client served last; the next batch begins after it.
+    last_served: Option<ClientId>,
+}
+
+impl Pool {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a request; false when the very same is there.
+    pub fn add(
+        &mut self,
+        now: u64,
+        settings: &Settings,
+        request: Verified<Request>,
+    ) -> Result<bool, Reason> {
+        let name = (request.incarnation, request.seq);
+        let cost = request.op.len() + OVERHEAD;
+        let queue = self.clients.entry(request.client).or_default();
+        if let Some(there) = queue.requests.get(&name) {
+            let same = there.digest() == request.digest();
+            return if same {
+                Ok(false)
+            } else {
+                Err(Reason::Conflict)
+            };
+        }
+        if queue.requests.is_empty() {
+            (queue.since, queue.forwarded) = (now, false);
+        } else if queue.requests.len() >= settings.max_pending_requests_per_client
+            || queue.bytes + cost > settings.max_pending_bytes_per_client
+        {
+            return Err(Reason::TooMuchPending);
+        }
+        if self.bytes + cost > settings.max_pending_bytes {
+            if queue.requests.is_empty() {
+                self.clients.remove(&request.client);
+            }
+            return Err(Reason::TooMuchPending);
+        }
+        queue.bytes += cost;
+        self.bytes += cost;
+        self.len += 1;
+        queue.requests.insert(name, request);
+        Ok(true)
+    }
+
+    pub fn get(&self, entry: &Entry) -> Option<&Verified<Request>> {
+        self.clients
+            .get(&entry.client)?
+            .requests
+            .get(&(entry.incarnation, entry.seq))
+            .filter(|request| request.digest() == entry.digest)
+    }
+
+    /// Whether a request waits under this name, whatever its digest.
+    pub fn holds(&self, request: &Request) -> bool {
+        self.clients.get(&request.client).is_some_and(|queue| {
+            queue
+                .requests
+                .contains_key(&(request.incarnation, request.seq))
+        })
+    }
+
+    /// The next batch: clients take turns, one request each, beginning after the one
+    /// served last; of a client only its oldest incarnation.
+    pub fn select(
+        &mut self,
+        settings: &Settings,
+        windows: &Windows,
+        time_ms: u64,
+    ) -> Option<Value> {
+        let start = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.clients.range((start, Bound::Unbounded));
+        let mut turns: Vec<_> = after
+            .chain(self.clients.iter())
+            .take(self.clients.len())
+            .map(|(client, queue)| (*client, queue.requests.iter().peekable(), None))
+            .collect();
+        let mut value = Value {
+            batch: Batch {
+                time_ms,
+                entries: Vec::new(),
+            },
+            bodies: Vec::new(),
+        };
+        let (mut bytes, mut last) = (0, None);
+        while !turns.is_empty() {
+            turns.retain_mut(|(client, requests, incarnation)| {
+                if value.bodies.len() >= settings.max_batch_requests {
+                    return false;
+                }
+                let Some((&(of, seq), request)) = requests.next() else {
+                    return false;
+                };
+                if incarnation.is_some_and(|first| first != of) {
+                    return false;
+                }
+                if windows.place(*client, of, seq) != Place::Free {
+                    return true;
+                }
+                let grown = bytes + request.op.len();
+                if grown > settings.max_batch_bytes && !value.bodies.is_empty() {
+                    return false;
+                }
+                (bytes, *incarnation, last) = (grown, Some(of), Some(*client));
+                value.batch.entries.push(Entry::of(request));
+                value.bodies.push(request.clone());
+                true
+            });
+        }
+        self.last_served = last.or(self.last_served);
+        (!value.bodies.is_empty()).then_some(value)
+    }
+
+    /// Drops what a decided batch ordered, and what it made stale.
+    pub fn decided(
+        &mut self,
+        now: u64,
+        batch: &Batch,
+        renewed: &BTreeSet<ClientId>,
+        windows: &Windows,
+    ) {
+        for entry in &batch.entries {
+            let Some(queue) = self.clients.get_mut(&entry.client) else {
+                continue;
+            };
+            if let Some(request) = queue.requests.remove(&(entry.incarnation, entry.seq)) {
+                let cost = request.op.len() + OVERHEAD;
+                queue.bytes -= cost;
+                self.bytes -= cost;
+                self.len -= 1;
+            }
+            (queue.since, queue.forwarded) = (now, false);
+            if queue.requests.is_empty() {
+                self.clients.remove(&entry.client);
+            }
+        }
+        for client in renewed {
+            self.drop_unplaced(*client, windows);
+        }
+    }
+
+    fn drop_unplaced(&mut self, client: ClientId, windows: &Windows) {
+        let Some(queue) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let (bytes, len) = (queue.bytes, queue.requests.len());
+        queue.requests.retain(|(incarnation, seq), _| {
+            windows.place(client, *incarnation, *seq) == Place::Free
+        });
+        queue.bytes = queue.requests.values().map(|r| r.op.len() + OVERHEAD).sum();
+        self.bytes -= bytes - queue.bytes;
+        self.len -= len - queue.requests.len();
+        if queue.requests.is_empty() {
+            self.clients.remove(&client);
+        }
+    }
+
+    /// Since when the client that waits longest had nothing ordered.
+    pub fn waiting_since(&self) -> Option<u64> {
+        self.clients.values().map(|queue| queue.since).min()
+    }
+
+    /// Restarts all timers. Alg. 3, l. 8 and 24.
+    pub fn restart_timers(&mut self, now: u64) {
+        for queue in self.clients.values_mut() {
+            (queue.since, queue.forwarded) = (now, false);
+        }
+    }
+
+    /// Requests of clients that wait since `before` or longer and were not forwarded
+    /// yet; at most `max_bytes` of operations, but at least one. Alg. 3, l. 2.
+    pub fn to_forward(&mut self, before: u64, max_bytes: usize) -> Vec<Request> {
+        let (mut requests, mut bytes) = (Vec::new(), 0);
+        for queue in self.clients.values_mut() {
+            if queue.since > before || queue.forwarded {
+                continue;
+            }
+            for request in queue.requests.values() {
+                bytes += request.op.len() + OVERHEAD;
+                if bytes > max_bytes && !requests.is_empty() {
+                    return requests;
+                }
+                requests.push((**request).clone());
+            }
+            queue.forwarded = true;
+        }
+        requests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SigningKey;
+
+    fn request(client: u32, incarnation: u64, seq: u64, bytes: usize) -> Verified<Request> {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let request = Request::sign(&key, ClientId(client), incarnation, seq, vec![0; bytes]);
+        Verified::from_own_log(request)
+    }
+
+    fn clients_of(value: &Value) -> Vec<(u32, u64)> {
+        value
+            .batch
+            .entries
+            .iter()
+            .map(|entry| (entry.client.0, entry.seq))
+            .collect()
+    }
+
+    #[test]
+    fn clients_take_turns_and_the_next_batch_goes_on_where_the_last_ended() {
+        let settings = Settings {
+            max_batch_requests: 4,
+            ..Settings::default()
+        };
+        let (mut pool, mut windows) = (Pool::default(), Windows::default());
+        for seq in 1..=5 {
+            for client in [1, 2, 3] {
+                assert_eq!(pool.add(0, &settings, request(client, 1, seq, 1)), Ok(true));
+            }
+        }
+        let first = pool.select(&settings, &windows, 0).unwrap();
+        assert_eq!(clients_of(&first), [(1, 1), (2, 1), (3, 1), (1, 2)]);
+        let renewed = windows.apply(&first.batch);
+        pool.decided(0, &first.batch, &renewed, &windows);
+        let second = pool.select(&settings, &windows, 0).unwrap();
+        assert_eq!(clients_of(&second), [(2, 2), (3, 2), (1, 3), (2, 3)]);
+    }
+
+    #[test]
+    fn bounds_are_bytes_and_a_large_request_travels_alone() {
+        let settings = Settings {
+            max_batch_bytes: 100,
+            max_pending_bytes_per_client: 2_000,
+            ..Settings::default()
+        };
+        let (mut pool, windows) = (Pool::default(), Windows::default());
+        assert_eq!(pool.add(0, &settings, request(1, 1, 1, 500)), Ok(true));
+        assert_eq!(pool.add(0, &settings, request(1, 1, 2, 500)), Ok(true));
+        assert_eq!(
+            pool.add(0, &settings, request(1, 1, 3, 500)),
+            Err(Reason::TooMuchPending)
+        );
+        assert_eq!(pool.add(0, &settings, request(2, 1, 1, 10)), Ok(true));
+        assert_eq!(
+            clients_of(&pool.select(&settings, &windows, 0).unwrap()),
+            [(1, 1)]
+        );
+    }
+
+    #[test]
+    fn the_same_number_twice_is_a_conflict_and_a_copy_is_nothing_new() {
+        let (mut pool, settings) = (Pool::default(), Settings::default());
+        assert_eq!(pool.add(0, &settings, request(1, 1, 1, 5)), Ok(true));
+        assert_eq!(pool.add(0, &settings, request(1, 1, 1, 5)), Ok(false));
+        assert_eq!(
+            pool.add(0, &settings, request(1, 1, 1, 6)),
+            Err(Reason::Conflict)
+        );
+        assert_eq!((pool.len(), pool.bytes()), (1, 5 + OVERHEAD));
+    }
+
+    #[test]
+    fn a_new_incarnation_drops_what_the_old_one_left() {
+        let (mut pool, mut windows) = (Pool::default(), Windows::default());
+        let settings = Settings::default();
+        for (incarnation, seq) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            assert_eq!(
+                pool.add(0, &settings, request(1, incarnation, seq, 5)),
+                Ok(true)
+            );
+        }
+        let old = pool.select(&settings, &windows, 0).unwrap();
+        assert_eq!(
+            clients_of(&old),
+            [(1, 1), (1, 2)],
+            "one incarnation in a batch"
+        );
+        let batch = Batch {
+            time_ms: 0,
+            entries: vec![Entry::of(&request(1, 2, 1, 5))],
+        };
+        let renewed = windows.apply(&batch);
+        pool.decided(0, &batch, &renewed, &windows);
+        assert_eq!((pool.len(), pool.bytes()), (1, 5 + OVERHEAD));
+    }
+}

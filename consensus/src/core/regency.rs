@@ -1,0 +1,260 @@
+//! The synchronization phase after the STOPs: enter the regency, tell its leader where
+//! one stands, take up its SYNC (Alg. 3, l. 19-25; Alg. 4).
+
+use crate::ids::{Regency, ReplicaId};
+use crate::message::Message;
+use crate::record::{Record, Start};
+use crate::settings::mutated;
+use crate::stopdata::{StopData, StopState, Sync};
+
+use super::choice::choose;
+use super::persist::Held;
+use super::{Action, Core};
+
+impl Core {
+    /// Installs a regency. Alg. 3, l. 19-25. From here on no vote in a lower one.
+    pub(crate) fn enter(&mut self, now: u64, regency: Regency, out: &mut Vec<Action>) {
+        self.regency = regency;
+        (self.start, self.start_is_claimed) = (None, false);
+        self.instance.enter_regency();
+        self.stopping.mine = None;
+        self.stopping.states.clear();
+        (self.stopping.last, self.stopping.sync) = (None, None);
+        // Alg. 3, l. 8 and 24: all timers start again, with more patience.
+        self.pool.restart_timers(now);
+        self.clock.entered(now);
+        let held = Held::StopData(Box::new(self.stop_data()));
+        self.persist(
+            Record::Regency {
+                regency,
+                start: None,
+            },
+            held,
+            out,
+        );
+        self.replay_early(now, out);
+    }
+
+    /// This replica's signed state for its regency.
+    pub(crate) fn stop_data(&self) -> StopData {
+        let votes = &self.instance.votes;
+        let hide = mutated!(self.settings, HideLock);
+        let state = StopState {
+            view: self.view.id,
+            regency: self.regency,
+            replica: self.me,
+            decided: self.summary.height(),
+            lock: votes.lock.filter(|_| !hide),
+            writeset: votes
+                .writeset
+                .iter()
+                .map(|(value, at)| (*at, *value))
+                .collect(),
+        };
+        let signature = state.sign(&self.key);
+        StopData {
+            state,
+            signature,
+            last: self.summary.last.clone(),
+        }
+    }
+
+    /// Tells the leader, or itself.
+    pub(crate) fn send_stopdata(&mut self, now: u64, out: &mut Vec<Action>) {
+        let Some(data) = self.stopping.mine.clone().filter(|_| self.start.is_none()) else {
+            return;
+        };
+        if self.i_lead() {
+            self.collect_state(now, *data, out);
+        } else {
+            let to = self.leader();
+            out.push(Action::Send {
+                to,
+                message: Message::StopData(data),
+            });
+        }
+    }
+
+    /// Alg. 4, l. 26-29.
+    pub(crate) fn on_stopdata(
+        &mut self,
+        now: u64,
+        from: ReplicaId,
+        data: Box<StopData>,
+        out: &mut Vec<Action>,
+    ) {
+        self.clock.wake(now);
+        let regency = data.state.regency;
+        if data.state.replica != from || self.view.leader(regency) != self.me {
+            return;
+        }
+        if regency > self.regency {
+            // The sender saw 2f + 1 STOPs and joined them; we may have lost some.
+            self.stopping.want(from, regency);
+            self.keep_for_later(from, Message::StopData(data));
+            self.count_stops(now, out);
+        } else if regency == self.regency && self.is_valid_state(&data) {
+            self.collect_state(now, *data, out);
+        }
+        self.advance(now, out);
+    }
+
+    /// A signed state whose claim of a decided height is proven.
+    fn is_valid_state(&self, data: &StopData) -> bool {
+        let StopData {
+            state,
+            signature,
+            last,
+        } = data;
+        let signed = mutated!(self.settings, SkipStateSignature)
+            || state.is_signed(&self.view, self.regency, signature);
+        signed && self.is_plausible(state) && self.is_proven(state, last.as_ref())
+    }
+
+    fn is_proven(&self, state: &StopState, last: Option<&crate::stopdata::LastDecided>) -> bool {
+        match last {
+            None => state.decided == 0,
+            // Equal to what is decided here: no need to look at the signatures again.
+            Some(last) if self.summary.last.as_ref() == Some(last) => state.decided == last.height,
+            Some(last) => state.decided == last.height && last.is_proven(&self.view),
+        }
+    }
+
+    /// Bounds, and nothing from the future.
+    fn is_plausible(&self, state: &StopState) -> bool {
+        state.writeset.len() <= self.settings.max_values + 1
+            && state.lock.is_none_or(|(at, _)| at < state.regency)
+            && state.writeset.iter().all(|(at, _)| *at < state.regency)
+    }
+
+    /// Alg. 4, l. 29-31: enough states that leave no doubt make the SYNC.
+    fn collect_state(&mut self, now: u64, data: StopData, out: &mut Vec<Action>) {
+        let StopData {
+            state,
+            signature,
+            last,
+        } = data;
+        self.peers.seen_at(state.replica, state.decided);
+        if self.stopping.sync.is_some() {
+            // It says STOPDATA again because it misses the SYNC.
+            let (to, sync) = (state.replica, self.stopping.sync.clone());
+            let message = sync.map(Message::Sync).filter(|_| to != self.me);
+            out.extend(message.map(|message| Action::Send { to, message }));
+            return;
+        }
+        let highest = self.stopping.last.as_ref().map_or(0, |last| last.height);
+        if state.decided > highest {
+            self.stopping.last = last;
+        }
+        self.stopping
+            .states
+            .insert(state.replica, (state, signature));
+        let sync = Sync {
+            regency: self.regency,
+            states: self.stopping.states.values().cloned().collect(),
+            last: self.stopping.last.clone(),
+        };
+        let Some(start) = self.outcome(&sync) else {
+            return;
+        };
+        out.push(Action::Broadcast {
+            message: Message::Sync(Box::new(sync.clone())),
+        });
+        self.stopping.sync = Some(Box::new(sync));
+        self.begin(now, start, out);
+    }
+
+    /// What a SYNC with valid states says; `None`: too few states, or in doubt.
+    fn outcome(&self, sync: &Sync) -> Option<Start> {
+        if sync.states.len() < self.view.sync() {
+            return None;
+        }
+        let open = sync.last.as_ref().map_or(0, |last| last.height) + 1;
+        let states: Vec<&StopState> = sync.states.iter().map(|(state, _)| state).collect();
+        let bound = choose(&self.view, &states, open)?;
+        Some(Start {
+            open,
+            bound: bound.filter(|_| !mutated!(self.settings, DropLockCheck)),
+        })
+    }
+
+    /// Alg. 4, l. 32-45. A SYNC proves by itself that its regency was installed: f + 1
+    /// correct replicas signed that they entered it. So it also leads one who missed the STOPs.
+    pub(crate) fn on_sync(&mut self, now: u64, from: ReplicaId, sync: Sync, out: &mut Vec<Action>) {
+        self.clock.wake(now);
+        let known = sync.regency == self.regency && self.start.is_some() && !self.start_is_claimed;
+        if from != self.view.leader(sync.regency) || sync.regency < self.regency || known {
+            return;
+        }
+        // Each replica does the leader's computation again: l. 33-37.
+        if !self.is_valid_sync(&sync) {
+            return;
+        }
+        let Some(start) = self.outcome(&sync) else {
+            return;
+        };
+        if sync.regency > self.regency {
+            self.enter(now, sync.regency, out);
+        }
+        // The leader was seen to reach this regency; its proof tells how far others are.
+        self.peers.seen_at(from, start.open - 1);
+        for (state, _) in &sync.states {
+            if state.decided < start.open {
+                self.peers.seen_at(state.replica, state.decided);
+            }
+        }
+        self.begin(now, start, out);
+        self.catch_up(now, out);
+        self.advance(now, out);
+    }
+
+    fn is_valid_sync(&self, sync: &Sync) -> bool {
+        let distinct = sync
+            .states
+            .windows(2)
+            .all(|pair| pair[0].0.replica < pair[1].0.replica);
+        let height = sync.last.as_ref().map_or(0, |last| last.height);
+        let trusting = mutated!(self.settings, SkipStateSignature);
+        let proven = match &sync.last {
+            None => true,
+            Some(last) => self.summary.last.as_ref() == Some(last) || last.is_proven(&self.view),
+        };
+        distinct
+            && height < u64::MAX
+            && sync.states.len() <= self.view.n()
+            && sync.states.iter().all(|(state, signature)| {
+                state.decided <= height
+                    && self.is_plausible(state)
+                    && (trusting || state.is_signed(&self.view, sync.regency, signature))
+            })
+            && proven
+    }
+
+    /// The regency begins to work. Alg. 4, l. 38-43.
+    fn begin(&mut self, now: u64, start: Start, out: &mut Vec<Action>) {
+        (self.start, self.start_is_claimed) = (Some(start), false);
+        let regency = self.regency;
+        self.persist(
+            Record::Regency {
+                regency,
+                start: Some(start),
+            },
+            Held::Nothing,
+            out,
+        );
+        self.replay_early(now, out);
+    }
+
+    /// Without a SYNC, the word of f + 1 peers that the regency's leader is free from some
+    /// height on: one of them is correct and holds a valid SYNC that says no less. The
+    /// bound instance below it stays closed to this replica, unless the SYNC comes after all.
+    pub(crate) fn believe_claims(&mut self, now: u64, out: &mut Vec<Action>) {
+        if self.start.is_some() {
+            return;
+        }
+        if let Some(open) = self.peers.free_from(self.regency, self.view.one_correct()) {
+            self.begin(now, Start { open, bound: None }, out);
+            self.start_is_claimed = true;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a replica must remember across a restart so that it never contradicts itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::batch::Batch;
+use crate::crypto::Digest;
+use crate::ids::{Height, Regency};
+use crate::proof::Decided;
+use crate::request::{Request, Verified};
+use crate::stopdata::LastDecided;
+use crate::window::Windows;
+
+/// Names a record until it is durable; grows from 1 in each run of a core.
+pub type RecordId = u64;
+
+/// A state change that must be durable before the messages that follow from it are sent.
+///
+/// The runtime appends records and [`Decided`]s to one log in the order of the actions,
+/// and replays them in that order into [`Recovered`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// No vote in a lower regency any more; and, once the regency's SYNC was seen, how it began.
+    Regency {
+        /// The regency.
+        regency: Regency,
+        /// Outcome of its SYNC.
+        start: Option<Start>,
+    },
+    /// Written in this regency; before WRITE.
+    Write {
+        /// Instance.
+        height: Height,
+        /// Regency.
+        regency: Regency,
+        /// The value.
+        digest: Digest,
+        /// The value itself with its bodies, when this replica writes it for the first time:
+        /// a WRITE promises to keep and serve them.
+        value: Option<(Batch, Vec<Request>)>,
+    },
+    /// Locked in this regency; before ACCEPT.
+    Accept {
+        /// Instance.
+        height: Height,
+        /// Regency.
+        regency: Regency,
+        /// The value.
+        digest: Digest,
+    },
+}
+
+/// How a regency begins: what SYNC left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The instance after the highest proven decision.
+    pub open: Height,
+    /// The only value that may be written there in this regency; none: the leader is free.
+    pub bound: Option<Digest>,
+}
+
+impl Start {
+    /// The first height at which the leader may propose what it likes.
+    pub fn free_from(&self) -> Height {
+        self.open + Height::from(self.bound.is_some())
+    }
+}
+
+/// A value with its bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub batch: Batch,
+    pub bodies: Vec<Verified<Request>>,
+}
+
+/// `(valts, val, writeset)` of one instance, and the values it speaks of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VoteState {
+    pub lock: Option<(Regency, Digest)>,
+    /// Newest regency in which each value was written.
+    pub writeset: BTreeMap<Digest, Regency>,
+    pub values: BTreeMap<Digest, Value>,
+}
+
+impl VoteState {
+    /// Whether a WRITE was (or may have been) sent in `regency`.
+    pub fn wrote_in(&self, regency: Regency) -> Option<Digest> {
+        self.writeset
+            .iter()
+            .find_map(|(digest, at)| (*at == regency).then_some(*digest))
+    }
+}
+
+/// A core's memory, rebuilt from its log: start from `default()` (or a stored
+/// [`Summary`]), then feed every record and decision in log order.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    pub(crate) summary: Summary,
+    pub(crate) regency: Regency,
+    pub(crate) start: Option<Start>,
+    pub(crate) votes: BTreeMap<Height, VoteState>,
+}
+
+/// What the decided batches up to a height leave behind, without their bodies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Last decided height with its proof; none at genesis.
+    pub last: Option<LastDecided>,
+    /// Consensus time of the last batch.
+    pub time_ms: u64,
+    /// Clients' windows after it.
+    pub windows: Windows,
+}
+
+/// The log does not continue where it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the log holds decision {found} after {last}: records are missing; restore the replica from its peers"
+)]
+pub struct LogGap {
+    /// The last height replayed.
+    pub last: Height,
+    /// The next one found.
+    pub found: Height,
+}
+
+impl Summary {
+    /// The last decided height, 0 at genesis.
+    pub fn height(&self) -> Height {
+        self.last.as_ref().map_or(0, |last| last.height)
+    }
+}
+
+impl Recovered {
+    /// Starts from a stored summary instead of genesis.
+    pub fn from_summary(summary: Summary) -> Self {
+        Self {
+            summary,
+            ..Self::default()
+        }
+    }
+
+    /// The last decided height replayed so far.
+    pub fn height(&self) -> Height {
+        self.summary.height()
+    }
+
+    /// The summary after what was replayed so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Replays a decision. One that is there already is passed over; a gap is an error.
+    pub fn decided(&mut self, decided: &Decided) -> Result<(), LogGap> {
+        let last = self.height();
+        if decided.height <= last {
+            return Ok(());
+        }
+        if decided.height != last + 1 {
+            return Err(LogGap {
+                last,
+                found: decided.height,
+            });
+        }
+        self.summary.windows.apply(&decided.batch);
+        self.summary.time_ms = decided.batch.time_ms;
+        self.summary.last = Some(LastDecided {
+            height: decided.height,
+            digest: decided.batch.digest(),
+            proof: decided.proof.clone(),
+        });
+        self.votes = self.votes.split_off(&(decided.height + 1));
+        Ok(())
+    }
+
+    /// Replays a record.
+    pub fn record(&mut self, record: Record) {
+        match record {
+            Record::Regency { regency, start } => {
+                if regency >= self.regency {
+                    (self.regency, self.start) = (regency, start);
+                }
+            }
+            Record::Write {
+                height,
+                regency,
+                digest,
+                value,
+            } if height > self.height() => {
+                let votes = self.votes.entry(height).or_default();
+                votes.writeset.insert(digest, regency);
+                if let Some((batch, bodies)) = value {
+                    let bodies = bodies.into_iter().map(Verified::from_own_log).collect();
+                    votes.values.insert(digest, Value { batch, bodies });
+                }
+            }
+            Record::Accept {
+                height,
+                regency,
+                digest,
+            } if height > self.height() => {
+                self.votes.entry(height).or_default().lock = Some((regency, digest));
+            }
+            // Votes of decided instances bind nobody any more.
+            Record::Write { .. } | Record::Accept { .. } => {}
+        }
+    }
+}

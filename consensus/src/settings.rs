@@ -1,0 +1,113 @@
+//! Every bound and time-out of the core, in one place.
+
+/// Settings of one replica's core. Times in milliseconds, sizes in bytes.
+/// `max_*` values of batches are part of γ and must be equal at all replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Requests in a batch.
+    pub max_batch_requests: usize,
+    /// Operations' bytes in a batch, unless a single request is larger.
+    pub max_batch_bytes: usize,
+    /// Bytes of one operation.
+    pub max_request_bytes: usize,
+    /// Each of the two stages (forward, stop) before a leader is given up.
+    pub request_timeout_ms: u64,
+    /// The longest that doubling makes a stage.
+    pub max_timeout_ms: u64,
+    /// How long a leader's link may be down before it is given up.
+    pub link_grace_ms: u64,
+    /// Votes that brought no progress are sent again after this time.
+    pub resend_ms: u64,
+    /// A quiet replica tells where it stands at this interval.
+    pub status_ms: u64,
+    /// How long a proposal waits for the clients' copies of its bodies before it asks.
+    pub body_grace_ms: u64,
+    /// How far a fresh proposal's time may lie from the local clock.
+    pub clock_skew_ms: u64,
+    /// Unordered requests kept for one client.
+    pub max_pending_requests_per_client: usize,
+    /// Their operations' bytes.
+    pub max_pending_bytes_per_client: usize,
+    /// Unordered operations' bytes kept for all clients.
+    pub max_pending_bytes: usize,
+    /// Bytes of one FORWARD, BODIES or DECISIONS message (one item may be larger).
+    pub max_transfer_bytes: usize,
+    /// Decisions asked for at once.
+    pub max_fetch: u32,
+    /// Values that a replica writes within one instance (one per failed regency).
+    pub max_values: usize,
+    /// A seeded fault, for the simulator's mutation table.
+    #[cfg(feature = "mutation")]
+    pub mutation: Option<Mutation>,
+}
+
+/// A fault that a test plants in the core, to see that the checkers catch it.
+#[cfg(feature = "mutation")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// WRITE and ACCEPT quorums of Q − 1.
+    QuorumMinusOne,
+    /// Votes leave before their record is durable.
+    SkipPersist,
+    /// A SYNC with a locked value leaves the instance free.
+    DropLockCheck,
+    /// WRITE and PROPOSE of an older regency count.
+    AcceptOldRegency,
+    /// Bodies and forwarded requests are taken unverified.
+    SkipRequestSignature,
+    /// ACCEPT signatures are not verified.
+    SkipAcceptSignature,
+    /// γ does not look at the clients' windows.
+    SkipWindowCheck,
+    /// A second proposal of one regency is written too.
+    WriteTwice,
+    /// The lock is not part of STOPDATA.
+    HideLock,
+    /// Fetched decisions are believed without their proof.
+    SkipProofCheck,
+    /// STOPDATA signatures are not verified.
+    SkipStateSignature,
+    /// The second timeout never stops the regency.
+    NeverStop,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_batch_requests: 1_000,
+            max_batch_bytes: 8 << 20,
+            max_request_bytes: 64 << 20,
+            request_timeout_ms: 800,
+            max_timeout_ms: 60_000,
+            link_grace_ms: 300,
+            resend_ms: 200,
+            status_ms: 1_000,
+            body_grace_ms: 5,
+            clock_skew_ms: 2_000,
+            max_pending_requests_per_client: 4_096,
+            max_pending_bytes_per_client: 128 << 20,
+            max_pending_bytes: 1 << 30,
+            max_transfer_bytes: 8 << 20,
+            max_fetch: 256,
+            max_values: 1_024,
+            #[cfg(feature = "mutation")]
+            mutation: None,
+        }
+    }
+}
+
+/// `mutated!(settings, Name)`: whether a test planted that fault; always false in a
+/// build without the feature, where the names do not even exist.
+macro_rules! mutated {
+    ($settings:expr, $name:ident) => {{
+        #[cfg(feature = "mutation")]
+        {
+            $settings.mutation == Some($crate::settings::Mutation::$name)
+        }
+        #[cfg(not(feature = "mutation"))]
+        {
+            false
+        }
+    }};
+}
+pub(crate) use mutated;
