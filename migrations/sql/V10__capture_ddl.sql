@@ -83,13 +83,19 @@ CREATE FUNCTION steel.on_drop() RETURNS event_trigger
 AS $$
 DECLARE
     dropped record;
+    relation oid;
 BEGIN
     FOR dropped IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
-        -- A capture trigger goes with its table, never alone.
+        -- A trigger of ours goes with its table, or when an identity column is none any more.
         IF dropped.object_type = 'trigger' AND dropped.original
            AND dropped.address_names[3] ~ '^ ?steel_(capture|identity)_' THEN
-            RAISE EXCEPTION 'permission denied: % is a system trigger', dropped.object_identity
-                USING ERRCODE = '42501';
+            relation := to_regclass(format('%I.%I', dropped.address_names[1], dropped.address_names[2]));
+            IF dropped.address_names[3] ~ '^steel_capture_'
+               OR dropped.address_names[3] IN (SELECT i.trigger FROM steel.identity_triggers(relation) i) THEN
+                RAISE EXCEPTION 'permission denied: % is a system trigger', dropped.object_identity
+                    USING ERRCODE = '42501';
+            END IF;
+            CONTINUE;
         END IF;
         IF dropped.original AND NOT dropped.is_temporary AND dropped.schema_name IS DISTINCT FROM 'steel' THEN
             PERFORM steel.report_ddl(TG_TAG, dropped.object_identity);

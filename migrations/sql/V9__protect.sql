@@ -32,6 +32,7 @@ AS $$
 DECLARE
     want record;
     found_as record;
+    part oid;
 BEGIN
     FOR want IN VALUES
         ('insert', 'REFERENCING NEW TABLE AS steel_new'),
@@ -52,6 +53,12 @@ BEGIN
             RAISE EXCEPTION 'permission denied: "steel_capture_%" is a system trigger', want.column1
                 USING ERRCODE = '42501';
         END IF;
+    END LOOP;
+    -- Identity columns of a partitioned table concern the partitions, new and old.
+    FOR part IN
+        SELECT protect.relation UNION SELECT p.relid FROM pg_partition_tree(protect.relation) p
+    LOOP
+        PERFORM steel.protect_identity(part);
     END LOOP;
 END
 $$;

@@ -1,0 +1,200 @@
+//! A private PostgreSQL 15 for one test binary: started by the first test, gone with the process.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::Value;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+
+const BIN: &str = "/usr/lib/postgresql/15/bin";
+
+struct Server {
+    dir: PathBuf,
+    // Its stdin is the server's life: the shell stops the server and removes the directory at its end.
+    _shell: Child,
+}
+
+/// PostgreSQL refuses to run as root; the tests then use the account `nobody`.
+fn as_ordinary_account(command: &mut Command) -> &mut Command {
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    }
+    command
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let mut shell = as_ordinary_account(&mut Command::new("sh"))
+            .arg("-c")
+            .arg(format!(
+                "set -e; cd /; umask 077; dir=$(mktemp -d /tmp/steel-migrations.XXXXXX); trap 'rm -rf $dir' EXIT
+                 {BIN}/initdb -N -D $dir/data -U steel -A trust --encoding=UTF8 --locale=C.UTF-8 >&2
+                 {BIN}/postgres -D $dir/data -c listen_addresses= -c unix_socket_directories=$dir \
+                     -c fsync=off -c max_connections=50 >/dev/null 2>$dir/log </dev/null & pid=$!
+                 echo $dir; read _ || true; kill -QUIT $pid; wait $pid || true"
+            ))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(shell.stdout.take().unwrap()),
+            &mut line,
+        )
+        .unwrap();
+        let dir = PathBuf::from(line.trim());
+        let started = Instant::now();
+        while !dir.join(".s.PGSQL.5432").exists() {
+            assert!(started.elapsed() < Duration::from_secs(30), "no server");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server {
+            dir,
+            _shell: shell,
+        }
+    })
+}
+
+/// A session and what the server told it besides the answers.
+pub struct Session {
+    pub client: Client,
+    notices: Arc<Mutex<Vec<(String, String)>>>,
+    token: String,
+}
+
+pub async fn connect(database: &str, user: &str) -> Session {
+    let config = Config::new()
+        .host(server().dir.to_str().unwrap())
+        .user(user)
+        .dbname(database)
+        .to_owned();
+    let started = Instant::now();
+    let (client, mut connection) = loop {
+        match config.connect(NoTls).await {
+            Ok(pair) => break pair,
+            // The socket is there a moment before the server answers.
+            Err(error) if started.elapsed() > Duration::from_secs(30) => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let sink = notices.clone();
+    tokio::spawn(async move {
+        let mut messages =
+            futures::stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(Ok(message)) = messages.next().await {
+            if let AsyncMessage::Notice(notice) = message {
+                sink.lock()
+                    .unwrap()
+                    .push((notice.code().code().to_owned(), notice.message().to_owned()));
+            }
+        }
+    });
+    Session {
+        client,
+        notices,
+        token: String::new(),
+    }
+}
+
+/// A database of its own with the schema steel, owned by `postgres`.
+pub async fn database(name: &str) {
+    let control = connect("postgres", "steel").await;
+    control
+        .client
+        .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0"))
+        .await
+        .unwrap();
+    let mut steel = connect(name, "steel").await;
+    // Roles belong to the server, not to a database: two tests must not create one at once.
+    static ROLES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _one_at_a_time = ROLES.lock().await;
+    migrations::migrate(&mut steel.client).await.unwrap();
+    control
+        .client
+        .batch_execute(&format!("ALTER DATABASE {name} OWNER TO postgres"))
+        .await
+        .unwrap();
+}
+
+/// A client's session, as the proxy opens it.
+pub async fn session(database: &str) -> Session {
+    let token = connect(database, "steel")
+        .await
+        .client
+        .query_one("SELECT token FROM steel.secret", &[])
+        .await
+        .unwrap()
+        .get(0);
+    Session {
+        token,
+        ..connect(database, "postgres").await
+    }
+}
+
+impl Session {
+    /// Runs SQL and returns what the triggers reported of it.
+    pub async fn captured(&self, sql: &str) -> Vec<Value> {
+        self.notices.lock().unwrap().clear();
+        self.client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.take_captured()
+    }
+
+    pub fn take_captured(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.notices.lock().unwrap())
+            .into_iter()
+            .filter(|(code, _)| code == migrations::CAPTURE_SQLSTATE)
+            .filter_map(|(_, message)| {
+                let json = message.strip_prefix(&self.token)?;
+                Some(serde_json::from_str(json).unwrap())
+            })
+            .collect()
+    }
+
+    /// The SQLSTATE with which the SQL fails.
+    pub async fn refused(&self, sql: &str) -> String {
+        match self.client.batch_execute(sql).await {
+            Ok(()) => panic!("not refused: {sql}"),
+            Err(error) => error
+                .code()
+                .map_or(error.to_string(), |code| code.code().to_owned()),
+        }
+    }
+
+    /// All rows of a query, each as text, sorted.
+    pub async fn rows(&self, query: &str) -> Vec<String> {
+        let sql = format!("SELECT q.*::text FROM ({query}) q");
+        let mut rows: Vec<String> = self
+            .client
+            .query(&sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    pub async fn run(&self, sql: &str) {
+        self.client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
