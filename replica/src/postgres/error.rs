@@ -1,0 +1,121 @@
+//! What can go wrong in the care for a PostgreSQL server.
+
+use std::io;
+use std::path::Path;
+
+/// Names the thing, the cause and, where there is one, the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No usable binaries were found.
+    #[error("{0}; to install PostgreSQL, run: apt-get install -y postgresql")]
+    NotInstalled(String),
+    /// The configuration cannot work.
+    #[error("PostgreSQL configuration: {0}")]
+    Config(String),
+    /// Running as root, and no ordinary account was found to run PostgreSQL with.
+    #[error("PostgreSQL refuses to run as root, and {0}")]
+    Account(String),
+    /// The server's account cannot reach the data directory.
+    #[error(
+        "the account {account}, with which PostgreSQL runs, cannot enter {directory}; \
+         allow it with: chmod o+x {directory}, or choose another directory"
+    )]
+    NotTraversable {
+        /// The account's name.
+        account: String,
+        /// The directory that stands in the way.
+        directory: String,
+    },
+    /// Another process cares for this data directory.
+    #[error("{0} is in use by another running replica")]
+    InUse(String),
+    /// The data directory is of another major version.
+    #[error(
+        "{directory} was made by PostgreSQL {made}, and the binaries in {bin} are of version \
+         {found}; install PostgreSQL {made} or name its binaries in the configuration"
+    )]
+    OtherMajor {
+        /// The data directory.
+        directory: String,
+        /// The major version that made it.
+        made: u32,
+        /// Where the binaries lie.
+        bin: String,
+        /// Their major version.
+        found: u32,
+    },
+    /// A program failed.
+    #[error("{program} failed: {output}")]
+    Program {
+        /// The program's path.
+        program: String,
+        /// What it said.
+        output: String,
+    },
+    /// The server ended when it should run.
+    #[error("PostgreSQL ended ({status}); its log {log} ends with:\n{tail}")]
+    Ended {
+        /// Exit status or signal.
+        status: String,
+        /// The log file.
+        log: String,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// The server does not answer.
+    #[error("PostgreSQL did not become ready within {seconds} s: {cause}")]
+    NotReady {
+        /// How long was waited.
+        seconds: u64,
+        /// The last refusal.
+        cause: String,
+    },
+    /// Processes of an earlier run are still there.
+    #[error("PostgreSQL processes of an earlier run do not end: {0:?}; end them by hand")]
+    Leftover(Vec<i32>),
+    /// A server that was there before does not fit.
+    #[error("PostgreSQL server at {server}: {problem}")]
+    Unfit {
+        /// Where it is.
+        server: String,
+        /// What does not fit, and the next step.
+        problem: String,
+    },
+    /// A control session failed.
+    #[error("control session of PostgreSQL: {}", explain(.0))]
+    Sql(#[from] tokio_postgres::Error),
+    /// The schema `steel` could not be brought up to date.
+    #[error("database {database}: {source}")]
+    Migration {
+        /// In which database.
+        database: String,
+        /// Why.
+        source: migrations::Error,
+    },
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, on which path.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An I/O failure with what was tried on which path.
+    pub(super) fn io<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+        move |source| Error::Io {
+            what: format!("cannot {what} {}", path.display()),
+            source,
+        }
+    }
+}
+
+/// tokio-postgres says only "db error" of what the server said.
+fn explain(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} ({})", db.message(), db.code().code()),
+        None => error.to_string(),
+    }
+}
