@@ -26,7 +26,7 @@ pub use crate::core::{Action, Core, Input, Reason, Status};
 pub use crate::crypto::{Digest, PublicKey, Signature};
 pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
 pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};
-pub use crate::proof::{Decided, Proof, ProofError};
+pub use crate::proof::{Decided, Proof, ProofError, sign_accept};
 pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
 pub use crate::request::{Request, RequestError, Verified, verify_batch};
 #[cfg(feature = "mutation")]

@@ -75,8 +75,8 @@ fn accept_bytes(view: &View, height: Height, regency: Regency, digest: &Digest) 
     bytes
 }
 
-/// Signs an ACCEPT. Alg. 6, l. 32.
-pub(crate) fn sign_accept(
+/// Signs an ACCEPT. Alg. 6, l. 32. Public for tests that play a faulty replica.
+pub fn sign_accept(
     key: &SigningKey,
     view: &View,
     height: Height,

@@ -61,8 +61,8 @@ pub enum Mutation {
     SkipWindowCheck,
     /// A second proposal of one regency is written too.
     WriteTwice,
-    /// The lock is not part of STOPDATA.
-    HideLock,
+    /// STOPDATA tells neither lock nor writeset.
+    HideVotes,
     /// Fetched decisions are believed without their proof.
     SkipProofCheck,
     /// STOPDATA signatures are not verified.

@@ -9,6 +9,7 @@
 //! Nikolaenko: "Taming the many EdDSAs", 2020.)
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
@@ -62,8 +63,8 @@ fn decode(
     let s_bytes: [u8; 32] = s_bytes.try_into().expect("the second half of 64 bytes");
     let s: Scalar = Option::from(Scalar::from_canonical_bytes(s_bytes))?;
     let r = CompressedEdwardsY::from_slice(r_bytes).ok()?.decompress()?;
-    if !keys.contains_key(&claim.key) {
-        keys.insert(claim.key, CompressedEdwardsY(claim.key.0).decompress()?);
+    if let Entry::Vacant(unknown) = keys.entry(claim.key) {
+        unknown.insert(CompressedEdwardsY(claim.key.0).decompress()?);
     }
     let mut hash = Sha512::new();
     hash.update(r_bytes);

@@ -9,6 +9,8 @@ use super::{Action, Core};
 
 /// A peer that does not answer is left for the next one after this time (milliseconds).
 const PATIENCE_MS: u64 = 500;
+/// After an answer that brought nothing, the next peer is asked after this time.
+const PAUSE_MS: u64 = 20;
 /// One missing decision may still come by itself; it is asked for after this time.
 const GRACE_MS: u64 = 100;
 /// A peer's log is read for it at most once at a time, and again after this time.
@@ -27,7 +29,7 @@ impl Core {
             .asked
             .is_some_and(|(_, at)| now < at + PATIENCE_MS);
         let fresh = furthest == height + 1 && now < self.clock.last_progress() + GRACE_MS;
-        if waiting || fresh {
+        if waiting || fresh || now < self.clock.ask_after {
             return;
         }
         let last = self.clock.asked_last;
@@ -132,6 +134,7 @@ impl Core {
                 peer.decided = 0;
             }
             self.clock.asked = None;
+            self.clock.ask_after = now + PAUSE_MS;
         }
         self.advance(now, out);
     }

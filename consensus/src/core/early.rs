@@ -10,21 +10,22 @@ use crate::stopdata::StopData;
 
 use super::{Action, Core};
 
+/// A vote and its (height, regency).
+type Slot<T> = Option<((Height, Regency), T)>;
+
 /// One peer's early messages.
 #[derive(Debug, Default)]
 pub(crate) struct Early {
-    propose: Option<(Height, Regency, Batch)>,
-    write: Option<(Height, Regency, Digest)>,
-    accept: Option<(Height, Regency, Digest, Signature)>,
+    propose: Slot<Batch>,
+    write: Slot<Digest>,
+    accept: Slot<(Digest, Signature)>,
     stopdata: Option<Box<StopData>>,
 }
 
-impl Early {
-    fn is_empty(&self) -> bool {
-        self.propose.is_none()
-            && self.write.is_none()
-            && self.accept.is_none()
-            && self.stopdata.is_none()
+/// Keeps the newer of two.
+fn keep<T>(slot: &mut Slot<T>, at: (Height, Regency), vote: T) {
+    if slot.as_ref().is_none_or(|(kept, _)| *kept < at) {
+        *slot = Some((at, vote));
     }
 }
 
@@ -66,25 +67,14 @@ impl Core {
                 regency,
                 batch,
             } => {
-                if slot
-                    .propose
-                    .as_ref()
-                    .is_none_or(|kept| (kept.0, kept.1) < (height, regency))
-                {
-                    slot.propose = Some((height, regency, batch));
-                }
+                keep(&mut slot.propose, (height, regency), batch);
             }
             Message::Write {
                 height,
                 regency,
                 digest,
             } => {
-                if slot
-                    .write
-                    .is_none_or(|kept| (kept.0, kept.1) < (height, regency))
-                {
-                    slot.write = Some((height, regency, digest));
-                }
+                keep(&mut slot.write, (height, regency), digest);
             }
             Message::Accept {
                 height,
@@ -92,12 +82,7 @@ impl Core {
                 digest,
                 signature,
             } => {
-                if slot
-                    .accept
-                    .is_none_or(|kept| (kept.0, kept.1) < (height, regency))
-                {
-                    slot.accept = Some((height, regency, digest, signature));
-                }
+                keep(&mut slot.accept, (height, regency), (digest, signature));
             }
             Message::StopData(data) => slot.stopdata = Some(data),
             _ => {}
@@ -106,14 +91,7 @@ impl Core {
 
     /// Hears again what was early, now that the instance or the regency has moved.
     pub(crate) fn replay_early(&mut self, now: u64, out: &mut Vec<Action>) {
-        let due: Vec<ReplicaId> = self.early.keys().copied().collect();
-        for from in due {
-            let Some(kept) = self.early.remove(&from) else {
-                continue;
-            };
-            if kept.is_empty() {
-                continue;
-            }
+        for (from, kept) in std::mem::take(&mut self.early) {
             let Early {
                 propose,
                 write,
@@ -123,13 +101,13 @@ impl Core {
             if let Some(data) = stopdata {
                 self.on_stopdata(now, from, data, out);
             }
-            if let Some((height, regency, batch)) = propose {
+            if let Some(((height, regency), batch)) = propose {
                 self.note_propose(now, from, height, regency, batch);
             }
-            if let Some((height, regency, digest)) = write {
+            if let Some(((height, regency), digest)) = write {
                 self.note_write(from, height, regency, digest);
             }
-            if let Some((height, regency, digest, signature)) = accept {
+            if let Some(((height, regency), (digest, signature))) = accept {
                 self.note_accept(from, height, regency, digest, signature);
             }
         }

@@ -11,8 +11,6 @@ mod persist;
 mod pool;
 mod regency;
 mod stopping;
-#[cfg(test)]
-mod tests;
 mod tick;
 
 use std::collections::BTreeMap;

@@ -214,7 +214,7 @@ impl Pool {
 
     /// Requests of clients that wait since `before` or longer and were not forwarded
     /// yet; at most `max_bytes` of operations, but at least one. Alg. 3, l. 2.
-    pub fn to_forward(&mut self, before: u64, max_bytes: usize) -> Vec<Request> {
+    pub fn take_overdue(&mut self, before: u64, max_bytes: usize) -> Vec<Request> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         for queue in self.clients.values_mut() {
             if queue.since > before || queue.forwarded {

@@ -38,7 +38,7 @@ impl Core {
     /// This replica's signed state for its regency.
     pub(crate) fn stop_data(&self) -> StopData {
         let votes = &self.instance.votes;
-        let hide = mutated!(self.settings, HideLock);
+        let hide = mutated!(self.settings, HideVotes);
         let state = StopState {
             view: self.view.id,
             regency: self.regency,
@@ -48,6 +48,7 @@ impl Core {
             writeset: votes
                 .writeset
                 .iter()
+                .filter(|_| !hide)
                 .map(|(value, at)| (*at, *value))
                 .collect(),
         };

@@ -31,6 +31,8 @@ pub(crate) struct Clock {
     /// Whom decisions were asked of, and when.
     pub asked: Option<(ReplicaId, u64)>,
     pub asked_last: Option<ReplicaId>,
+    /// No question before this time: the last one brought nothing.
+    pub ask_after: u64,
 }
 
 impl Clock {
@@ -44,12 +46,13 @@ impl Clock {
             open_since: None,
             last_progress: now,
             said_at: now,
-            status_at: 0,
+            status_at: now.saturating_sub(settings.status_ms),
             entered_at: now,
             backoff: 0,
             calm: 0,
             asked: None,
             asked_last: None,
+            ask_after: 0,
         }
     }
 
@@ -171,7 +174,7 @@ impl Core {
             let before = now - stage;
             let requests = self
                 .pool
-                .to_forward(before, self.settings.max_transfer_bytes);
+                .take_overdue(before, self.settings.max_transfer_bytes);
             if !requests.is_empty() {
                 out.push(Action::Broadcast {
                     message: Message::Forward { requests },
