@@ -53,6 +53,13 @@ async fn data_outlives_stop_and_restart() {
     let found = external::check(&format!("host={}", server.address().socket_dir.display())).await;
     assert_eq!(found.unwrap(), server.address());
 
+    let dsn = format!(
+        "host={} user=postgres",
+        server.address().socket_dir.display()
+    );
+    let error = external::check(&dsn).await.unwrap_err().to_string();
+    assert!(error.contains("ALTER ROLE postgres SUPERUSER"), "{error}");
+
     server.stop(StopMode::Fast).await.unwrap();
     assert!(!server.is_alive() && server.pid().is_none());
     server.start().await.unwrap();
