@@ -20,13 +20,23 @@ impl Splices {
     }
 
     /// Applies the replacements that lie inside `window` of `source` and returns the window's new text.
-    /// Replacements never overlap: each covers its own tokens.
-    pub(crate) fn apply(mut self, source: &str, window: Range<usize>) -> (String, Mapping) {
+    /// Replacements never overlap: each covers its own tokens. `character`: where the window begins in the
+    /// client's string, in characters.
+    pub(crate) fn apply(
+        mut self,
+        source: &str,
+        window: Range<usize>,
+        character: usize,
+    ) -> (String, Mapping) {
         self.0.sort_by_key(|(range, _)| (range.start, range.end));
         let mut text = String::with_capacity(window.len() + 32 * self.0.len());
         let mut mapping = Mapping::default();
-        let (mut client, mut ours) = (source[..window.start].chars().count(), 0);
-        mapping.0.push(Point { ours, client, fixed: false });
+        let (mut client, mut ours) = (character, 0);
+        mapping.0.push(Point {
+            ours,
+            client,
+            fixed: false,
+        });
         let mut at = window.start;
         for (range, with) in self.0 {
             debug_assert!(at <= range.start && range.end <= window.end);
@@ -34,11 +44,19 @@ impl Splices {
             text.push_str(kept);
             client += kept.chars().count();
             ours += kept.chars().count();
-            mapping.0.push(Point { ours, client, fixed: true });
+            mapping.0.push(Point {
+                ours,
+                client,
+                fixed: true,
+            });
             text.push_str(&with);
             client += source[range.clone()].chars().count();
             ours += with.chars().count();
-            mapping.0.push(Point { ours, client, fixed: false });
+            mapping.0.push(Point {
+                ours,
+                client,
+                fixed: false,
+            });
             at = range.end;
         }
         text.push_str(&source[at..window.end]);
@@ -80,7 +98,7 @@ mod tests {
         let source = "é; select aa, bb";
         let mut splices = Splices::default();
         splices.replace(11..13, "xxxxx");
-        let (text, mapping) = splices.apply(source, 4..source.len());
+        let (text, mapping) = splices.apply(source, 4..source.len(), 3);
         assert_eq!(text, "select xxxxx, bb");
         assert_eq!(mapping.to_client(1), 4);
         assert_eq!(mapping.to_client(8), 11);

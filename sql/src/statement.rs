@@ -161,7 +161,11 @@ pub struct SplitError {
 
 impl From<SplitError> for Refusal {
     fn from(error: SplitError) -> Self {
-        Refusal { sqlstate: error.sqlstate, message: error.message, hint: String::new() }
+        Refusal {
+            sqlstate: error.sqlstate,
+            message: error.message,
+            hint: String::new(),
+        }
     }
 }
 
@@ -175,7 +179,11 @@ impl std::error::Error for Refusal {}
 
 impl std::fmt::Display for SplitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} (at character {})", self.sqlstate, self.message, self.position)
+        write!(
+            f,
+            "{}: {} (at character {})",
+            self.sqlstate, self.message, self.position
+        )
     }
 }
 
