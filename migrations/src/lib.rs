@@ -5,8 +5,19 @@
 
 use tokio_postgres::Client;
 
+mod doctor;
+
+pub use doctor::{Finding, doctor};
+
 mod embedded {
     refinery::embed_migrations!("sql");
+
+    /// The history lies in the schema steel, so that clients see nothing of it.
+    pub fn runner() -> refinery::Runner {
+        let mut runner = migrations::runner();
+        runner.set_migration_table_name("steel.history");
+        runner
+    }
 }
 
 /// SQLSTATE of the notices by which triggers report row changes, sequence values and DDL.
@@ -39,9 +50,6 @@ pub async fn migrate(client: &mut Client) -> Result<usize, Error> {
              CREATE SCHEMA IF NOT EXISTS steel",
         )
         .await?;
-    let report = embedded::migrations::runner()
-        .set_migration_table_name("steel.history")
-        .run_async(client)
-        .await?;
+    let report = embedded::runner().run_async(client).await?;
     Ok(report.applied_migrations().len())
 }

@@ -1,5 +1,7 @@
 //! Every way in which rows change is reported, whole and under fixed settings.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod server;
 
 use serde_json::{Value, json};

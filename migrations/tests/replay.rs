@@ -1,5 +1,7 @@
 //! What a master records, a follower replays: the same statements leave the same rows on both.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod server;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! A private PostgreSQL 15 for one test binary: started by the first test, gone with the process.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -140,6 +142,17 @@ pub async fn session(database: &str) -> Session {
     }
 }
 
+/// What pg_dump prints.
+pub fn pg_dump(database: &str, user: &str) -> String {
+    let output = as_ordinary_account(&mut Command::new(format!("{BIN}/pg_dump")))
+        .args(["-h", server().dir.to_str().unwrap(), "-U", user, database])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 impl Session {
     /// Runs SQL and returns what the triggers reported of it.
     pub async fn captured(&self, sql: &str) -> Vec<Value> {
@@ -192,6 +205,15 @@ impl Session {
             .batch_execute(sql)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Notices that are no reports.
+    pub fn other_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock().unwrap())
+            .into_iter()
+            .filter(|(code, _)| code != migrations::CAPTURE_SQLSTATE)
+            .map(|(_, message)| message)
+            .collect()
     }
 
     pub fn token(&self) -> &str {

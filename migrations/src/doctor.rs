@@ -1,0 +1,194 @@
+//! Is the schema steel whole, and does PostgreSQL really use it?
+//!
+//! A function replaced in place counts for nothing unless the planner inlines its body: else the C function behind the
+//! same OID runs, silently. So each is asked for by EXPLAIN VERBOSE, in the role of a client.
+
+use std::fmt;
+
+use tokio_postgres::Client;
+
+use crate::{Error, embedded};
+
+/// Something that keeps SteelDB from capturing, reproducing or protecting what clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The function, table, role or setting concerned.
+    pub subject: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// The next step.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.subject, self.problem, self.remedy)
+    }
+}
+
+/// The PostgreSQL version that everything here was tried on.
+const MAJOR: i32 = 15;
+
+/// A call of each replaced function, and what its plan must show.
+const REPLACED: [(&str, &str); 13] = [
+    ("pg_catalog.now()", "steel.orig_now()"),
+    ("pg_catalog.transaction_timestamp()", "steel.orig_now()"),
+    (
+        "pg_catalog.statement_timestamp()",
+        "steel.orig_statement_timestamp()",
+    ),
+    ("pg_catalog.clock_timestamp()", "steel.clock()"),
+    ("pg_catalog.timeofday()", "steel.clock()"),
+    (
+        "pg_catalog.age(timestamptz '2000-01-01')",
+        "steel.orig_now()",
+    ),
+    ("pg_catalog.age(timestamp '2000-01-01')", "steel.orig_now()"),
+    (
+        "pg_catalog.gen_random_uuid()",
+        "steel.orig_gen_random_uuid()",
+    ),
+    (
+        "pg_catalog.nextval('steel.place_1'::regclass)",
+        "steel.nextval(",
+    ),
+    (
+        "pg_catalog.currval('steel.place_1'::regclass)",
+        "steel.currval(",
+    ),
+    ("pg_catalog.lastval()", "steel.lastval()"),
+    (
+        "pg_catalog.setval('steel.place_1'::regclass, 1)",
+        "steel.setval(",
+    ),
+    (
+        "pg_catalog.setval('steel.place_1'::regclass, 1, true)",
+        "steel.setval(",
+    ),
+];
+
+/// Subject and problem of what is not as migrated, each query with its remedy.
+const CATALOG: [(&str, &str); 6] = [
+    (
+        "SELECT c.oid::regclass::text, 'its ' || w.column1 || ' is not captured'
+           FROM pg_class c, (VALUES ('insert'), ('update'), ('delete'), ('truncate')) w
+          WHERE steel.is_captured(c.oid) AND NOT EXISTS (
+                SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'steel_capture_' || w.column1
+                   AND t.tgisinternal AND t.tgenabled = 'O'
+                   AND t.tgfoid = to_regprocedure('steel.capture_' || w.column1 || '()'))",
+        "as steel, run: SELECT steel.protect(oid) FROM pg_class WHERE steel.is_captured(oid)",
+    ),
+    (
+        "SELECT c.oid::regclass::text, 'the trigger' || i.trigger || ' of an identity column is missing'
+           FROM pg_class c, steel.identity_triggers(c.oid) i
+          WHERE steel.is_captured(c.oid) AND NOT EXISTS (
+                SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = i.trigger AND t.tgisinternal AND t.tgenabled = 'O')",
+        "as steel, run: SELECT steel.protect(oid) FROM pg_class WHERE steel.is_captured(oid)",
+    ),
+    (
+        "SELECT w.column1, 'the event trigger is missing or disabled'
+           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite')) w
+          WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.column1 AND e.evtenabled = 'O')",
+        "rebuild this replica from the others: DDL went by unseen",
+    ),
+    (
+        "SELECT r.rolname::text, 'the role ' || CASE WHEN r.rolsuper THEN 'is a superuser' ELSE 'may act as ' || p.rolname END
+           FROM pg_roles r JOIN pg_roles p
+             ON p.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program',
+                              'pg_signal_backend', 'pg_checkpoint', 'steel')
+          WHERE r.rolname <> 'steel' AND r.rolname !~ '^pg_' AND pg_has_role(r.oid, p.oid, 'MEMBER')
+            AND (NOT r.rolsuper OR p.rolname = 'steel')",
+        "take the privilege from it: no client may reach past steel's triggers",
+    ),
+    (
+        "SELECT p.oid::regprocedure::text, 'clients may call it'
+           FROM pg_proc p
+          WHERE has_function_privilege('postgres', p.oid, 'EXECUTE')
+            AND (p.pronamespace = 'pg_catalog'::regnamespace
+                 AND p.proname ~ '^(pg_(try_)?advisory_|lo_|pg_logical_|pg_replication_)'
+                 OR p.pronamespace = 'pg_catalog'::regnamespace
+                 AND p.proname IN ('loread', 'lowrite', 'pg_notify', 'pg_cancel_backend', 'pg_terminate_backend', 'pg_export_snapshot')
+                 OR p.pronamespace = 'steel'::regnamespace AND p.proname IN ('token', 'seal', 'advance', 'take_value', 'protect'))",
+        "as steel, run: REVOKE ALL ON FUNCTION … FROM PUBLIC",
+    ),
+    (
+        "SELECT c.oid::regclass::text, 'clients may read or write it'
+           FROM pg_class c
+          WHERE c.relnamespace = 'steel'::regnamespace AND c.relkind IN ('r', 'S')
+            AND (c.relkind = 'r' AND has_table_privilege('postgres', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+                 OR c.relkind = 'S' AND has_sequence_privilege('postgres', c.oid, 'USAGE, SELECT, UPDATE'))
+         UNION ALL
+         SELECT 'steel.secret', 'it holds ' || count(*) || ' tokens, not one' FROM steel.secret HAVING count(*) <> 1",
+        "as steel, run: REVOKE ALL ON ALL TABLES IN SCHEMA steel FROM PUBLIC, postgres",
+    ),
+];
+
+/// Looks over one database; an empty list is a healthy one. `client` must be a session of the superuser `steel`.
+///
+/// # Errors
+/// When PostgreSQL cannot be asked, or has no schema steel.
+pub async fn doctor(client: &mut Client) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    versions(client, &mut findings).await?;
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction
+        .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        .await?;
+    for (query, remedy) in CATALOG {
+        for row in transaction.query(query, &[]).await? {
+            findings.push(Finding {
+                subject: row.get(0),
+                problem: row.get(1),
+                remedy,
+            });
+        }
+    }
+    transaction.batch_execute("SET LOCAL ROLE postgres").await?;
+    for (call, body) in REPLACED {
+        let plan = transaction
+            .query(&format!("EXPLAIN (VERBOSE, COSTS OFF) SELECT {call}"), &[])
+            .await?;
+        if !plan
+            .iter()
+            .any(|line| line.get::<_, String>(0).contains(body))
+        {
+            findings.push(Finding {
+                subject: call.into(),
+                problem: "the stock function runs, not the one that is equal on all replicas"
+                    .into(),
+                remedy: "rebuild this database's schema steel; a superuser replaced the function",
+            });
+        }
+    }
+    transaction.rollback().await?;
+    Ok(findings)
+}
+
+async fn versions(client: &mut Client, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    let version: i32 = client
+        .query_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::int / 10000",
+            &[],
+        )
+        .await?
+        .get(0);
+    if version != MAJOR {
+        findings.push(Finding {
+            subject: "server_version".into(),
+            problem: format!("PostgreSQL {version}, and the schema steel was tried on {MAJOR}"),
+            remedy: "run PostgreSQL 15 on every replica",
+        });
+    }
+    let runner = embedded::runner();
+    let applied = runner.get_applied_migrations_async(client).await?;
+    for migration in runner.get_migrations() {
+        if !applied.contains(migration) {
+            findings.push(Finding {
+                subject: migration.to_string(),
+                problem: "this migration is not applied, or another text of it was".into(),
+                remedy: "restart this replica with the version of SteelDB that made the data directory, or rebuild it",
+            });
+        }
+    }
+    Ok(())
+}
