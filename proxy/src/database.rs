@@ -1,0 +1,110 @@
+//! What the front asks of the database behind it: the client shim, and in tests a scripted one.
+
+use client_shim::{Operation, Outcome, Shim, ShimError};
+use std::future::Future;
+
+/// Names and values as `set_config` takes them, in order.
+pub type SessionSettings = Vec<(String, String)>;
+
+/// How a statement outside of a transaction is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Autocommit {
+    /// Outside of the order. `unvalidated`: answered by the master alone (catalogs, SHOW, descriptions).
+    Read { unvalidated: bool },
+    /// In one ordered round.
+    Write,
+    /// By all replicas at its place, outside of a transaction block (VACUUM and its like).
+    Exec,
+}
+
+/// A replicated PostgreSQL; cheap to clone.
+pub trait Database: Clone + Send + Sync + 'static {
+    type Transaction: Transaction;
+
+    /// The parameters that PostgreSQL reports of a new session.
+    fn parameters(&self) -> impl Future<Output = Result<SessionSettings, ShimError>> + Send;
+
+    /// Begins a transaction without waiting for its place in the order.
+    fn begin(&self, settings: SessionSettings, read_only: bool) -> Self::Transaction;
+
+    /// Runs one statement outside of a transaction. An SQL error is an outcome; dropping the future gives the statement
+    /// up. When `cancelled` resolves while the statement can still be stopped, it ends with 57014.
+    fn autocommit(
+        &self,
+        how: Autocommit,
+        settings: SessionSettings,
+        operation: Operation,
+        cancelled: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = Result<Outcome, ShimError>> + Send;
+}
+
+/// An open transaction; dropping it rolls it back.
+pub trait Transaction: Send + 'static {
+    /// Runs one statement. An SQL error is an outcome; an `Err` means that the transaction is over.
+    fn execute(
+        &mut self,
+        operation: Operation,
+        unvalidated: bool,
+    ) -> impl Future<Output = Result<Outcome, ShimError>> + Send;
+
+    fn commit(self) -> impl Future<Output = Result<(), ShimError>> + Send;
+
+    fn rollback(self) -> impl Future<Output = ()> + Send;
+
+    /// Asks the database to cancel what runs in this transaction.
+    fn canceller(&self) -> impl Fn() + Send + Sync + 'static;
+}
+
+impl Database for Shim {
+    type Transaction = client_shim::Transaction;
+
+    async fn parameters(&self) -> Result<SessionSettings, ShimError> {
+        Shim::parameters(self).await
+    }
+
+    fn begin(&self, settings: SessionSettings, read_only: bool) -> client_shim::Transaction {
+        Shim::begin(self, settings, read_only)
+    }
+
+    async fn autocommit(
+        &self,
+        how: Autocommit,
+        settings: SessionSettings,
+        operation: Operation,
+        cancelled: impl Future<Output = ()> + Send,
+    ) -> Result<Outcome, ShimError> {
+        match how {
+            Autocommit::Read { unvalidated } => tokio::select! {
+                biased;
+                outcome = self.read(settings, operation, unvalidated) => outcome,
+                () = cancelled => Err(ShimError::new("57014", "canceling statement due to user request")),
+            },
+            // Once ordered it cannot be called back, and the shim alone knows when that is: the client waits for the truth.
+            Autocommit::Write => self.auto(settings, operation).await,
+            Autocommit::Exec => self.exec(settings, operation).await,
+        }
+    }
+}
+
+impl Transaction for client_shim::Transaction {
+    async fn execute(
+        &mut self,
+        operation: Operation,
+        unvalidated: bool,
+    ) -> Result<Outcome, ShimError> {
+        client_shim::Transaction::execute(self, operation, unvalidated).await
+    }
+
+    async fn commit(self) -> Result<(), ShimError> {
+        client_shim::Transaction::commit(self).await
+    }
+
+    async fn rollback(self) {
+        client_shim::Transaction::rollback(self).await;
+    }
+
+    fn canceller(&self) -> impl Fn() + Send + Sync + 'static {
+        let cancel = self.cancel();
+        move || cancel.now()
+    }
+}

@@ -1,0 +1,118 @@
+//! Descriptions: asked of the master, without executing anything.
+
+use super::portal::{Bound, Progress};
+use super::statement::{self, Call, Prepared};
+use super::{Session, Trouble};
+use crate::database::Database;
+use crate::wire::{Fault, backend, frame};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What PostgreSQL says of a statement.
+struct Description {
+    parameters: Vec<u32>,
+    /// RowDescription; `None` where there are no rows.
+    rows: Option<Bytes>,
+}
+
+impl<D: Database> Session<'_, D> {
+    /// PostgreSQL has a look at the statement, as it does at every Parse.
+    pub(super) async fn check(&mut self, prepared: &Prepared) -> Result<(), Trouble> {
+        if !prepared.is_checked() && !self.block.is_failed() {
+            self.description(prepared).await?;
+        }
+        Ok(())
+    }
+
+    /// ParameterDescription, then RowDescription or NoData; before them the ParseComplete, if it is still owed.
+    pub(super) async fn describe_statement(
+        &mut self,
+        prepared: &Prepared,
+        parsed: bool,
+    ) -> Result<(), Trouble> {
+        let description = self.description(prepared).await?;
+        if parsed {
+            backend::parse_complete(&mut self.wire.out);
+        }
+        backend::parameter_description(&mut self.wire.out, description.parameters);
+        self.rows(description.rows).await
+    }
+
+    pub(super) async fn describe_portal(&mut self, name: &str) -> Result<(), Trouble> {
+        let portal = self.portals.get(name)?;
+        if !matches!(portal.progress, Progress::Fresh) {
+            let known = portal.description.clone();
+            return self.rows(known).await;
+        }
+        let bound: Arc<Bound> = portal.bound.clone();
+        if statement::gives_no_rows(&bound.prepared.statement) {
+            return self.rows(None).await;
+        }
+        let description = self.description(&bound.prepared).await?;
+        let rows = match description.rows {
+            Some(rows) => Some(
+                frame::with_formats(&rows, &bound.result_formats)
+                    .ok_or_else(|| Fault::protocol(mismatch(&rows, &bound.result_formats)))?,
+            ),
+            None => None,
+        };
+        self.rows(rows).await
+    }
+
+    async fn rows(&mut self, rows: Option<Bytes>) -> Result<(), Trouble> {
+        match rows {
+            Some(rows) => self.wire.forward(rows).await?,
+            None => backend::no_data(&mut self.wire.out),
+        }
+        Ok(())
+    }
+
+    async fn description(&mut self, prepared: &Prepared) -> Result<Description, Trouble> {
+        let mut description = Description {
+            parameters: prepared.types.clone(),
+            rows: None,
+        };
+        // Data definition may hold parameters in a query of its own: PostgreSQL knows them.
+        let known = statement::gives_no_rows(&prepared.statement);
+        if known && (prepared.statement.kind != sql::Kind::Ddl || self.block.is_failed()) {
+            return Ok(description);
+        }
+        if self.block.is_failed() {
+            return Err(super::transaction::aborted().into());
+        }
+        let call = Call {
+            types: &prepared.types,
+            describe_only: true,
+            ..Call::simple(&prepared.statement)
+        };
+        let outcome = self.operate(call, true).await?;
+        let mut failed = false;
+        for found in outcome.frames {
+            match frame::kind(&found) {
+                b't' => description.parameters = frame::parameter_types(&found),
+                b'T' => description.rows = Some(found),
+                b'E' => {
+                    failed = true;
+                    self.error(found, call).await?;
+                }
+                b'N' => self.error(found, call).await?,
+                _ => {}
+            }
+        }
+        if failed {
+            return Err(Trouble::Reported);
+        }
+        prepared.set_checked();
+        Ok(description)
+    }
+}
+
+fn mismatch(rows: &Bytes, formats: &[i16]) -> String {
+    let columns = rows
+        .get(5..7)
+        .map_or(0, |count| u16::from_be_bytes([count[0], count[1]]));
+    format!(
+        "bind message has {} result formats but query has {columns} columns",
+        formats.len()
+    )
+}

@@ -1,0 +1,330 @@
+//! One statement, whichever protocol brought it: what the front does itself, and what goes to the database.
+
+use super::{Session, Trouble};
+use crate::database::Database;
+use crate::limits;
+use crate::wire::{Fault, backend, frame};
+use bytes::{Bytes, BytesMut};
+use client_shim::Operation;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A prepared statement.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub statement: sql::Statement,
+    pub types: Vec<u32>,
+    /// PostgreSQL has accepted it once, or would not look at it before it is executed.
+    checked: AtomicBool,
+}
+
+impl Prepared {
+    pub fn new(statement: sql::Statement, types: Vec<u32>) -> Prepared {
+        let checked = AtomicBool::new(is_utility(&statement));
+        Prepared {
+            statement,
+            types,
+            checked,
+        }
+    }
+
+    pub fn is_checked(&self) -> bool {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    pub fn set_checked(&self) {
+        self.checked.store(true, Ordering::Relaxed);
+    }
+
+    fn size(&self) -> usize {
+        self.statement.text.len() + 4 * self.types.len()
+    }
+}
+
+/// The prepared statements of a session; the unnamed one has the empty name.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    named: BTreeMap<String, Arc<Prepared>>,
+    bytes: usize,
+}
+
+impl Statements {
+    pub fn get(&self, name: &str) -> Result<Arc<Prepared>, Fault> {
+        self.named.get(name).cloned().ok_or_else(|| missing(name))
+    }
+
+    /// # Errors
+    /// 42P05 when a named statement is there already, 54000 when there are too many.
+    pub fn insert(&mut self, name: String, prepared: Prepared) -> Result<Arc<Prepared>, Fault> {
+        // A statement that failed before PostgreSQL accepted it may have failed in its Parse: the client thinks that it is not there.
+        if !name.is_empty() && self.named.get(&name).is_some_and(|old| old.is_checked()) {
+            return Err(Fault::error(
+                "42P05",
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        self.remove(&name);
+        if self.named.len() >= limits::STATEMENTS
+            || self.bytes + prepared.size() > limits::STATEMENT_BYTES
+        {
+            return Err(Fault::error("54000", "too many prepared statements")
+                .hint("DEALLOCATE those that are not needed."));
+        }
+        self.bytes += prepared.size();
+        let prepared = Arc::new(prepared);
+        self.named.insert(name, prepared.clone());
+        Ok(prepared)
+    }
+
+    pub fn remove(&mut self, name: &str) -> bool {
+        let removed = self.named.remove(name);
+        self.bytes -= removed.as_ref().map_or(0, |prepared| prepared.size());
+        removed.is_some()
+    }
+
+    /// Forgets all; the unnamed one is not PostgreSQL's to deallocate, but the next Parse replaces it anyway.
+    pub fn clear(&mut self) {
+        *self = Statements::default();
+    }
+}
+
+fn missing(name: &str) -> Fault {
+    match name {
+        "" => Fault::error("26000", "unnamed prepared statement does not exist"),
+        name => Fault::error(
+            "26000",
+            format!("prepared statement \"{name}\" does not exist"),
+        ),
+    }
+}
+
+/// A statement with the values and the shape of answer that the client wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub statement: &'a sql::Statement,
+    /// Another text to execute instead of the statement's.
+    pub text: Option<&'a str>,
+    pub types: &'a [u32],
+    pub parameters: &'a [Option<Bytes>],
+    pub parameter_formats: &'a [i16],
+    pub result_formats: &'a [i16],
+    pub copy_in: Option<&'a [Bytes]>,
+    pub describe_only: bool,
+    /// The client wants the description of the rows.
+    pub described: bool,
+    /// The simple protocol: a RowDescription always, NoData never.
+    pub simple: bool,
+    /// Settings that PostgreSQL reports with it are the session's from now on.
+    pub lasting: bool,
+}
+
+impl<'a> Call<'a> {
+    /// As the simple protocol calls it.
+    pub fn simple(statement: &'a sql::Statement) -> Call<'a> {
+        Call {
+            statement,
+            text: None,
+            types: &[],
+            parameters: &[],
+            parameter_formats: &[],
+            result_formats: &[],
+            copy_in: None,
+            describe_only: false,
+            described: true,
+            simple: true,
+            lasting: false,
+        }
+    }
+
+    /// The same answer is wanted of another text.
+    pub fn with_text(self, text: &'a str) -> Call<'a> {
+        Call {
+            text: Some(text),
+            ..self
+        }
+    }
+
+    /// NoData was already said for a statement of which that is known beforehand.
+    pub fn told_no_data(&self) -> bool {
+        !self.simple && gives_no_rows(self.statement)
+    }
+
+    pub fn operation(&self) -> Operation {
+        let order = self.statement.order_columns.as_ref();
+        let order = order.and_then(|columns| {
+            columns
+                .iter()
+                .map(|column| u16::try_from(*column).ok())
+                .collect()
+        });
+        Operation {
+            sql: self.text.unwrap_or(&self.statement.text).to_owned(),
+            parameter_types: self.types.to_vec(),
+            parameters: self.parameters.to_vec(),
+            parameter_formats: self.parameter_formats.to_vec(),
+            result_formats: self.result_formats.to_vec(),
+            copy_in: self.copy_in.map(<[Bytes]>::to_vec),
+            describe_only: self.describe_only,
+            order,
+        }
+    }
+}
+
+/// PostgreSQL analyses such a statement only when it executes it.
+fn is_utility(statement: &sql::Statement) -> bool {
+    use sql::Kind;
+    match &statement.kind {
+        Kind::Read | Kind::CatalogRead | Kind::Write | Kind::Show { .. } => false,
+        Kind::Cursor(cursor) => !matches!(cursor, sql::Cursor::Declare | sql::Cursor::Fetch),
+        // A SELECT of set_config is a query for PostgreSQL.
+        Kind::Set { .. } | Kind::Reset { .. } => starts_with(statement, &["set", "reset"]),
+        // CREATE TABLE AS is analysed early, but PostgreSQL says the same when it is executed.
+        _ => true,
+    }
+}
+
+/// It is known without asking that the statement returns no rows.
+pub(super) fn gives_no_rows(statement: &sql::Statement) -> bool {
+    is_utility(statement)
+}
+
+/// Whether the text begins with one of these words.
+fn starts_with(statement: &sql::Statement, words: &[&str]) -> bool {
+    let end = statement.text.find(|c: char| !c.is_ascii_alphabetic());
+    let first = &statement.text[..end.unwrap_or(statement.text.len())];
+    words.iter().any(|word| first.eq_ignore_ascii_case(word))
+}
+
+/// Transaction control and what else the front answers by itself: never waits for what follows.
+pub(super) fn is_control(statement: &sql::Statement) -> bool {
+    use sql::Kind;
+    matches!(
+        statement.kind,
+        Kind::Empty
+            | Kind::Begin(_)
+            | Kind::Commit { .. }
+            | Kind::Rollback { .. }
+            | Kind::Savepoint(_)
+            | Kind::Release(_)
+            | Kind::RollbackTo(_)
+            | Kind::SetTransaction(_)
+            | Kind::Discard(_)
+            | Kind::Deallocate(_)
+    )
+}
+
+/// What may still be said in a failed transaction.
+pub(super) fn is_end(statement: &sql::Statement) -> bool {
+    use sql::Kind;
+    matches!(
+        statement.kind,
+        Kind::Commit { .. } | Kind::Rollback { .. } | Kind::RollbackTo(_)
+    )
+}
+
+/// A CommandComplete.
+pub(super) fn complete(tag: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    backend::command_complete(&mut out, tag);
+    out.freeze()
+}
+
+impl<D: Database> Session<'_, D> {
+    /// Carries out one statement and forwards its answer, all but the last frame, the CommandComplete or
+    /// EmptyQueryResponse, which is handed back.
+    pub(super) async fn statement(&mut self, call: Call<'_>) -> Result<Bytes, Trouble> {
+        use sql::Kind;
+        let statement = call.statement;
+        if self.block.is_failed() && !is_end(statement) && statement.kind != Kind::Empty {
+            return Err(super::transaction::aborted().into());
+        }
+        let tag = match &statement.kind {
+            Kind::Empty => {
+                let mut out = BytesMut::new();
+                backend::empty_query(&mut out);
+                return Ok(out.freeze());
+            }
+            Kind::Begin(modes) => self.begin(*modes)?,
+            Kind::Commit { chain } => self.commit(*chain).await?,
+            Kind::Rollback { chain } => self.rollback(*chain).await?,
+            kind @ (Kind::Savepoint(_) | Kind::Release(_) | Kind::RollbackTo(_)) => {
+                return self.savepoint(kind, call).await;
+            }
+            Kind::SetTransaction(modes) => return self.set_transaction(*modes, call).await,
+            Kind::Set { name, local } => return self.set(name, *local, call).await,
+            Kind::Reset { name, local } => return self.reset(name.as_deref(), *local, call).await,
+            Kind::Show { name } => return self.show(name, call).await,
+            Kind::Discard(what) => self.discard(*what).await?,
+            Kind::Deallocate(name) => self.deallocate(name.as_deref())?,
+            Kind::Cursor(sql::Cursor::Declare) if !self.block.is_open() => {
+                let message = "DECLARE CURSOR can only be used in transaction blocks";
+                return Err(Fault::error("25P01", message).into());
+            }
+            Kind::CopyIn if call.copy_in.is_none() => {
+                let data = self.copy_data(call).await?;
+                let call = Call {
+                    copy_in: Some(&data.chunks),
+                    ..call
+                };
+                let outcome = self.operate(call, false).await?;
+                return self.answer(outcome, call).await;
+            }
+            _ => {
+                let outcome = self.operate(call, statement.unvalidated).await?;
+                let complete = self.answer(outcome, call).await?;
+                self.note_settings(statement)?;
+                return Ok(complete);
+            }
+        };
+        Ok(complete(tag))
+    }
+
+    async fn discard(&mut self, what: sql::Discard) -> Result<&'static str, Trouble> {
+        Ok(match what {
+            sql::Discard::All => {
+                if self.block.is_open() {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Fault::error("25001", message).into());
+                }
+                self.reset_all().await?;
+                self.statements.clear();
+                self.portals.clear();
+                "DISCARD ALL"
+            }
+            // Sessions with PostgreSQL live for one transaction: there is nothing to discard.
+            sql::Discard::Plans => "DISCARD PLANS",
+            sql::Discard::Sequences => "DISCARD SEQUENCES",
+            sql::Discard::Temp => "DISCARD TEMP",
+        })
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, Trouble> {
+        match name {
+            Some(name) if !self.statements.remove(name) => Err(missing(name).into()),
+            Some(_) => Ok("DEALLOCATE"),
+            None => {
+                self.statements.clear();
+                Ok("DEALLOCATE ALL")
+            }
+        }
+    }
+
+    async fn show(&mut self, name: &str, call: Call<'_>) -> Result<Bytes, Trouble> {
+        let kept = self
+            .ledger
+            .current()
+            .get(name)
+            .filter(|_| crate::settings::is_kept(name));
+        if let Some(value) = kept {
+            let (description, row) = frame::show(name, value);
+            if call.described {
+                self.wire.forward(description).await?;
+            }
+            self.wire.forward(row).await?;
+            return Ok(complete("SHOW"));
+        }
+        let outcome = self.operate(call, true).await?;
+        self.answer(outcome, call).await
+    }
+}
