@@ -1,1 +1,14 @@
-//! The BFT client library and the transaction API over it
+//! The BFT client: signs and broadcasts requests, counts matching replies, follows the master, and offers transactions.
+//!
+//! [`Shim`] is what the proxy holds; a Rust program can hold it directly.
+
+pub mod count;
+mod error;
+mod shim;
+mod transaction;
+
+pub use error::ShimError;
+pub use shim::{AuditReport, Reads, Settings, Shim};
+pub use transaction::{Cancel, Transaction};
+pub use txn::Operation;
+pub use txn::client::{Outcome, ReplicaStatus};

@@ -1,0 +1,146 @@
+//! Counting matching replies, sans-I/O (Alg. 1, l. 10-14).
+
+use consensus::{Height, ReplicaId};
+use std::collections::BTreeMap;
+use txn::client::{Answer, Reason, Reply};
+
+/// Replies to one request, counted until enough of them match.
+///
+/// Two replies match when place and answer are equal; the reason, the frames and the epoch are each replica's own words.
+#[derive(Debug)]
+pub struct ReplyCounter {
+    needed: usize,
+    replies: BTreeMap<ReplicaId, Reply>,
+    rejected: BTreeMap<ReplicaId, String>,
+}
+
+type Key<'a> = (Height, u32, &'a Answer);
+
+fn key(reply: &Reply) -> Key<'_> {
+    (reply.height, reply.index, &reply.answer)
+}
+
+impl ReplyCounter {
+    /// Counts until `needed` replies of distinct replicas match.
+    pub fn new(needed: usize) -> ReplyCounter {
+        ReplyCounter {
+            needed,
+            replies: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    /// A reply; only the last one of each replica counts. Returns the matched reply once there are enough.
+    pub fn add(&mut self, from: ReplicaId, reply: Reply) -> Option<Reply> {
+        self.rejected.remove(&from);
+        self.replies.insert(from, reply);
+        let wanted = key(self.replies.get(&from)?);
+        let matching: Vec<&Reply> = self.replies.values().filter(|r| key(r) == wanted).collect();
+        if matching.len() < self.needed {
+            return None;
+        }
+        let mut matched = (*matching.first()?).clone();
+        matched.reason = self.reason(&matching);
+        // Numbers that do not enter the match: the smallest is one that a correct replica vouches for at least.
+        matched.time_ms = matching.iter().map(|r| r.time_ms).min().unwrap_or(0);
+        matched.epoch = matching.iter().map(|r| r.epoch).min().unwrap_or(0);
+        if let Some(with_frames) = matching.iter().find(|r| !r.frames.is_empty()) {
+            matched.frames = with_frames.frames.clone();
+        }
+        Some(matched)
+    }
+
+    /// A replica does not accept the request. Returns why once so many refuse that no quorum can form.
+    pub fn reject(&mut self, from: ReplicaId, replicas: usize, reason: String) -> Option<String> {
+        if !self.replies.contains_key(&from) {
+            self.rejected.insert(from, reason.clone());
+        }
+        (replicas - self.rejected.len() < self.needed).then_some(reason)
+    }
+
+    /// The SQLSTATE that most replicas give, with the words of one of them.
+    fn reason(&self, matching: &[&Reply]) -> Option<Reason> {
+        let mut counts: BTreeMap<&str, (usize, &Reason)> = BTreeMap::new();
+        for reason in matching.iter().filter_map(|r| r.reason.as_ref()) {
+            counts.entry(&reason.sqlstate).or_insert((0, reason)).0 += 1;
+        }
+        let (_, reason) = counts.into_values().max_by_key(|(count, _)| *count)?;
+        Some(reason.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(height: Height, answer: Answer) -> Reply {
+        Reply {
+            incarnation: 1,
+            seq: 1,
+            height,
+            index: 0,
+            time_ms: height,
+            epoch: 0,
+            answer,
+            reason: None,
+            frames: vec![],
+        }
+    }
+
+    #[test]
+    fn three_matching_replies_of_four_are_a_quorum() {
+        let mut counter = ReplyCounter::new(3);
+        assert!(
+            counter
+                .add(ReplicaId(0), reply(5, Answer::Committed))
+                .is_none()
+        );
+        assert!(
+            counter
+                .add(ReplicaId(1), reply(5, Answer::Aborted))
+                .is_none(),
+            "a liar"
+        );
+        assert!(
+            counter
+                .add(ReplicaId(2), reply(5, Answer::Committed))
+                .is_none()
+        );
+        let matched = counter
+            .add(ReplicaId(3), reply(5, Answer::Committed))
+            .unwrap();
+        assert_eq!(matched.answer, Answer::Committed);
+    }
+
+    #[test]
+    fn one_replica_that_repeats_itself_counts_once() {
+        let mut counter = ReplyCounter::new(3);
+        for _ in 0..5 {
+            assert!(
+                counter
+                    .add(ReplicaId(0), reply(5, Answer::Committed))
+                    .is_none()
+            );
+        }
+    }
+
+    #[test]
+    fn replies_for_different_places_do_not_match() {
+        let mut counter = ReplyCounter::new(3);
+        for replica in 0..4 {
+            let place = u64::from(replica) + 5;
+            assert!(
+                counter
+                    .add(ReplicaId(replica), reply(place, Answer::Committed))
+                    .is_none()
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_fails_only_when_no_quorum_can_form_any_more() {
+        let mut counter = ReplyCounter::new(3);
+        assert!(counter.reject(ReplicaId(0), 4, "full".into()).is_none());
+        assert!(counter.reject(ReplicaId(1), 4, "full".into()).is_some());
+    }
+}

@@ -1,0 +1,177 @@
+//! Autocommit writes: one ordered round (DESIGN.md, 7).
+
+use super::{MasterAnswer, Shim};
+use crate::error::ShimError;
+use crate::transaction::{aborted, doomed};
+use std::time::Duration;
+use txn::client::{Answer, ClientMessage, Outcome};
+use txn::ordered::SessionSettings;
+use txn::{Auto, Evidence, Exec, Operation, Ordered, Step, TxId};
+
+/// How often an autocommit write is run again unseen before its client is told.
+const ATTEMPTS: u32 = 12;
+/// Marks numbers of autocommit writes among those of transactions, which are sequence numbers of their Begin.
+const AUTO: u64 = 1 << 63;
+
+/// Tells the master that nobody waits for an autocommit write any more, unless it was ordered.
+struct Running<'a> {
+    shim: &'a Shim,
+    tx: TxId,
+    ordered: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let inner = &self.shim.0;
+        inner.forget_operation(self.tx, 0);
+        if !self.ordered {
+            inner.send(inner.master(), &ClientMessage::AutoForget { tx: self.tx });
+        }
+    }
+}
+
+impl Shim {
+    /// Runs one write in a transaction of its own. An SQL error is an outcome whose frames end in an ErrorResponse.
+    ///
+    /// # Errors
+    /// 40001 when it was aborted again and again, 08007 when no quorum tells what became of it.
+    pub async fn auto(
+        &self,
+        settings: SessionSettings,
+        operation: Operation,
+    ) -> Result<Outcome, ShimError> {
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                let pause = Duration::from_millis(2 << attempt.min(7));
+                tokio::time::sleep(pause).await;
+            }
+            match self.auto_once(&settings, &operation).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.sqlstate == "40001" => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let last = last.unwrap_or_else(|| aborted(None));
+        let detail = last.detail.clone().unwrap_or_default();
+        Err(last.detail(format!("Run {ATTEMPTS} times. {detail}")))
+    }
+
+    async fn auto_once(
+        &self,
+        settings: &SessionSettings,
+        operation: &Operation,
+    ) -> Result<Outcome, ShimError> {
+        let inner = &self.0;
+        let epoch = *inner.epoch.borrow();
+        let tx = TxId {
+            client: inner.me,
+            incarnation: inner.incarnation,
+            seq: AUTO | inner.fresh(),
+        };
+        let mut running = Running {
+            shim: self,
+            tx,
+            ordered: false,
+        };
+        let message = ClientMessage::AutoOperation {
+            tx,
+            epoch,
+            settings: settings.clone(),
+            operation: operation.clone(),
+        };
+        let (outcome, mut evidence, ran_at) = self.at_master(tx, epoch, &message).await?;
+        evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
+        let failure = outcome.frames.iter().find_map(txn::result::sqlstate);
+        if failure.is_some_and(|sqlstate| is_local(&sqlstate)) {
+            // Timing, cancels and local trouble are the master's own; nobody else can confirm them.
+            return Ok(outcome);
+        }
+        running.ordered = true;
+        let step = Step {
+            operation: operation.clone(),
+            evidence,
+        };
+        let auto = Ordered::Auto(Auto {
+            tx,
+            epoch,
+            ran_at,
+            settings: settings.clone(),
+            step,
+        });
+        let reply = self.invoke(&auto).await?;
+        match reply.answer {
+            Answer::Committed => Ok(outcome),
+            _ => Err(aborted(reply.reason)),
+        }
+    }
+
+    async fn at_master(
+        &self,
+        tx: TxId,
+        epoch: u64,
+        message: &ClientMessage,
+    ) -> Result<(Outcome, Evidence, u64), ShimError> {
+        let inner = &self.0;
+        let mut answer = inner.expect_operation(tx, 0);
+        let mut epochs = inner.epoch.subscribe();
+        let mut links = inner.links_changed();
+        inner.send(inner.master_of(epoch), message);
+        loop {
+            tokio::select! {
+                found = &mut answer => {
+                    return match found {
+                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at }) => Ok((outcome, evidence, ran_at)),
+                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Err(_) => Err(aborted(None)),
+                    };
+                }
+                _ = epochs.changed() => {
+                    if *epochs.borrow() > epoch {
+                        return Err(ShimError::retry("the master replica changed"));
+                    }
+                }
+                _ = links.changed() => {
+                    inner.send(inner.master_of(epoch), message);
+                }
+            }
+        }
+    }
+
+    /// Has a statement executed by all replicas at its place in the order, outside of a transaction block.
+    ///
+    /// # Errors
+    /// As [`Shim::invoke`].
+    pub async fn exec(
+        &self,
+        settings: SessionSettings,
+        operation: Operation,
+    ) -> Result<Outcome, ShimError> {
+        let reply = self
+            .invoke(&Ordered::Exec(Exec {
+                settings,
+                operation,
+            }))
+            .await?;
+        let Answer::Executed { result } = reply.answer else {
+            return Err(ShimError::new(
+                "XX000",
+                "a replica answered something else than an execution",
+            ));
+        };
+        Ok(Outcome {
+            frames: reply.frames,
+            result,
+            transaction: b'I',
+        })
+    }
+}
+
+/// SQLSTATEs that say something about the moment or the machine, not about the data.
+fn is_local(sqlstate: &[u8]) -> bool {
+    matches!(sqlstate, b"40001" | b"40P01" | b"55P03" | b"57014")
+        || sqlstate.starts_with(b"53")
+        || sqlstate.starts_with(b"58")
+        || sqlstate.starts_with(b"57P")
+        || sqlstate.starts_with(b"XX")
+}

@@ -1,0 +1,269 @@
+//! The cluster file: who is a member, where it listens, which key it has.
+//!
+//! Every replica and every client of a cluster holds the same file. It names public keys only; private keys lie in
+//! identity files of their own (see `net::Identity`).
+
+use consensus::{ClientId, PublicKey, ReplicaId, View};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The channels of the links, so that what is short passes what is long.
+pub mod channel {
+    /// The consensus core's messages, between replicas.
+    pub const CONSENSUS: u8 = 0;
+    /// Votes and pings, between replicas.
+    pub const PEER: u8 = 1;
+    /// Write sets, between replicas.
+    pub const BULK: u8 = 2;
+    /// Between clients and replicas.
+    pub const CLIENT: u8 = 3;
+}
+
+/// Client ids below this belong to the replicas themselves.
+pub const FIRST_CLIENT: u32 = 1 << 16;
+/// Members and clients that one file may name.
+pub const MAX_ENTRIES: usize = 100_000;
+
+/// A replica's entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaEntry {
+    pub id: u16,
+    pub address: SocketAddr,
+    /// Ed25519, 64 hex digits.
+    pub key: String,
+}
+
+/// A client's entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientEntry {
+    pub id: u32,
+    /// For people: `proxy`, `operator`, …
+    pub name: String,
+    pub key: String,
+}
+
+/// The cluster file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Replicas that may be faulty at once; there are at least 3f+1.
+    pub f: u16,
+    /// Number of the membership; grows with each reconfiguration.
+    pub view: u64,
+    pub replicas: Vec<ReplicaEntry>,
+    pub clients: Vec<ClientEntry>,
+}
+
+/// What is wrong with a cluster file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read the cluster file {path}: {source}; write one with `steeldb init`")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the cluster file {path} is not valid: {message}")]
+    Invalid { path: PathBuf, message: String },
+}
+
+impl Cluster {
+    /// Reads and checks a cluster file.
+    ///
+    /// # Errors
+    /// When it cannot be read, has unknown keys, or breaks a rule; the message names the rule.
+    pub fn load(path: &Path) -> Result<Cluster, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let invalid = |message: String| Error::Invalid {
+            path: path.to_owned(),
+            message,
+        };
+        let cluster: Cluster = toml::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        cluster.check().map_err(invalid)?;
+        Ok(cluster)
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        toml::to_string_pretty(self).expect("strings, numbers and tables are always valid TOML")
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let needed = 3 * usize::from(self.f) + 1;
+        if self.replicas.len() < needed {
+            return Err(format!(
+                "f = {} needs at least {needed} replicas, {} are listed",
+                self.f,
+                self.replicas.len()
+            ));
+        }
+        if self.replicas.len() + self.clients.len() > MAX_ENTRIES {
+            return Err(format!("more than {MAX_ENTRIES} entries"));
+        }
+        let mut keys = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for (id, key) in self
+            .replicas
+            .iter()
+            .map(|r| (u32::from(r.id), &r.key))
+            .chain(self.clients.iter().map(|c| (c.id, &c.key)))
+        {
+            if !keys.insert(parse_key(key)?) {
+                return Err(format!("two entries share the key {key}"));
+            }
+            if !ids.insert(id) {
+                return Err(format!("two entries share the id {id}"));
+            }
+        }
+        for (place, replica) in self.replicas.iter().enumerate() {
+            if usize::from(replica.id) != place {
+                return Err(format!(
+                    "replicas are numbered from 0 without gaps; entry {place} has id {}",
+                    replica.id
+                ));
+            }
+        }
+        if let Some(client) = self.clients.iter().find(|c| c.id < FIRST_CLIENT) {
+            return Err(format!(
+                "client id {} of {:?} belongs to the replicas; clients start at {FIRST_CLIENT}",
+                client.id, client.name
+            ));
+        }
+        Ok(())
+    }
+
+    /// The membership as the protocol sees it.
+    pub fn membership(&self) -> View {
+        let key = |text: &str| PublicKey(parse_key(text).unwrap_or([0; 32]));
+        View {
+            id: self.view,
+            f: self.f,
+            replicas: self
+                .replicas
+                .iter()
+                .map(|r| (ReplicaId(r.id), key(&r.key)))
+                .collect::<BTreeMap<_, _>>(),
+            clients: self
+                .clients
+                .iter()
+                .map(|c| (ClientId(c.id), key(&c.key)))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    /// Who may speak on the links.
+    ///
+    /// # Errors
+    /// When a key cannot be used, or is used twice.
+    pub fn directory(&self) -> Result<net::Directory, net::DirectoryError> {
+        let replicas = self
+            .replicas
+            .iter()
+            .map(|r| (net::PeerId::Replica(r.id), &r.key));
+        let clients = self
+            .clients
+            .iter()
+            .map(|c| (net::PeerId::Client(c.id), &c.key));
+        net::Directory::new(
+            replicas
+                .chain(clients)
+                .map(|(peer, key)| (peer, parse_key(key).unwrap_or([0; 32]))),
+        )
+    }
+
+    /// Where a replica listens.
+    pub fn address(&self, replica: u16) -> Option<SocketAddr> {
+        self.replicas
+            .iter()
+            .find(|r| r.id == replica)
+            .map(|r| r.address)
+    }
+
+    /// The id of the client with this name.
+    pub fn client(&self, name: &str) -> Option<ClientId> {
+        self.clients
+            .iter()
+            .find(|c| c.name == name)
+            .map(|c| ClientId(c.id))
+    }
+}
+
+fn parse_key(text: &str) -> Result<[u8; 32], String> {
+    let bytes = hex::decode(text).map_err(|e| format!("key {text:?} is not hexadecimal: {e}"))?;
+    bytes
+        .try_into()
+        .map_err(|_| format!("key {text:?} does not have 64 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> Cluster {
+        Cluster {
+            f: 1,
+            view: 0,
+            replicas: (0..4u16)
+                .map(|id| ReplicaEntry {
+                    id,
+                    address: SocketAddr::from(([127, 0, 0, 1], 1000 + id)),
+                    key: hex::encode([id as u8 + 1; 32]),
+                })
+                .collect(),
+            clients: vec![ClientEntry {
+                id: FIRST_CLIENT,
+                name: "proxy".into(),
+                key: hex::encode([99; 32]),
+            }],
+        }
+    }
+
+    fn load(text: &str) -> Result<Cluster, Error> {
+        let file = std::env::temp_dir().join(format!(
+            "cluster-{}-{}.toml",
+            std::process::id(),
+            text.len()
+        ));
+        std::fs::write(&file, text).unwrap();
+        let loaded = Cluster::load(&file);
+        std::fs::remove_file(&file).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn a_file_reads_back_as_it_was_written() {
+        assert_eq!(load(&cluster().to_text()).unwrap(), cluster());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = load(&format!("colour = 1\n{}", cluster().to_text())).unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn three_replicas_cannot_bear_a_fault() {
+        let mut three = cluster();
+        three.replicas.pop();
+        let error = load(&three.to_text()).unwrap_err();
+        assert!(error.to_string().contains("at least 4"), "{error}");
+    }
+
+    #[test]
+    fn a_key_belongs_to_one_entry() {
+        let mut twice = cluster();
+        twice.clients[0].key = twice.replicas[2].key.clone();
+        assert!(
+            load(&twice.to_text())
+                .unwrap_err()
+                .to_string()
+                .contains("share the key")
+        );
+    }
+}

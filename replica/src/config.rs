@@ -1,0 +1,88 @@
+//! A replica's configuration file.
+
+use crate::postgres::PostgresConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What a replica is started with. Paths are absolute or relative to the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Its number in the cluster file.
+    pub id: u16,
+    pub cluster: PathBuf,
+    pub identity: PathBuf,
+    /// The decision log lies in `log` below it.
+    pub data: PathBuf,
+    /// Silence after which the master is suspected, milliseconds; default 1,500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_timeout_ms: Option<u64>,
+    /// Each of the two stages before a leader is replaced, milliseconds; default 800.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub postgres: Postgres,
+}
+
+/// The private PostgreSQL of a replica. Everything has a default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    /// The data directory; by default `postgres` below the replica's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// A server that somebody else cares for, reached over a Unix socket as the superuser `steel`; then nothing is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dsn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bin_dir: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_dir: Option<PathBuf>,
+    /// The account that the server runs with when the replica runs as root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_buffers_mib: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Further settings of the server; they win over SteelDB's choice.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Names the file, and the key that is unknown or wrong.
+    pub fn load(path: &Path) -> Result<Config, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            format!(
+                "cannot read the configuration {}: {e}; write one with `steeldb init`",
+                path.display()
+            )
+        })?;
+        toml::from_str(&text)
+            .map_err(|e| format!("the configuration {} is not valid: {e}", path.display()))
+    }
+}
+
+impl Config {
+    /// What the care for the private server is told.
+    pub fn server(&self) -> PostgresConfig {
+        let own = &self.postgres;
+        let data_dir = own
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| self.data.join("postgres"));
+        let mut config = PostgresConfig::new(data_dir);
+        config.bin_dir.clone_from(&own.bin_dir);
+        config.socket_dir.clone_from(&own.socket_dir);
+        config.account.clone_from(&own.account);
+        config.shared_buffers_mib = own.shared_buffers_mib.unwrap_or(config.shared_buffers_mib);
+        config.max_connections = own.max_connections.unwrap_or(config.max_connections);
+        config.settings = own.settings.clone().into_iter().collect();
+        config
+    }
+}

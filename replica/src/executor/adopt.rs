@@ -1,0 +1,363 @@
+//! Adoption: the agreed write set is applied instead of executing (DESIGN.md, 5).
+
+use super::capture;
+use super::judge::admissible;
+use super::opening::{Opening, first_error, quiet, statement};
+use consensus::Height;
+use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use txn::{Event, SequenceValues, Step, WriteSet};
+
+/// Tables whose columns are remembered.
+const KNOWN_TABLES: usize = 4_096;
+/// Rows of one statement; more are cut.
+const ROWS_AT_ONCE: usize = 5_000;
+
+/// Why a write set could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Session(#[from] Error),
+    #[error("PostgreSQL refuses the agreed write set: {0}")]
+    Refused(Box<ErrorFields>),
+    #[error(
+        "table {table} of this replica has diverged: {found} of {wanted} agreed rows were there to change; stop it and rebuild it from the others"
+    )]
+    Diverged {
+        table: String,
+        wanted: usize,
+        found: usize,
+    },
+    #[error("the agreed statement cannot be run again: {0}")]
+    Inadmissible(String),
+}
+
+/// How a table's rows are found and written.
+#[derive(Clone, Debug)]
+struct Shape {
+    /// Columns that are written: not generated ones.
+    columns: Vec<String>,
+    key: Vec<String>,
+}
+
+/// What is remembered of tables until the schema changes.
+#[derive(Default)]
+pub struct Shapes(Mutex<BTreeMap<String, Shape>>);
+
+impl Shapes {
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    }
+
+    async fn of(&self, session: &mut Session, table: &str) -> Result<Shape, Failure> {
+        let known = self
+            .0
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(table)
+            .cloned();
+        if let Some(shape) = known {
+            return Ok(shape);
+        }
+        let query = Statement {
+            sql: "SELECT quote_ident(a.attname), COALESCE(i.indisprimary, false)
+                    FROM pg_catalog.pg_attribute a
+                    LEFT JOIN pg_catalog.pg_index i
+                      ON i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey)
+                   WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+                   ORDER BY a.attnum"
+                .into(),
+            parameter_types: vec![25],
+            parameters: vec![Some(table.to_owned().into())],
+            ..Statement::default()
+        };
+        let outcome = checked(session.run(vec![query]).await?)?
+            .pop()
+            .unwrap_or_default();
+        let text = |value: &Option<bytes::Bytes>| {
+            value
+                .as_ref()
+                .map_or(String::new(), |v| String::from_utf8_lossy(v).into_owned())
+        };
+        let rows: Vec<(String, bool)> = outcome
+            .values()
+            .map(|row| (text(&row[0]), text(&row[1]) == "t"))
+            .collect();
+        let shape = Shape {
+            columns: rows.iter().map(|(name, _)| name.clone()).collect(),
+            key: rows
+                .iter()
+                .filter(|(_, key)| *key)
+                .map(|(name, _)| name.clone())
+                .collect(),
+        };
+        let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if known.len() < KNOWN_TABLES {
+            known.insert(table.to_owned(), shape.clone());
+        }
+        Ok(shape)
+    }
+}
+
+/// Where an adoption is noted.
+pub struct Mark<'a> {
+    pub token: &'a str,
+    pub height: Height,
+    pub index: u32,
+}
+
+/// Applies the rows of a transaction in a session of the superuser, and notes it, in one transaction.
+///
+/// # Errors
+/// When the rows do not fit this replica's tables; nothing is changed then.
+pub async fn rows(
+    session: &mut Session,
+    shapes: &Shapes,
+    write_sets: &[WriteSet],
+    steps: &[Step],
+    mark: Mark<'_>,
+) -> Result<(), Failure> {
+    let begin = vec![
+        quiet("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        quiet("SET LOCAL session_replication_role = replica"),
+    ];
+    checked(session.run(begin).await?)?;
+    let done = in_transaction(session, shapes, write_sets, steps, &mark).await;
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    checked(session.run(vec![quiet(end)]).await?)?;
+    done
+}
+
+async fn in_transaction(
+    session: &mut Session,
+    shapes: &Shapes,
+    write_sets: &[WriteSet],
+    steps: &[Step],
+    mark: &Mark<'_>,
+) -> Result<(), Failure> {
+    for event in write_sets.iter().flat_map(|w| &w.events) {
+        match event {
+            Event::Rows {
+                table, old, new, ..
+            } => {
+                let shape = shapes.of(session, table).await?;
+                for rows in old.chunks(ROWS_AT_ONCE) {
+                    delete(session, table, &shape, rows).await?;
+                }
+                for rows in new.chunks(ROWS_AT_ONCE) {
+                    insert(session, table, &shape, rows).await?;
+                }
+            }
+            Event::Truncate { table } => {
+                checked(
+                    session
+                        .run(vec![quiet(format!("TRUNCATE {table}"))])
+                        .await?,
+                )?;
+            }
+            Event::Schema { tag, object } => {
+                return Err(Failure::Inadmissible(format!(
+                    "{tag} {object} is not carried by rows"
+                )));
+            }
+        }
+    }
+    let mut last = advances(steps);
+    last.push(mark_statement(mark));
+    checked(session.run(last).await?)?;
+    Ok(())
+}
+
+/// Runs the operations of a transaction again, in a session of the clients' role, where rows cannot carry its effects.
+///
+/// # Errors
+/// When an operation that the group accepted fails here.
+pub async fn again(
+    session: &mut Session,
+    opening: &Opening,
+    steps: &[Step],
+    mark: Mark<'_>,
+) -> Result<(), Failure> {
+    let mut statements = opening.statements();
+    let mut expected = vec![None; statements.len()];
+    for step in steps {
+        if !admissible(&step.operation, step.evidence.unvalidated)
+            .map_err(|r| Failure::Inadmissible(r.message))?
+        {
+            continue;
+        }
+        if !step.evidence.sequences.is_empty() {
+            statements.push(replay(mark.token, &step.evidence.sequences));
+            expected.push(None);
+        }
+        statements.push(statement(&step.operation, false));
+        expected.push(Some(step));
+    }
+    statements.push(mark_statement(&mark));
+    statements.push(quiet("COMMIT"));
+    expected.extend([None, None]);
+    let outcomes = session.run(statements).await?;
+    for (outcome, step) in outcomes.iter().zip(expected) {
+        let Some(error) = &outcome.error else {
+            continue;
+        };
+        // Where the group agreed on an error, an error is right.
+        let agreed =
+            step.is_some_and(|s| txn::result::digest(&outcome.frames, None) == s.evidence.result);
+        if !agreed {
+            if session.transaction() != b'I' {
+                session.run(vec![quiet("ROLLBACK")]).await?;
+            }
+            return Err(Failure::Refused(Box::new(error.clone())));
+        }
+    }
+    Ok(())
+}
+
+/// The statement that notes an item as applied, within its own transaction.
+pub fn mark_statement(mark: &Mark<'_>) -> Statement {
+    Statement {
+        sql: "SELECT steel.mark($1, $2, $3)".into(),
+        parameter_types: vec![25, 20, 23],
+        parameters: vec![
+            Some(mark.token.to_owned().into()),
+            Some(mark.height.to_string().into()),
+            Some(mark.index.to_string().into()),
+        ],
+        cached: true,
+        ..Statement::default()
+    }
+}
+
+/// The statement that hands recorded sequence values to the next operation.
+pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
+    Statement {
+        sql: "SELECT steel.replay($1, $2::jsonb)".into(),
+        parameter_types: vec![25, 25],
+        parameters: vec![
+            Some(token.to_owned().into()),
+            Some(capture::replay_json(sequences).into()),
+        ],
+        cached: true,
+        ..Statement::default()
+    }
+}
+
+/// Sequences move on by ordered evidence, whoever executes.
+fn advances(steps: &[Step]) -> Vec<Statement> {
+    let mut furthest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for sequence in steps.iter().flat_map(|s| &s.evidence.sequences) {
+        for (first, count) in &sequence.ranges {
+            let last = first.saturating_add_unsigned(count.saturating_sub(1));
+            let (low, high) = furthest.entry(&sequence.sequence).or_insert((*first, last));
+            *low = (*low).min(*first);
+            *high = (*high).max(last);
+        }
+    }
+    let advance = |sequence: &str, value: i64| Statement {
+        sql: "SELECT steel.advance($1::regclass, $2)".into(),
+        parameter_types: vec![25, 20],
+        parameters: vec![
+            Some(sequence.to_owned().into()),
+            Some(value.to_string().into()),
+        ],
+        cached: true,
+        ..Statement::default()
+    };
+    furthest
+        .into_iter()
+        .flat_map(|(sequence, (low, high))| [advance(sequence, low), advance(sequence, high)])
+        .collect()
+}
+
+async fn insert(
+    session: &mut Session,
+    table: &str,
+    shape: &Shape,
+    rows: &[String],
+) -> Result<(), Failure> {
+    let columns = shape.columns.join(", ");
+    let values: Vec<String> = shape.columns.iter().map(|c| format!("(r).{c}")).collect();
+    // OFFSET 0 keeps the row's text from being parsed once per column.
+    let sql = format!(
+        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {} FROM (SELECT x::{table} AS r FROM unnest($1::text[]) x OFFSET 0) s",
+        values.join(", ")
+    );
+    let sql = if shape.columns.is_empty() {
+        format!("INSERT INTO {table} SELECT FROM unnest($1::text[]) x")
+    } else {
+        sql
+    };
+    changed(session, table, sql, rows).await
+}
+
+async fn delete(
+    session: &mut Session,
+    table: &str,
+    shape: &Shape,
+    rows: &[String],
+) -> Result<(), Failure> {
+    let sql = if shape.key.is_empty() {
+        // Without a key equal rows cannot be told apart: as many of them go as are named.
+        format!(
+            "WITH want AS (SELECT x, row_number() OVER (PARTITION BY x) AS n FROM unnest($1::text[]) x),
+                  have AS (SELECT tableoid AS o, ctid AS c, t::text AS x, row_number() OVER (PARTITION BY t::text) AS n
+                             FROM {table} t WHERE t::text = ANY ($1::text[]))
+             DELETE FROM {table} t USING want JOIN have USING (x, n) WHERE t.ctid = have.c AND t.tableoid = have.o"
+        )
+    } else {
+        let same: Vec<String> = shape
+            .key
+            .iter()
+            .map(|k| format!("t.{k} = (s.r).{k}"))
+            .collect();
+        format!(
+            "DELETE FROM {table} t USING (SELECT x::{table} AS r FROM unnest($1::text[]) x OFFSET 0) s WHERE {}",
+            same.join(" AND ")
+        )
+    };
+    changed(session, table, sql, rows).await
+}
+
+async fn changed(
+    session: &mut Session,
+    table: &str,
+    sql: String,
+    rows: &[String],
+) -> Result<(), Failure> {
+    let change = Statement {
+        sql: sql.into(),
+        parameter_types: vec![1009],
+        parameters: vec![Some(super::opening::array(rows).into())],
+        cached: rows.len() == 1,
+        ..Statement::default()
+    };
+    let outcome = checked(session.run(vec![change]).await?)?
+        .pop()
+        .unwrap_or_default();
+    let tag = outcome.tag.unwrap_or_default();
+    let found: usize = tag
+        .rsplit(' ')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    if found != rows.len() {
+        return Err(Failure::Diverged {
+            table: table.to_owned(),
+            wanted: rows.len(),
+            found,
+        });
+    }
+    Ok(())
+}
+
+fn checked(outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, Failure> {
+    if outcomes.iter().all(|o| o.error.is_none()) {
+        return Ok(outcomes);
+    }
+    match first_error(outcomes) {
+        Some(error) => Err(Failure::Refused(Box::new(error))),
+        None => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,138 @@
+//! Audit: every table's digest at one height (DESIGN.md, "What keeps replicas identical").
+
+use super::Note;
+use super::jobs::Bench;
+use super::opening::{first_error, quiet};
+use consensus::{ClientId, Digest, Height};
+use pgsession::{MultisetHash, Session, Statement};
+use txn::client::ReplicaMessage;
+
+/// Rows fetched at a time.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// Tables and sequences of users; what the replicas keep for themselves differs.
+const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+   ORDER BY 1";
+
+/// Everything about the schema that has a name and no OID.
+const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || ' ' || c.relkind::text || ' ' ||
+      coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' ' ||
+                a.attnotnull::text || ' ' || coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), ', ' ORDER BY a.attnum)
+           FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') ||
+      coalesce((SELECT string_agg(pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
+           FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid), '') ||
+      CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_get_indexdef(c.oid) WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'm', 'p', 'v', 'i', 'S') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+   UNION ALL
+  SELECT 'function ' || pg_catalog.pg_get_functiondef(p.oid)
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+   WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')";
+
+impl Bench {
+    /// Digests every table at the snapshot of this place in the order.
+    pub async fn audit(
+        self,
+        height: Height,
+        index: u32,
+        client: ClientId,
+        incarnation: u64,
+        seq: u64,
+    ) {
+        let opened = async {
+            let mut session = self.control.get().await.map_err(|e| e.to_string())?;
+            let opening = vec![
+                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+                quiet("SET LOCAL search_path = pg_catalog"),
+                quiet("SET LOCAL TimeZone = 'UTC'"),
+            ];
+            let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
+            first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
+        };
+        let session = opened.await;
+        let _ = self.notes.send(Note::AuditOpened { height, index });
+        let digested = match session {
+            Ok(mut session) => {
+                let digested = digest_all(&mut session).await;
+                if session.run(vec![quiet("ROLLBACK")]).await.is_ok() {
+                    self.control.put(session);
+                }
+                digested
+            }
+            Err(error) => Err(error),
+        };
+        let (tables, error) = match digested {
+            Ok(tables) => (tables, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let message = ReplicaMessage::Audit {
+            incarnation,
+            seq,
+            height,
+            tables,
+            error,
+        };
+        let _ = self.notes.send(Note::Audited { client, message });
+    }
+}
+
+async fn digest_all(session: &mut Session) -> Result<Vec<(String, u64, Digest)>, String> {
+    let mut tables = vec![digest_query(session, "(schema)", SCHEMA).await?];
+    let names = query(session, TABLES).await?;
+    for name in names {
+        let rows = format!("SELECT t::text FROM ONLY {name} t");
+        tables.push(digest_query(session, &name, &rows).await?);
+    }
+    tables.sort();
+    Ok(tables)
+}
+
+/// Hashes the rows of a one-column query as a multiset, a piece at a time.
+async fn digest_query(
+    session: &mut Session,
+    name: &str,
+    sql: &str,
+) -> Result<(String, u64, Digest), String> {
+    let declare = format!("DECLARE steel_audit NO SCROLL CURSOR FOR {sql}");
+    run(session, &declare).await?;
+    let mut hash = MultisetHash::new();
+    loop {
+        let rows = query(session, &format!("FETCH {ROWS_AT_ONCE} FROM steel_audit")).await?;
+        for row in &rows {
+            hash.add(row.as_bytes());
+        }
+        if rows.len() < ROWS_AT_ONCE {
+            break;
+        }
+    }
+    run(session, "CLOSE steel_audit").await?;
+    Ok((
+        name.to_owned(),
+        hash.count().unsigned_abs(),
+        Digest(hash.finish()),
+    ))
+}
+
+async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, String> {
+    let outcomes = session
+        .run(vec![Statement::new(sql)])
+        .await
+        .map_err(|e| e.to_string())?;
+    let outcome = outcomes.into_iter().next().unwrap_or_default();
+    match &outcome.error {
+        Some(error) => Err(error.to_string()),
+        None => Ok(outcome),
+    }
+}
+
+async fn query(session: &mut Session, sql: &str) -> Result<Vec<String>, String> {
+    let outcome = run(session, sql).await?;
+    let text = |row: Vec<Option<bytes::Bytes>>| {
+        let value = row.into_iter().next().flatten();
+        value.map_or(String::new(), |v| String::from_utf8_lossy(&v).into_owned())
+    };
+    Ok(outcome.values().map(text).collect())
+}

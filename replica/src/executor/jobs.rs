@@ -1,0 +1,482 @@
+//! Work in sessions, done beside the executor; each job ends in a note to it.
+
+use super::Note;
+use super::adopt::{self, Mark};
+use super::capture;
+use super::judge::{self, Start};
+use super::opening::{Opening, first_error, quiet, statement};
+use super::pool::Pool;
+use consensus::{Digest, Height};
+use pgsession::{Error, Session};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use txn::client::Outcome;
+use txn::{Evidence, Operation, Ordered, Step, TxId, WriteSet};
+
+/// How long judging one transaction may take before this replica abstains.
+pub const JUDGING_BUDGET: Duration = Duration::from_secs(120);
+
+/// What jobs share.
+#[derive(Clone)]
+pub struct Bench {
+    pub notes: UnboundedSender<Note>,
+    /// Sessions of the clients' role.
+    pub pool: Arc<Pool>,
+    /// Sessions of the superuser: adoption, audit.
+    pub control: Arc<Pool>,
+    pub token: Arc<str>,
+    pub place: Arc<str>,
+    pub shapes: Arc<adopt::Shapes>,
+}
+
+/// What an operation came to at the master.
+pub struct Ran {
+    pub outcome: Outcome,
+    pub evidence: Evidence,
+    pub write_set: WriteSet,
+    pub failed: bool,
+}
+
+impl Bench {
+    fn tell(&self, note: Note) {
+        // The executor is gone only when the replica stops; then nobody needs to know.
+        let _ = self.notes.send(note);
+    }
+
+    /// Opens a transaction's session and takes its snapshot.
+    pub async fn open(self, tx: TxId, opening: Opening) {
+        let opened = async {
+            let mut session = self.pool.get().await?;
+            let refused = opening.open(&mut session).await?;
+            Ok::<_, Error>((session, refused))
+        };
+        match opened.await {
+            Ok((session, refused)) => self.tell(Note::Opened {
+                tx,
+                session: Some(session),
+                refused,
+                error: None,
+            }),
+            Err(error) => self.tell(Note::Opened {
+                tx,
+                session: None,
+                refused: None,
+                error: Some(error),
+            }),
+        }
+    }
+
+    /// Runs a client's operation at the master.
+    pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
+        let ran = run_operation(&mut session, &operation).await;
+        self.tell(Note::Ran {
+            tx,
+            session,
+            operation,
+            ran,
+        });
+    }
+
+    /// Opens an autocommit write's transaction and runs it.
+    pub async fn auto(self, tx: TxId, opening: Opening, operation: Operation) {
+        let mut session = match self.pool.get().await {
+            Ok(session) => session,
+            Err(error) => {
+                self.tell(Note::Opened {
+                    tx,
+                    session: None,
+                    refused: None,
+                    error: Some(error),
+                });
+                return;
+            }
+        };
+        self.tell(Note::AutoStarted {
+            tx,
+            pid: session.pid(),
+        });
+        let mut statements = opening.statements();
+        // A transaction of one statement is rolled back as a whole; it needs no savepoint.
+        statements.pop();
+        let opened = session.run(statements).await.map(first_error);
+        let ran = match opened {
+            Ok(None) => run_operation(&mut session, &operation).await,
+            Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
+            Err(error) => Err(error),
+        };
+        self.tell(Note::Ran {
+            tx,
+            session,
+            operation,
+            ran,
+        });
+    }
+
+    /// Judges an item in its session.
+    pub async fn judge(
+        self,
+        height: Height,
+        index: u32,
+        tx: TxId,
+        session: Option<Session>,
+        start: Start,
+        ordered: Arc<Ordered>,
+    ) {
+        let mut session = match session {
+            Some(session) => session,
+            None => match self.pool.get().await {
+                Ok(session) => session,
+                Err(error) => {
+                    let report = judge::Report::abstain(error.to_string());
+                    self.tell(Note::Judged {
+                        height,
+                        index,
+                        tx,
+                        session: None,
+                        report,
+                    });
+                    return;
+                }
+            },
+        };
+        self.tell(Note::JudgingIn {
+            height,
+            index,
+            tx,
+            pid: session.pid(),
+        });
+        let run = judge::run(
+            &mut session,
+            start,
+            steps_of(&ordered),
+            &self.token,
+            &self.place,
+        );
+        let report = match tokio::time::timeout(JUDGING_BUDGET, run).await {
+            Ok(report) => report,
+            Err(_) => judge::Report {
+                lost: true,
+                ..judge::Report::abstain("judging took too long")
+            },
+        };
+        let session = (!report.lost).then_some(session);
+        self.tell(Note::Judged {
+            height,
+            index,
+            tx,
+            session,
+            report,
+        });
+    }
+
+    /// Judges at the master: everything ran already; only what was deferred has not spoken yet.
+    pub async fn confirm(
+        self,
+        height: Height,
+        index: u32,
+        tx: TxId,
+        mut session: Session,
+        write_sets: Vec<WriteSet>,
+    ) {
+        let spoken = if session.transaction() == b'E' {
+            Ok(None)
+        } else {
+            session
+                .run(vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")])
+                .await
+                .map(first_error)
+        };
+        let (report, lost) = match spoken {
+            Ok(None) => (judge::Report::commit(write_sets), false),
+            Ok(Some(error)) if judge::local(&error.sqlstate) => {
+                (judge::Report::abstain(error.message), false)
+            }
+            Ok(Some(error)) => {
+                let detail = error.detail.clone().unwrap_or_default();
+                (
+                    judge::Report::abort(judge::reason(&error.sqlstate, error.message, detail)),
+                    false,
+                )
+            }
+            Err(error) => (judge::Report::abstain(error.to_string()), true),
+        };
+        self.tell(Note::Judged {
+            height,
+            index,
+            tx,
+            session: (!lost).then_some(session),
+            report,
+        });
+    }
+
+    /// Frees the locks of a session for something ordered earlier; its snapshot stays.
+    pub async fn yield_locks(self, height: Height, index: u32, tx: TxId, mut session: Session) {
+        let done = session
+            .run(vec![quiet(format!(
+                "ROLLBACK TO SAVEPOINT {}",
+                super::opening::SAVEPOINT
+            ))])
+            .await;
+        let error = done.err();
+        self.tell(Note::Yielded {
+            height,
+            index,
+            tx,
+            session,
+            error,
+        });
+    }
+
+    /// Commits an own session as the verdict says, or rolls it back.
+    pub async fn end(
+        self,
+        height: Height,
+        index: u32,
+        tx: TxId,
+        mut session: Session,
+        commit: bool,
+        mark: bool,
+    ) {
+        let mut statements = Vec::with_capacity(3);
+        if commit && mark {
+            statements.push(adopt::mark_statement(&Mark {
+                token: &self.token,
+                height,
+                index,
+            }));
+        }
+        statements.push(quiet(if commit { "COMMIT" } else { "ROLLBACK" }));
+        let ended = session.run(statements).await;
+        let error = match ended {
+            Ok(outcomes) => match first_error(outcomes) {
+                Some(error) => Some(error.to_string()),
+                None => None,
+            },
+            Err(error) if commit => Some(error.to_string()),
+            Err(_) => None,
+        };
+        self.tell(Note::Ended {
+            height,
+            index,
+            tx,
+            error,
+        });
+        self.give_back(session).await;
+    }
+
+    /// Rolls back a session that nobody needs any more.
+    pub async fn abandon(self, mut session: Session) {
+        if session.transaction() != b'I' && session.run(vec![quiet("ROLLBACK")]).await.is_err() {
+            return;
+        }
+        self.give_back(session).await;
+    }
+
+    /// Returns a session to the pool without what the last client left in it.
+    async fn give_back(&self, mut session: Session) {
+        if session.is_broken() || session.transaction() != b'I' {
+            return;
+        }
+        if session
+            .run(vec![quiet("RESET ALL")])
+            .await
+            .is_ok_and(|o| first_error(o).is_none())
+        {
+            self.pool.put(session);
+        }
+    }
+
+    /// Applies an agreed write set instead of executing.
+    pub async fn adopt(
+        self,
+        height: Height,
+        index: u32,
+        tx: TxId,
+        opening: Opening,
+        ordered: Arc<Ordered>,
+        write_sets: Vec<WriteSet>,
+    ) {
+        let steps = steps_of(&ordered);
+        let mark = Mark {
+            token: &self.token,
+            height,
+            index,
+        };
+        let schema_change = steps.iter().any(|s| s.evidence.schema_change);
+        let pool = if schema_change {
+            &self.pool
+        } else {
+            &self.control
+        };
+        let adopted = async {
+            let mut session = pool.get().await.map_err(adopt::Failure::Session)?;
+            self.tell(Note::AdoptingIn {
+                height,
+                index,
+                pid: session.pid(),
+            });
+            if schema_change {
+                adopt::again(&mut session, &opening, steps, mark).await?;
+                self.shapes.forget();
+                self.give_back(session).await;
+            } else {
+                adopt::rows(&mut session, &self.shapes, &write_sets, steps, mark).await?;
+                self.control.put(session);
+            }
+            Ok(())
+        };
+        let done: Result<(), adopt::Failure> = adopted.await;
+        self.tell(Note::Adopted {
+            height,
+            index,
+            tx,
+            error: done.err(),
+        });
+    }
+
+    /// Executes an `Exec` at its place.
+    pub async fn exec(self, height: Height, index: u32, ordered: Arc<Ordered>) {
+        let Ordered::Exec(exec) = &*ordered else {
+            return;
+        };
+        let executed = async {
+            let refused = |sqlstate: &str, message: &str| vec![error_frame(sqlstate, message)];
+            match sql::statement(&exec.operation.sql) {
+                Ok(statement) if matches!(statement.kind, sql::Kind::Maintenance { .. }) => {}
+                Ok(_) => {
+                    return Ok(refused(
+                        "0A000",
+                        "only maintenance statements are executed in the order",
+                    ));
+                }
+                Err(refusal) => return Ok(refused(refusal.sqlstate, &refusal.message)),
+            }
+            let mut session = self.pool.get().await?;
+            self.tell(Note::AdoptingIn {
+                height,
+                index,
+                pid: session.pid(),
+            });
+            let mut statements: Vec<_> = exec
+                .settings
+                .iter()
+                .map(|(name, value)| set_config(name, value))
+                .collect();
+            statements.push(statement(&exec.operation, true));
+            let mut outcomes = session.run(statements).await?;
+            let last = outcomes.pop().unwrap_or_default();
+            self.give_back(session).await;
+            Ok::<_, Error>(last.frames)
+        };
+        let (frames, error) = match executed.await {
+            Ok(frames) => (frames, None),
+            Err(error) => (vec![error_frame("XX000", &error.to_string())], Some(error)),
+        };
+        self.tell(Note::Executed {
+            height,
+            index,
+            frames,
+            error,
+        });
+    }
+}
+
+impl Ran {
+    /// The operation did not run: an error stands in its place.
+    fn refused(frame: bytes::Bytes) -> Ran {
+        let frames = vec![frame];
+        let result = txn::result::digest(&frames, None);
+        Ran {
+            outcome: Outcome {
+                frames,
+                result,
+                transaction: b'E',
+            },
+            evidence: Evidence {
+                result,
+                write: Digest([0; 32]),
+                sequences: Vec::new(),
+                schema_change: false,
+                unvalidated: false,
+            },
+            write_set: WriteSet::default(),
+            failed: true,
+        }
+    }
+}
+
+async fn run_operation(session: &mut Session, operation: &Operation) -> Result<Ran, Error> {
+    if let Err(reason) = judge::admissible(operation, true) {
+        return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
+    }
+    let mut outcomes = match session.run(vec![statement(operation, true)]).await {
+        Ok(outcomes) => outcomes,
+        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
+            return Ok(Ran::refused(error_frame(
+                error.sqlstate(),
+                &error.to_string(),
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    let outcome = outcomes.pop().unwrap_or_default();
+    let captured = capture::read(&outcome.captured).map_err(Error::Protocol)?;
+    let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
+    let evidence = Evidence {
+        result,
+        write: captured.write_set.digest(),
+        sequences: captured.sequences,
+        schema_change: captured.write_set.schema_change(),
+        unvalidated: false,
+    };
+    Ok(Ran {
+        outcome: Outcome {
+            frames: outcome.frames,
+            result,
+            transaction: outcome.transaction,
+        },
+        evidence,
+        write_set: captured.write_set,
+        failed: outcome.error.is_some(),
+    })
+}
+
+fn set_config(name: &str, value: &str) -> pgsession::Statement {
+    pgsession::Statement {
+        sql: "SELECT pg_catalog.set_config($1, $2, false)".into(),
+        parameter_types: vec![25, 25],
+        parameters: vec![Some(name.to_owned().into()), Some(value.to_owned().into())],
+        cached: true,
+        ..pgsession::Statement::default()
+    }
+}
+
+/// The steps of an item that is judged.
+pub fn steps_of(ordered: &Ordered) -> &[Step] {
+    match ordered {
+        Ordered::Commit(commit) => &commit.steps,
+        Ordered::Auto(auto) => std::slice::from_ref(&auto.step),
+        _ => &[],
+    }
+}
+
+/// An ErrorResponse of this replica's own.
+pub fn error_frame(sqlstate: &str, message: &str) -> bytes::Bytes {
+    let mut body = Vec::new();
+    for (field, value) in [
+        (b'S', "ERROR"),
+        (b'V', "ERROR"),
+        (b'C', sqlstate),
+        (b'M', message),
+    ] {
+        body.push(field);
+        body.extend(value.bytes().filter(|b| *b != 0));
+        body.push(0);
+    }
+    body.push(0);
+    let mut frame = vec![b'E'];
+    frame.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    frame.extend_from_slice(&body);
+    frame.into()
+}

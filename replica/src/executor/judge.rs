@@ -1,0 +1,287 @@
+//! Judging a transaction: its operations run at its snapshot, digests compared (DESIGN.md, 4).
+
+use super::adopt;
+use super::capture;
+use super::opening::{Opening, quiet, statement};
+use pgsession::{Error, Outcome, Session, Statement};
+use txn::client::Reason;
+use txn::{Ballot, Operation, Step, WriteSet};
+
+/// What became of a judging run.
+#[derive(Debug)]
+pub struct Report {
+    pub ballot: Ballot,
+    /// Why not COMMIT.
+    pub reason: Option<Reason>,
+    /// One per step, when the ballot is COMMIT.
+    pub write_sets: Vec<WriteSet>,
+    /// Cancelled or chosen as a deadlock's victim: run again.
+    pub again: bool,
+    /// The session is not to be used any more.
+    pub lost: bool,
+}
+
+impl Report {
+    pub fn commit(write_sets: Vec<WriteSet>) -> Report {
+        Report {
+            ballot: Ballot::Commit,
+            reason: None,
+            write_sets,
+            again: false,
+            lost: false,
+        }
+    }
+
+    pub fn abstain(message: impl Into<String>) -> Report {
+        Report {
+            ballot: Ballot::Abstain,
+            reason: Some(reason("40001", message, "")),
+            write_sets: Vec::new(),
+            again: false,
+            lost: false,
+        }
+    }
+
+    pub fn abort(reason: Reason) -> Report {
+        Report {
+            ballot: Ballot::Abort,
+            reason: Some(reason),
+            write_sets: Vec::new(),
+            again: false,
+            lost: false,
+        }
+    }
+}
+
+pub fn reason(sqlstate: &str, message: impl Into<String>, detail: impl Into<String>) -> Reason {
+    Reason {
+        sqlstate: sqlstate.into(),
+        message: message.into(),
+        detail: detail.into(),
+    }
+}
+
+/// How the operations' session is brought to the right state first.
+pub enum Start {
+    /// It took its snapshot and did nothing since.
+    AtSnapshot,
+    /// It ran something: back to the savepoint.
+    Again(Opening),
+    /// A transaction is opened here (autocommit).
+    Open(Opening),
+    /// It is in a transaction of its own that is ended first, then opened again (autocommit).
+    Reopen(Opening),
+}
+
+/// Runs the steps in a session and compares. `place` names this replica in messages.
+pub async fn run(
+    session: &mut Session,
+    start: Start,
+    steps: &[Step],
+    token: &str,
+    place: &str,
+) -> Report {
+    let mut statements: Vec<Statement> = match &start {
+        Start::AtSnapshot => Vec::new(),
+        Start::Again(opening) => opening.again(),
+        Start::Open(opening) => opening.statements(),
+        Start::Reopen(opening) => {
+            let mut statements = vec![quiet("ROLLBACK")];
+            statements.extend(opening.statements());
+            statements
+        }
+    };
+    let prefix = statements.len();
+    // For each step: where its own outcome lies, and that of the count of sequence values that were left over.
+    let mut places: Vec<Option<(usize, Option<usize>)>> = Vec::with_capacity(steps.len());
+    for step in steps {
+        match admissible(&step.operation, step.evidence.unvalidated) {
+            Ok(true) => {}
+            Ok(false) => {
+                places.push(None);
+                continue;
+            }
+            Err(why) => return Report::abort(why),
+        }
+        let replays = !step.evidence.sequences.is_empty();
+        if replays {
+            statements.push(adopt::replay(token, &step.evidence.sequences));
+        }
+        statements.push(statement(&step.operation, false));
+        let own = statements.len() - 1;
+        let rest = replays.then(|| {
+            statements.push(quiet("SELECT steel.replay_rest()"));
+            statements.len() - 1
+        });
+        places.push(Some((own, rest)));
+    }
+    // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
+    statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
+    let outcomes = match session.run(statements).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            return Report {
+                lost: !matches!(error, Error::TooLarge { .. } | Error::Invalid(_))
+                    || session.is_broken(),
+                ..Report::abstain(format!("{place} could not judge: {error}"))
+            };
+        }
+    };
+    compare(&outcomes, prefix, &places, steps, place)
+}
+
+fn compare(
+    outcomes: &[Outcome],
+    prefix: usize,
+    places: &[Option<(usize, Option<usize>)>],
+    steps: &[Step],
+    place: &str,
+) -> Report {
+    if let Some(error) = outcomes[..prefix].iter().find_map(|o| o.error.as_ref()) {
+        let detail = format!("{place}: {}", error.message);
+        return match local(&error.sqlstate) {
+            true => Report {
+                again: interrupted(&error.sqlstate),
+                ..Report::abstain(detail)
+            },
+            false => Report::abort(reason(
+                "40001",
+                "the transaction could not be opened at all replicas",
+                detail,
+            )),
+        };
+    }
+    let mut write_sets = Vec::with_capacity(steps.len());
+    for (number, (step, found)) in steps.iter().zip(places).enumerate() {
+        let Some((own, rest)) = found else {
+            write_sets.push(WriteSet::default());
+            continue;
+        };
+        let outcome = &outcomes[*own];
+        let result = txn::result::digest(&outcome.frames, step.operation.order.as_deref());
+        if let Some(error) = outcome
+            .error
+            .as_ref()
+            .filter(|_| result != step.evidence.result)
+        {
+            if local(&error.sqlstate) {
+                return Report {
+                    again: interrupted(&error.sqlstate),
+                    ..Report::abstain(format!("{place} could not judge: {}", error.message))
+                };
+            }
+            if error.sqlstate == "40001" {
+                return Report::abort(reason("40001", error.message.clone(), what(number, step)));
+            }
+            let detail = format!(
+                "{}: {place} answers {} ({})",
+                what(number, step),
+                error.sqlstate,
+                error.message
+            );
+            return Report::abort(unconfirmed(detail));
+        }
+        if result != step.evidence.result {
+            return Report::abort(unconfirmed(format!(
+                "{}: another result at {place}.",
+                what(number, step)
+            )));
+        }
+        let captured = match capture::read(&outcome.captured) {
+            Ok(captured) => captured,
+            Err(error) => return Report::abstain(error),
+        };
+        let digest = captured.write_set.digest();
+        if digest != step.evidence.write
+            || captured.write_set.schema_change() != step.evidence.schema_change
+        {
+            return Report::abort(unconfirmed(format!(
+                "{}: other rows written at {place}.",
+                what(number, step)
+            )));
+        }
+        if outcome.error.is_none() {
+            let left = rest.and_then(|at| outcomes[at].scalar());
+            if left.is_some_and(|count| count != "0") {
+                return Report::abort(unconfirmed(format!(
+                    "{}: more sequence values than {place} used.",
+                    what(number, step)
+                )));
+            }
+        }
+        write_sets.push(captured.write_set);
+    }
+    let constraints = outcomes.last().and_then(|o| o.error.as_ref());
+    if let Some(error) = constraints.filter(|e| e.sqlstate != "25P02") {
+        if local(&error.sqlstate) {
+            return Report {
+                again: interrupted(&error.sqlstate),
+                ..Report::abstain(error.message.clone())
+            };
+        }
+        let detail = error.detail.clone().unwrap_or_default();
+        return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
+    }
+    Report::commit(write_sets)
+}
+
+fn unconfirmed(detail: String) -> Reason {
+    reason(
+        "40001",
+        "could not confirm the transaction: a replica's judgement differs from the master's answers",
+        detail,
+    )
+}
+
+fn what(number: usize, step: &Step) -> String {
+    let text: String = step.operation.sql.chars().take(80).collect();
+    format!("Statement {} ({text})", number + 1)
+}
+
+/// Whether followers execute this operation (`false`: it is answered by the master alone), or why no replica may.
+///
+/// Every replica decides this by itself: nobody trusts the proxy's classification.
+pub fn admissible(operation: &Operation, unvalidated: bool) -> Result<bool, Reason> {
+    use sql::Kind;
+    let statement =
+        sql::statement(&operation.sql).map_err(|r| reason(r.sqlstate, r.message, r.hint))?;
+    if statement.text != operation.sql {
+        return Err(reason(
+            "0A000",
+            "the statement is not in the form that replicas execute",
+            "Its volatile parts were not replaced.",
+        ));
+    }
+    match statement.kind {
+        Kind::Savepoint(_)
+        | Kind::Release(_)
+        | Kind::RollbackTo(_)
+        | Kind::Set { .. }
+        | Kind::Reset { .. } => Ok(true),
+        Kind::Read | Kind::Write | Kind::CopyIn | Kind::Cursor(_) | Kind::Ddl => {
+            Ok(!(unvalidated && statement.unvalidated))
+        }
+        Kind::CatalogRead | Kind::Show { .. } => Ok(!unvalidated),
+        Kind::Maintenance {
+            transactional: true,
+        } => Ok(true),
+        _ => Err(reason(
+            "0A000",
+            "this statement cannot be an operation of a transaction",
+            "",
+        )),
+    }
+}
+
+/// SQLSTATEs of local trouble: ABSTAIN, never ABORT.
+pub fn local(sqlstate: &str) -> bool {
+    interrupted(sqlstate)
+        || ["53", "58", "57P", "XX", "55P03"]
+            .iter()
+            .any(|class| sqlstate.starts_with(class))
+}
+
+/// The run was interrupted, not the data at fault.
+fn interrupted(sqlstate: &str) -> bool {
+    matches!(sqlstate, "57014" | "40P01")
+}

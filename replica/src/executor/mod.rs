@@ -1,0 +1,588 @@
+//! The executor: drives the rules of `txn` over real sessions with the private PostgreSQL.
+//!
+//! One task owns all state. Whatever takes time runs beside it as a job (see `jobs`) and ends in a [`Note`]. Decided
+//! batches, messages of peers and clients, and notes come in; the engine's actions go out.
+
+mod adopt;
+mod apply;
+mod audit;
+mod capture;
+mod clients;
+mod control;
+mod jobs;
+mod judge;
+mod judging;
+mod opening;
+mod peers;
+mod pool;
+mod preempt;
+mod reads;
+mod recovery;
+mod replies;
+mod session;
+
+use crate::log::{Log, LogError};
+use crate::order::{Delivered, OrderHandle};
+use adopt::Shapes;
+use bytes::Bytes;
+use cluster::channel;
+use consensus::{ClientId, Height, ReplicaId, View};
+use jobs::Bench;
+use net::{Endpoint, PeerId};
+use opening::Opening;
+use pgsession::{Error, ErrorFields, Session, Target};
+use pool::Pool;
+use session::TxSession;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, watch};
+use tokio::time::Instant;
+use txn::client::{Reason, ReplicaMessage};
+use txn::engine::{Action, Engine, Placed};
+use txn::{Operation, Ordered, TxId, WriteSet};
+
+pub use recovery::History;
+
+/// Kinds of records in the decision log. The consensus core's own are in `order`.
+pub mod record {
+    /// Own votes of a height with the write sets of their items; key: height.
+    pub const VOTES: u8 = 3;
+    /// The verdicts of a height, once all of it is applied; key: height.
+    pub const VERDICTS: u8 = 4;
+}
+
+/// Heights decided and not yet final past which no more are taken in.
+const MAX_BACKLOG: usize = 20_000;
+/// Operations that wait for a Begin which is not decided here yet, per client.
+const PARKED_PER_CLIENT: usize = 1_024;
+/// Ended transactions whose reason is remembered for operations that come late.
+const REMEMBERED_ENDS: usize = 4_096;
+
+/// What the executor is made of.
+pub struct Parts {
+    pub me: ReplicaId,
+    pub key: ed25519_dalek::SigningKey,
+    pub view: View,
+    pub endpoint: Endpoint,
+    pub log: Log,
+    pub order: OrderHandle,
+    /// How the clients' sessions log in, and the replica's own.
+    pub clients: Target,
+    pub superuser: Target,
+    pub token: Arc<str>,
+    pub settings: Settings,
+    /// PostgreSQL's process, and what it is.
+    pub postgres_pid: u32,
+    pub server_version: String,
+    pub fingerprint: String,
+}
+
+/// Times of the executor.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Silence after which the master is suspected; doubles per epoch without progress.
+    pub master_timeout: Duration,
+}
+
+/// What the executor listens to.
+pub struct Inputs {
+    pub notes: mpsc::UnboundedReceiver<Note>,
+    pub decided: mpsc::Receiver<Delivered>,
+    /// Messages of peers and clients, by channel.
+    pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
+    pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
+    pub durable: watch::Receiver<Height>,
+    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    pub status: watch::Receiver<consensus::Status>,
+}
+
+/// Why the executor ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error("the log failed: {0}")]
+    Log(#[from] LogError),
+    #[error("PostgreSQL failed: {0}")]
+    Postgres(String),
+    #[error("{0}")]
+    Diverged(String),
+    #[error("the order ended")]
+    OrderEnded,
+    #[error("this replica is not like the others: {0}")]
+    Unlike(String),
+}
+
+/// What a job tells the executor.
+pub enum Note {
+    Opened {
+        tx: TxId,
+        session: Option<Session>,
+        refused: Option<ErrorFields>,
+        error: Option<Error>,
+    },
+    AutoStarted {
+        tx: TxId,
+        pid: i32,
+    },
+    Ran {
+        tx: TxId,
+        session: Session,
+        operation: Operation,
+        ran: Result<jobs::Ran, Error>,
+    },
+    JudgingIn {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        pid: i32,
+    },
+    Judged {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        session: Option<Session>,
+        report: judge::Report,
+    },
+    Yielded {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        session: Session,
+        error: Option<Error>,
+    },
+    Ended {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        error: Option<String>,
+    },
+    AdoptingIn {
+        height: Height,
+        index: u32,
+        pid: i32,
+    },
+    Adopted {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        error: Option<adopt::Failure>,
+    },
+    Executed {
+        height: Height,
+        index: u32,
+        frames: Vec<Bytes>,
+        error: Option<Error>,
+    },
+    AuditOpened {
+        height: Height,
+        index: u32,
+    },
+    Audited {
+        client: ClientId,
+        message: ReplicaMessage,
+    },
+    Cancelled {
+        tx: TxId,
+    },
+    Blocked(Vec<(i32, i32)>),
+    Gate(OwnedRwLockWriteGuard<()>),
+    /// Own votes are durable.
+    VotesDurable(txn::VotePart),
+    /// A reply's decision is durable.
+    ReplyDurable {
+        client: ClientId,
+        message: Bytes,
+    },
+    ReadDone {
+        client: ClientId,
+        id: u64,
+    },
+    Health(Result<(), String>),
+}
+
+/// An item on its way through this replica.
+struct ItemState {
+    ordered: Arc<Ordered>,
+    tx: Option<TxId>,
+    reason: Option<Reason>,
+    write_sets: Option<Vec<WriteSet>>,
+    /// The process that judges, adopts or executes it, and since when.
+    pid: i32,
+    since: Instant,
+    busy: bool,
+    runs: u32,
+}
+
+struct Parked {
+    client: ClientId,
+    operations: VecDeque<(u32, Operation)>,
+    since: Instant,
+}
+
+/// The state of a replica's execution. See the module's text.
+pub struct Executor {
+    me: ReplicaId,
+    view: View,
+    engine: Engine,
+    endpoint: Endpoint,
+    log: Log,
+    order: OrderHandle,
+    bench: Bench,
+    settings: Settings,
+    postgres_pid: u32,
+    server_version: String,
+    fingerprint: String,
+    parameters: Vec<(String, String)>,
+    sessions: BTreeMap<TxId, TxSession>,
+    parked: BTreeMap<TxId, Parked>,
+    ends: BTreeMap<TxId, Reason>,
+    items: BTreeMap<(Height, u32), ItemState>,
+    /// Snapshots of this height that are still being taken.
+    opening: Option<(Height, BTreeSet<TxId>)>,
+    /// Consensus times of the last decided heights.
+    times: BTreeMap<Height, u64>,
+    gate: Arc<RwLock<()>>,
+    gate_held: Option<OwnedRwLockWriteGuard<()>>,
+    gate_wanted: bool,
+    /// Verdicts to be obeyed once the gate is closed.
+    at_gate: VecDeque<Action>,
+    fetching: Option<apply::Fetch>,
+    replies: replies::Replies,
+    reads: reads::Reads,
+    watch: peers::MasterWatch,
+    control: control::Control,
+    /// While the log is replayed: what PostgreSQL has already.
+    history: Option<History>,
+    actions: Vec<Action>,
+    last_error: Option<String>,
+    counters: (u64, u64, u64),
+    fatal: Option<Fatal>,
+    regency: (u64, ReplicaId),
+}
+
+/// Milliseconds of this replica's clock.
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
+}
+
+impl Executor {
+    /// Builds the executor and replays what the log knows.
+    ///
+    /// # Errors
+    /// When PostgreSQL or the log cannot be read.
+    pub async fn start(
+        parts: Parts,
+        history: History,
+    ) -> Result<(Executor, mpsc::UnboundedReceiver<Note>), Fatal> {
+        let (notes, receiver) = mpsc::unbounded_channel();
+        let pool = Arc::new(Pool::new(parts.clients));
+        let control_pool = Arc::new(Pool::new(parts.superuser));
+        let probe = pool
+            .get()
+            .await
+            .map_err(|e| Fatal::Postgres(e.to_string()))?;
+        let parameters = probe
+            .parameters()
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        pool.put(probe);
+        let bench = Bench {
+            notes,
+            pool,
+            control: control_pool.clone(),
+            token: parts.token,
+            place: format!("replica {}", parts.me.0).into(),
+            shapes: Arc::new(Shapes::default()),
+        };
+        let executor = Executor {
+            engine: Engine::new(parts.me, parts.key, parts.view.clone()),
+            me: parts.me,
+            view: parts.view,
+            endpoint: parts.endpoint,
+            log: parts.log,
+            order: parts.order,
+            control: control::Control::start(control_pool, bench.notes.clone()),
+            bench,
+            watch: peers::MasterWatch::new(parts.settings.master_timeout),
+            settings: parts.settings,
+            postgres_pid: parts.postgres_pid,
+            server_version: parts.server_version,
+            fingerprint: parts.fingerprint,
+            parameters,
+            sessions: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            items: BTreeMap::new(),
+            opening: None,
+            times: BTreeMap::new(),
+            gate: Arc::default(),
+            gate_held: None,
+            gate_wanted: false,
+            at_gate: VecDeque::new(),
+            fetching: None,
+            replies: replies::Replies::default(),
+            reads: reads::Reads::default(),
+            history: (!history.is_empty()).then_some(history),
+            actions: Vec::new(),
+            last_error: None,
+            counters: (0, 0, 0),
+            fatal: None,
+            regency: (0, ReplicaId(0)),
+        };
+        Ok((executor, receiver))
+    }
+
+    /// Runs until something fatal happens.
+    pub async fn run(mut self, inputs: Inputs) -> Fatal {
+        let Inputs {
+            mut notes,
+            mut decided,
+            mut frames,
+            mut links,
+            mut durable,
+            mut repeats,
+            mut status,
+        } = inputs;
+        self.decisions_durable(*durable.borrow_and_update());
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut slow = tokio::time::interval(Duration::from_millis(100));
+        slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.engine.next_deadline();
+            let sleep = async {
+                match deadline {
+                    Some(at) => {
+                        tokio::time::sleep(Duration::from_millis(
+                            at.saturating_sub(now_ms()).max(1),
+                        ))
+                        .await
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let open = self.engine.backlog() < MAX_BACKLOG;
+            let waits = self.someone_may_wait();
+            tokio::select! {
+                Some(note) = notes.recv() => self.note(note),
+                delivered = decided.recv(), if open => match delivered {
+                    Some(delivered) => self.delivered(delivered),
+                    None => return Fatal::OrderEnded,
+                },
+                Some((from, channel, payload)) = frames.recv() => self.frame(from, channel, payload),
+                Some((peer, up)) = links.recv() => self.link(peer, up),
+                Ok(()) = durable.changed() => {
+                    let height = *durable.borrow_and_update();
+                    self.decisions_durable(height);
+                }
+                Some((client, incarnation, seq)) = repeats.recv() => self.repeat_reply(client, incarnation, seq),
+                Ok(()) = status.changed() => {
+                    let now = *status.borrow_and_update();
+                    self.regency_is(now.regency, now.leader);
+                }
+                _ = tick.tick(), if waits => self.look_for_blockers(),
+                _ = slow.tick() => self.slow_tick(),
+                () = sleep => self.engine.timer(now_ms(), &mut self.actions),
+            }
+            self.settle();
+            if let Some(fatal) = self.fatal.take() {
+                return fatal;
+            }
+        }
+    }
+
+    /// Performs the engine's actions until there are none.
+    fn settle(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                self.perform(action);
+            }
+        }
+    }
+
+    fn delivered(&mut self, delivered: Delivered) {
+        let height = delivered.decided.height;
+        let known = self.history.as_ref().filter(|h| h.is_replayed(height));
+        let (recorded, votes) =
+            known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
+        self.decide(delivered.decided, &recorded);
+        for part in votes {
+            // Durable before the restart: they stand, and peers may have missed them.
+            self.broadcast_peers(&txn::peer::PeerMessage::Vote(part.clone()));
+            self.engine.vote(now_ms(), part, &mut self.actions);
+        }
+    }
+
+    /// Feeds a decided batch to the engine.
+    fn decide(&mut self, decided: consensus::Decided, recorded: &txn::engine::Recorded) {
+        let (height, time_ms) = (decided.height, decided.batch.time_ms);
+        self.times.insert(height, time_ms);
+        while self.times.len() as u64 > txn::limits::AUTO_WINDOW + MAX_BACKLOG as u64 {
+            self.times.pop_first();
+        }
+        let placed = decided
+            .requests
+            .into_iter()
+            .map(|request| Placed {
+                client: request.client,
+                incarnation: request.incarnation,
+                seq: request.seq,
+                // What is not a message of ours changes nothing, at every replica alike.
+                ordered: Arc::new(
+                    Ordered::decode(&request.op).unwrap_or(Ordered::Nothing(Vec::new())),
+                ),
+            })
+            .collect();
+        let mut actions = std::mem::take(&mut self.actions);
+        self.engine
+            .decided(now_ms(), height, time_ms, placed, recorded, &mut actions);
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Judge {
+                height,
+                index,
+                tx,
+                ordered,
+                begun,
+                again,
+            } => self.judge(height, index, tx, ordered, begun, again),
+            Action::Cast(part) => self.cast(part),
+            Action::Apply { .. } => self.apply(action),
+            Action::Execute {
+                height,
+                index,
+                client,
+                incarnation,
+                seq,
+                ordered,
+            } => {
+                self.execute(height, index, client, incarnation, seq, ordered);
+            }
+            Action::Snapshots {
+                height,
+                time_ms,
+                begins,
+            } => self.take_snapshots(height, time_ms, begins),
+            Action::Drop { tx, doom } => self.drop_transaction(tx, doom),
+            Action::Final {
+                height,
+                time_ms,
+                verdicts,
+            } => self.finished(height, time_ms, &verdicts),
+            Action::Answer { .. } => self.answer(action),
+            Action::OrderVotes(parts) => self.order.submit(Ordered::Votes(parts).encode()),
+            Action::FetchVotes { height } => self.fetch_votes(height),
+            Action::EpochChanged { epoch, height } => self.epoch_changed(epoch, height),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Opened {
+                tx,
+                session,
+                refused,
+                error,
+            } => self.opened(tx, session, refused, error),
+            Note::AutoStarted { tx, pid } => self.auto_started(tx, pid),
+            Note::Ran {
+                tx,
+                session,
+                operation,
+                ran,
+            } => self.ran(tx, session, operation, ran),
+            Note::JudgingIn {
+                height,
+                index,
+                tx,
+                pid,
+            } => self.judging_in(height, index, tx, pid),
+            Note::Judged {
+                height,
+                index,
+                tx,
+                session,
+                report,
+            } => self.judged(height, index, tx, session, report),
+            Note::Yielded {
+                height,
+                index,
+                tx,
+                session,
+                error,
+            } => self.yielded(height, index, tx, session, error),
+            Note::Ended {
+                height,
+                index,
+                tx,
+                error,
+            } => self.ended(height, index, tx, error),
+            Note::AdoptingIn { height, index, pid } => self.busy_in(height, index, pid),
+            Note::Adopted {
+                height,
+                index,
+                tx,
+                error,
+            } => self.adopted(height, index, tx, error),
+            Note::Executed {
+                height,
+                index,
+                frames,
+                error,
+            } => self.executed(height, index, frames, error),
+            Note::AuditOpened { height, index } => self.applied(height, index),
+            Note::Audited { client, message } => self.tell(client, &message),
+            Note::Cancelled { tx } => self.cancelled(tx),
+            Note::Blocked(pairs) => self.blocked(&pairs),
+            Note::Gate(guard) => self.gate_closed(guard),
+            Note::VotesDurable(part) => self.votes_durable(part),
+            Note::ReplyDurable { client, message } => self.send_client(client, message),
+            Note::ReadDone { client, id } => self.reads.done(client, id),
+            Note::Health(health) => self.health(health),
+        }
+    }
+
+    fn frame(&mut self, from: PeerId, on: u8, payload: Bytes) {
+        match (from, on) {
+            (PeerId::Replica(id), channel::PEER | channel::BULK) => {
+                self.peer_frame(ReplicaId(id), &payload)
+            }
+            (PeerId::Client(id), channel::CLIENT) => self.client_frame(ClientId(id), &payload),
+            _ => tracing::warn!(%from, channel = on, "message on an unexpected channel dropped"),
+        }
+    }
+
+    /// Sessions of the clients' role enter a transaction like this.
+    fn opening_of(&self, tx: TxId, ordered: &Ordered, time_ms: u64) -> Opening {
+        let (settings, read_only) = match ordered {
+            Ordered::Begin(begin) => (begin.settings.clone(), begin.read_only),
+            Ordered::Auto(auto) => (auto.settings.clone(), false),
+            _ => (Vec::new(), false),
+        };
+        Opening {
+            isolation: "REPEATABLE READ",
+            read_only,
+            time_ms,
+            nonce: tx.nonce(),
+            mode: if self.engine.master() == self.me {
+                "record"
+            } else {
+                "replay"
+            },
+            settings,
+        }
+    }
+
+    fn fail(&mut self, fatal: Fatal) {
+        tracing::error!(error = %fatal, "the executor stops");
+        self.last_error = Some(fatal.to_string());
+        self.fatal.get_or_insert(fatal);
+    }
+}

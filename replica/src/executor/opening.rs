@@ -1,0 +1,132 @@
+//! How a session enters a transaction: what every replica does alike before the first operation.
+
+use bytes::Bytes;
+use pgsession::{Describe, Error, ErrorFields, Outcome, Session, Statement};
+use std::sync::Arc;
+use txn::Operation;
+use txn::ordered::SessionSettings;
+
+/// The savepoint right after the snapshot: rolling back to it keeps the snapshot and frees the locks.
+pub const SAVEPOINT: &str = "steel_start";
+
+/// What a transaction is opened with; equal at all replicas but for `mode`.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub isolation: &'static str,
+    pub read_only: bool,
+    /// What `now()` says, consensus milliseconds.
+    pub time_ms: u64,
+    pub nonce: String,
+    /// `record` at the master, `replay` elsewhere (see the schema `steel`).
+    pub mode: &'static str,
+    pub settings: SessionSettings,
+}
+
+impl Opening {
+    /// BEGIN, the statement that takes the snapshot, and the savepoint.
+    pub fn statements(&self) -> Vec<Statement> {
+        let access = if self.read_only {
+            "READ ONLY"
+        } else {
+            "READ WRITE"
+        };
+        vec![
+            quiet(format!("BEGIN ISOLATION LEVEL {} {access}", self.isolation)),
+            self.begin_tx(self.mode),
+            quiet(format!("SAVEPOINT {SAVEPOINT}")),
+        ]
+    }
+
+    /// Back to the state right after the snapshot, without its locks, to run as a follower does.
+    pub fn again(&self) -> Vec<Statement> {
+        // `begin_tx` once more: the seed of random() is not undone by a rollback.
+        vec![
+            quiet(format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}")),
+            self.begin_tx("replay"),
+        ]
+    }
+
+    fn begin_tx(&self, mode: &str) -> Statement {
+        let (names, values): (Vec<_>, Vec<_>) = self.settings.iter().cloned().unzip();
+        let text = |s: String| Some(Bytes::from(s));
+        Statement {
+            sql: "SELECT steel.begin_tx(pg_catalog.to_timestamp($1 / 1000.0), $2, $3, $4, $5)"
+                .into(),
+            parameter_types: vec![20, 25, 25, 1009, 1009],
+            parameters: vec![
+                text(self.time_ms.to_string()),
+                text(self.nonce.clone()),
+                text(mode.to_owned()),
+                text(array(&names)),
+                text(array(&values)),
+            ],
+            cached: true,
+            ..Statement::default()
+        }
+    }
+
+    /// Opens the transaction. An SQL error (a setting that PostgreSQL refuses) leaves it open and failed.
+    ///
+    /// # Errors
+    /// When the session is lost.
+    pub async fn open(&self, session: &mut Session) -> Result<Option<ErrorFields>, Error> {
+        let outcomes = session.run(self.statements()).await?;
+        Ok(first_error(outcomes))
+    }
+}
+
+/// A statement without parameters whose description nobody needs, prepared once.
+pub fn quiet(sql: impl Into<Arc<str>>) -> Statement {
+    Statement {
+        sql: sql.into(),
+        cached: true,
+        ..Statement::default()
+    }
+}
+
+pub fn first_error(outcomes: Vec<Outcome>) -> Option<ErrorFields> {
+    outcomes.into_iter().find_map(|o| o.error)
+}
+
+/// The statement of an operation. `describe`: the client reads the answer, so its columns are described.
+pub fn statement(operation: &Operation, describe: bool) -> Statement {
+    Statement {
+        sql: operation.sql.as_str().into(),
+        parameter_types: operation.parameter_types.clone(),
+        parameters: operation.parameters.clone(),
+        parameter_formats: operation.parameter_formats.clone(),
+        result_formats: operation.result_formats.clone(),
+        describe: match (operation.describe_only, describe) {
+            (true, _) => Describe::Statement,
+            (false, true) => Describe::Portal,
+            (false, false) => Describe::None,
+        },
+        copy_in: operation.copy_in.clone(),
+        cached: !operation.parameters.is_empty() || !operation.parameter_types.is_empty(),
+    }
+}
+
+/// A text array literal.
+pub fn array(items: &[String]) -> String {
+    let quoted: Vec<String> = items
+        .iter()
+        .map(|item| format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn array_elements_keep_quotes_and_backslashes() {
+        let items = [
+            "a".to_owned(),
+            "b,\"c\"".to_owned(),
+            "d\\e".to_owned(),
+            String::new(),
+        ];
+        assert_eq!(array(&items), r#"{"a","b,\"c\"","d\\e",""}"#);
+    }
+}

@@ -1,0 +1,296 @@
+//! What replicas say to each other about transactions; watching the master.
+
+use super::{Executor, Fatal, now_ms};
+use bytes::Bytes;
+use cluster::channel;
+use consensus::{ClientId, Height, ReplicaId};
+use net::PeerId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+use txn::Ordered;
+use txn::client::ReplicaMessage;
+use txn::peer::PeerMessage;
+
+/// Heights that a master may lag behind before it counts as silent.
+const MASTER_LAG: Height = 200;
+/// Doublings of the suspicion time-out at most.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// When the master was last heard of.
+pub struct MasterWatch {
+    timeout: Duration,
+    epoch: u64,
+    heard: Instant,
+    /// The link to the master broke.
+    down_since: Option<Instant>,
+    voted: Option<Instant>,
+    number: u64,
+    /// Epochs that ended without a single pong.
+    failures: u32,
+    healthy: bool,
+    /// Fingerprints of peers' servers.
+    fingerprints: BTreeMap<ReplicaId, String>,
+}
+
+impl MasterWatch {
+    pub fn new(timeout: Duration) -> MasterWatch {
+        MasterWatch {
+            timeout,
+            epoch: 0,
+            // Everybody starts at once; nobody is suspected for starting slowly.
+            heard: Instant::now() + Duration::from_secs(10),
+            down_since: None,
+            voted: None,
+            number: 0,
+            failures: 0,
+            healthy: true,
+            fingerprints: BTreeMap::new(),
+        }
+    }
+
+    fn silent(&self, now: Instant) -> bool {
+        let patience = self.timeout * 2u32.pow(self.failures.min(MAX_DOUBLINGS));
+        // A broken link that does not come back is a clearer sign than silence.
+        let broken = self
+            .down_since
+            .is_some_and(|since| now.saturating_duration_since(since) > patience / 2);
+        broken || now.saturating_duration_since(self.heard) > patience
+    }
+}
+
+impl Executor {
+    pub(super) fn connected_peers(&self) -> Vec<ReplicaId> {
+        let peers = self.endpoint.connected().into_iter();
+        peers
+            .filter_map(|peer| match peer {
+                PeerId::Replica(id) => Some(ReplicaId(id)),
+                PeerId::Client(_) => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn send_peer(&self, to: ReplicaId, message: &PeerMessage) {
+        let on = match message {
+            PeerMessage::WriteSets { .. } => channel::BULK,
+            _ => channel::PEER,
+        };
+        let bytes = postcard::to_stdvec(message).expect("these types have no unserialisable parts");
+        if let Err(error) = self.endpoint.send(PeerId::Replica(to.0), on, bytes.into()) {
+            tracing::debug!(%to, %error, "a message to a peer was not sent");
+        }
+    }
+
+    pub(super) fn broadcast_peers(&self, message: &PeerMessage) {
+        for replica in self.view.replicas.keys().filter(|r| **r != self.me) {
+            self.send_peer(*replica, message);
+        }
+    }
+
+    pub(super) fn peer_frame(&mut self, from: ReplicaId, payload: &Bytes) {
+        let message = match postcard::from_bytes(payload) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%from, %error, "unreadable message of a peer dropped");
+                return;
+            }
+        };
+        match message {
+            PeerMessage::Vote(part) => self.engine.vote(now_ms(), part, &mut self.actions),
+            PeerMessage::FetchVotes { height } => {
+                let parts = self.engine.votes_of(height);
+                if !parts.is_empty() {
+                    self.send_peer(from, &PeerMessage::Votes { parts });
+                }
+            }
+            PeerMessage::Votes { parts } => {
+                for part in parts {
+                    self.engine.vote(now_ms(), part, &mut self.actions);
+                }
+            }
+            PeerMessage::FetchWriteSet { height, index } => {
+                let steps = self.own_write_sets(height, index);
+                self.send_peer(
+                    from,
+                    &PeerMessage::WriteSets {
+                        height,
+                        index,
+                        steps,
+                    },
+                );
+            }
+            PeerMessage::WriteSets {
+                height,
+                index,
+                steps,
+            } => self.write_sets_came(from, height, index, steps),
+            PeerMessage::Ping { epoch, number } => {
+                if self.watch.healthy && self.engine.epoch() == epoch {
+                    let height = self.engine.final_height();
+                    self.send_peer(
+                        from,
+                        &PeerMessage::Pong {
+                            epoch,
+                            number,
+                            height,
+                        },
+                    );
+                }
+            }
+            PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
+            PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+        }
+    }
+
+    fn pong(&mut self, from: ReplicaId, epoch: u64, height: Height) {
+        if from != self.engine.master() || epoch != self.engine.epoch() {
+            return;
+        }
+        if height + MASTER_LAG < self.engine.final_height() {
+            return;
+        }
+        self.watch.heard = self.watch.heard.max(Instant::now());
+        self.watch.failures = 0;
+    }
+
+    /// Servers must be alike; who differs from most others stops, with the difference named.
+    fn hello(&mut self, from: ReplicaId, fingerprint: String) {
+        if fingerprint == self.fingerprint {
+            self.watch.fingerprints.remove(&from);
+            return;
+        }
+        let text = format!(
+            "replica {} has {fingerprint}; this one has {}",
+            from.0, self.fingerprint
+        );
+        tracing::error!(peer = from.0, "PostgreSQL servers differ: {text}");
+        self.last_error = Some(text.clone());
+        self.watch.fingerprints.insert(from, fingerprint);
+        if self.watch.fingerprints.len() > usize::from(self.view.f) {
+            self.fail(Fatal::Unlike(text));
+        }
+    }
+
+    pub(super) fn link(&mut self, peer: PeerId, up: bool) {
+        let connected = self.connected_peers();
+        let all = connected.len() + 1 == self.view.replicas.len();
+        self.engine.network(self.regency.1 == self.me, all);
+        match peer {
+            PeerId::Replica(id) => {
+                let id = ReplicaId(id);
+                if id == self.engine.master() {
+                    self.watch.down_since = if up { None } else { Some(Instant::now()) };
+                }
+                if up {
+                    let fingerprint = self.fingerprint.clone();
+                    self.send_peer(id, &PeerMessage::Hello { fingerprint });
+                }
+            }
+            PeerId::Client(id) if !up => self.client_gone(ClientId(id)),
+            PeerId::Client(_) => {}
+        }
+    }
+
+    /// A client's link broke: its autocommit writes that were not ordered have nobody to order them.
+    fn client_gone(&mut self, client: ClientId) {
+        let left: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.client == client && s.auto && s.item.is_none())
+            .map(|(tx, _)| *tx)
+            .collect();
+        for tx in left {
+            self.abandon(tx);
+        }
+    }
+
+    /// Who leads the consensus, for `status` and for the ordering of votes.
+    pub(super) fn regency_is(&mut self, regency: u64, leader: ReplicaId) {
+        self.regency = (regency, leader);
+        let all = self.connected_peers().len() + 1 == self.view.replicas.len();
+        self.engine.network(leader == self.me, all);
+    }
+
+    pub(super) fn epoch_changed(&mut self, epoch: u64, height: Height) {
+        tracing::info!(
+            epoch,
+            height,
+            master = self.engine.master().0,
+            "the master changed"
+        );
+        self.watch.epoch = epoch;
+        self.watch.heard = Instant::now() + self.settings.master_timeout;
+        self.watch.down_since = None;
+        self.watch.voted = None;
+        self.watch.failures += 1;
+        // Autocommit writes that are not ordered yet belong to the old epoch.
+        let stale: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.auto && s.speculative && s.item.is_none())
+            .map(|(tx, _)| *tx)
+            .collect();
+        for tx in stale {
+            self.abandon(tx);
+        }
+        self.parked.clear();
+        if self.history.as_ref().is_some_and(|h| h.is_replayed(height)) {
+            return;
+        }
+        for peer in self.endpoint.connected() {
+            if let PeerId::Client(id) = peer {
+                self.tell(ClientId(id), &ReplicaMessage::Epoch { epoch, height });
+            }
+        }
+    }
+
+    /// Every 100 ms.
+    pub(super) fn slow_tick(&mut self) {
+        self.control.ask_health();
+        self.fetch_tick();
+        self.sweep();
+        self.start_waiting_reads();
+        let (epoch, master) = (self.engine.epoch(), self.engine.master());
+        let now = Instant::now();
+        if master == self.me {
+            self.watch.heard = self.watch.heard.max(now);
+            return;
+        }
+        self.watch.number += 1;
+        if self.watch.number % 2 == 0 {
+            self.send_peer(
+                master,
+                &PeerMessage::Ping {
+                    epoch,
+                    number: self.watch.number,
+                },
+            );
+        }
+        // A replica that is behind knows neither the epoch nor whether the master is silent.
+        let behind = self.engine.backlog() > 50;
+        let again = self
+            .watch
+            .voted
+            .is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout);
+        if !behind && again && self.watch.silent(now) {
+            tracing::warn!(
+                epoch,
+                master = master.0,
+                "the master is silent; asking for a change"
+            );
+            self.watch.voted = Some(now);
+            self.order.submit(Ordered::MasterChange { epoch }.encode());
+        }
+    }
+
+    pub(super) fn health(&mut self, health: Result<(), String>) {
+        self.watch.healthy = health.is_ok();
+        if let Err(error) = health {
+            self.fail(Fatal::Postgres(error));
+        }
+    }
+
+    pub(super) fn fetch_votes(&mut self, height: Height) {
+        self.broadcast_peers(&PeerMessage::FetchVotes { height });
+    }
+}

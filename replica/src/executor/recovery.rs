@@ -1,0 +1,159 @@
+//! After a restart: what PostgreSQL has already, and what the log says of the rest (DESIGN.md, 9).
+
+use super::pool::Pool;
+use super::record;
+use crate::log::{Log, LogError};
+use consensus::Height;
+use pgsession::{Statement, Target};
+use std::collections::{BTreeMap, BTreeSet};
+use txn::engine::Recorded;
+use txn::tally::Verdict;
+use txn::{VotePart, WriteSet};
+
+/// What a restarted replica knows of heights that it decided before.
+#[derive(Default)]
+pub struct History {
+    /// Last height in the log.
+    last: Height,
+    /// Items whose effects PostgreSQL has, read back as a set: commits issued in parallel survive a kill with holes.
+    applied: BTreeSet<(Height, u32)>,
+    verdicts: BTreeMap<Height, Vec<(u32, Verdict)>>,
+    /// Own votes of heights that were not final.
+    votes: BTreeMap<Height, Vec<VotePart>>,
+}
+
+/// Bytes of records read at a time.
+const PIECE: usize = 16 << 20;
+
+impl History {
+    /// Reads the log's votes and verdicts, and PostgreSQL's `steel.applied`.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub async fn read(log: &Log, superuser: &Target, last: Height) -> Result<History, String> {
+        let mut history = History {
+            last,
+            ..History::default()
+        };
+        if last == 0 {
+            return Ok(history);
+        }
+        let log = log.clone();
+        let read =
+            tokio::task::spawn_blocking(move || read_log(&log, &mut history).map(|()| history));
+        let mut history = read
+            .await
+            .map_err(|e| e.to_string())?
+            .map_err(|e| e.to_string())?;
+        let pool = Pool::new(superuser.clone());
+        let mut session = pool.get().await.map_err(|e| e.to_string())?;
+        let query = Statement::new("SELECT height, index FROM steel.applied");
+        let outcome = session
+            .run(vec![query])
+            .await
+            .map_err(|e| e.to_string())?
+            .pop()
+            .unwrap_or_default();
+        if let Some(error) = &outcome.error {
+            return Err(error.to_string());
+        }
+        for row in outcome.values() {
+            let number = |at: usize| {
+                row.get(at)?
+                    .as_ref()
+                    .and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok())
+            };
+            if let (Some(height), Some(index)) = (number(0), number(1)) {
+                history.applied.insert((height, index as u32));
+            }
+        }
+        Ok(history)
+    }
+
+    /// There is nothing to replay.
+    pub fn is_empty(&self) -> bool {
+        self.last == 0
+    }
+
+    /// The height was decided before the restart.
+    pub fn is_replayed(&self, height: Height) -> bool {
+        height <= self.last
+    }
+
+    /// Everything of the height was applied before the restart, if PostgreSQL still has it.
+    pub fn was_final(&self, height: Height) -> bool {
+        self.verdicts.contains_key(&height)
+    }
+
+    /// PostgreSQL has the effects of this item.
+    pub fn has(&self, height: Height, index: u32) -> bool {
+        self.applied.contains(&(height, index))
+    }
+
+    /// What the engine is told of a replayed height.
+    pub fn recorded(&self, height: Height) -> Recorded {
+        let verdicts = self
+            .verdicts
+            .get(&height)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        let ballots = self
+            .votes
+            .get(&height)
+            .into_iter()
+            .flatten()
+            .flat_map(VotePart::items)
+            .collect();
+        Recorded { ballots, verdicts }
+    }
+
+    /// Own votes of a replayed height that was not final: they were durable, so they stand.
+    pub fn votes(&self, height: Height) -> Vec<VotePart> {
+        self.votes.get(&height).cloned().unwrap_or_default()
+    }
+}
+
+fn read_log(log: &Log, history: &mut History) -> Result<(), LogError> {
+    pieces(log, record::VERDICTS, history.last, |height, payload| {
+        if let Ok(verdicts) = postcard::from_bytes(payload) {
+            history.verdicts.insert(height, verdicts);
+        }
+    })?;
+    let (verdicts, votes) = (&history.verdicts, &mut history.votes);
+    pieces(log, record::VOTES, history.last, |height, payload| {
+        if verdicts.contains_key(&height) {
+            return;
+        }
+        if let Ok((part, _)) =
+            postcard::from_bytes::<(VotePart, Vec<(u32, Vec<WriteSet>)>)>(payload)
+        {
+            votes.entry(height).or_default().push(part);
+        }
+    })
+}
+
+fn pieces(
+    log: &Log,
+    kind: u8,
+    last: Height,
+    mut each: impl FnMut(Height, &[u8]),
+) -> Result<(), LogError> {
+    let mut from = 1;
+    while from <= last {
+        let records = log.read(kind, from..=last, PIECE)?;
+        let Some(end) = records.last().map(|r| r.key) else {
+            return Ok(());
+        };
+        // The records of the last key may be cut off by the size of a piece: that key is read once more, whole.
+        for record in records.iter().filter(|r| r.key < end) {
+            each(record.key, &record.payload);
+        }
+        for record in log.read(kind, end..=end, usize::MAX)? {
+            each(record.key, &record.payload);
+        }
+        from = end + 1;
+    }
+    Ok(())
+}

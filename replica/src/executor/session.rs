@@ -1,0 +1,166 @@
+//! The session behind an open transaction, and what runs in it.
+
+use super::opening::Opening;
+use consensus::{ClientId, Height};
+use pgsession::Session;
+use std::collections::VecDeque;
+use tokio::time::Instant;
+use txn::client::{Outcome, Reason};
+use txn::{Evidence, Operation, Step, WriteSet};
+
+/// What the master did for one operation.
+pub struct Done {
+    pub operation: Operation,
+    pub evidence: Evidence,
+    pub write_set: WriteSet,
+    /// It ended in an error.
+    pub failed: bool,
+}
+
+/// The last answer, for a client whose link broke before it came.
+pub struct LastAnswer {
+    pub step: u32,
+    pub outcome: Outcome,
+    pub evidence: Evidence,
+    pub ran_at: Height,
+}
+
+/// What a lent session is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Opening,
+    /// A client's operation, at the master.
+    Operation,
+    /// An ordered item.
+    Judging(Height, u32),
+    Applying(Height, u32),
+    /// Being rolled back to its savepoint for something ordered earlier.
+    Yielding(Height, u32),
+}
+
+/// Where the session is.
+pub enum Place {
+    /// Here, idle in its transaction.
+    Home(Session),
+    /// Lent to a job.
+    Away(Work),
+    /// It does not exist: lost with a restart, given up, or never opened.
+    Gone,
+}
+
+/// A transaction at this replica.
+pub struct TxSession {
+    pub client: ClientId,
+    pub place: Place,
+    /// PostgreSQL's process, while there is a session.
+    pub pid: i32,
+    pub opening: Opening,
+    /// An autocommit write at the master.
+    pub auto: bool,
+    /// Operations ran in it as a client's, at the master.
+    pub speculative: bool,
+    pub done: Vec<Done>,
+    pub last: Option<LastAnswer>,
+    /// Operations that wait for the session.
+    pub queue: VecDeque<(u32, Operation)>,
+    /// Last final height when an autocommit write started.
+    pub ran_at: Height,
+    /// When its client last heard of it.
+    pub idle_since: Instant,
+    /// The step that runs now, or ran last.
+    pub running_step: u32,
+    /// It is over; what comes for it is answered with this.
+    pub doom: Option<Reason>,
+    /// The item that it is judged as, once its commit is ordered.
+    pub item: Option<(Height, u32)>,
+    /// It judged COMMIT and holds its locks.
+    pub holds: bool,
+    /// Something ordered earlier asked for its locks while it ran.
+    pub preempted: bool,
+    /// It ran something since its snapshot: the operations are to run from the savepoint.
+    pub lapsed: bool,
+    /// A cancel is under way; the session is not used before it arrived.
+    pub cancelling: bool,
+    /// What came back meanwhile.
+    pub after_cancel: Option<Box<(Height, u32, super::judge::Report)>>,
+    pub ran_meanwhile: Option<Box<(Operation, Result<super::jobs::Ran, pgsession::Error>)>>,
+}
+
+impl TxSession {
+    pub fn new(client: ClientId, opening: Opening, auto: bool) -> TxSession {
+        TxSession {
+            client,
+            place: Place::Gone,
+            pid: 0,
+            opening,
+            auto,
+            speculative: false,
+            done: Vec::new(),
+            last: None,
+            queue: VecDeque::new(),
+            ran_at: 0,
+            idle_since: Instant::now(),
+            running_step: 0,
+            doom: None,
+            item: None,
+            holds: false,
+            preempted: false,
+            lapsed: false,
+            cancelling: false,
+            after_cancel: None,
+            ran_meanwhile: None,
+        }
+    }
+
+    /// Takes the session for a job.
+    pub fn lend(&mut self, work: Work) -> Option<Session> {
+        match std::mem::replace(&mut self.place, Place::Away(work)) {
+            Place::Home(session) => Some(session),
+            other => {
+                self.place = other;
+                None
+            }
+        }
+    }
+
+    pub fn work(&self) -> Option<Work> {
+        match self.place {
+            Place::Away(work) => Some(work),
+            Place::Home(_) | Place::Gone => None,
+        }
+    }
+
+    /// The write sets of the ordered steps, if they are the operations that this replica ran for the client, with the
+    /// results that it sent (DESIGN.md: every replica checks that the ordered operations are those that it ran).
+    pub fn confirms(&self, steps: &[Step]) -> Result<Vec<WriteSet>, String> {
+        let ran: Vec<&Done> = self
+            .done
+            .iter()
+            .filter(|d| d.failed || !d.operation.describe_only)
+            .collect();
+        if ran.len() != steps.len() {
+            return Err(format!(
+                "{} operations were run, {} are ordered",
+                ran.len(),
+                steps.len()
+            ));
+        }
+        let mut write_sets = Vec::with_capacity(steps.len());
+        for (number, (done, step)) in ran.iter().zip(steps).enumerate() {
+            let (own, ordered) = (&done.evidence, &step.evidence);
+            let same = done.operation == step.operation
+                && (own.result == ordered.result || ordered.unvalidated)
+                && own.write == ordered.write
+                && own.sequences == ordered.sequences
+                && own.schema_change == ordered.schema_change;
+            if !same {
+                return Err(format!(
+                    "operation {} is ordered otherwise than it ran",
+                    number + 1
+                ));
+            }
+            write_sets.push(done.write_set.clone());
+        }
+        Ok(write_sets)
+    }
+}

@@ -1,0 +1,424 @@
+//! The total order at run time: drives the consensus core over links and log.
+//!
+//! One task owns the core. It knows nothing of SQL: whoever takes the [`Delivered`] batches is the replicated service.
+
+use crate::log::{Log, LogError, Position};
+use bytes::Bytes;
+use cluster::channel;
+use consensus::{
+    Action, ClientId, Core, Decided, Height, Input, Message, Reason, Record, Recovered, ReplicaId,
+    Request, SigningKey, Status, View,
+};
+use net::{Endpoint, PeerId};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+use txn::client::ReplicaMessage;
+
+/// Records of the total order in the decision log.
+pub mod record {
+    /// A decision; key: height.
+    pub const DECIDED: u8 = 1;
+    /// What the core must remember; key: number of the record.
+    pub const CORE: u8 = 2;
+}
+
+/// Messages taken in at once, so that signatures are verified together.
+const GULP: usize = 512;
+/// Messages that wait for the core.
+const INBOX: usize = 8_192;
+/// Decided batches that wait for the service.
+const OUTBOX: usize = 4_096;
+/// Bytes of decisions loaded for a lagging peer at a time.
+const LOADED_BYTES: usize = 8 << 20;
+
+/// A decided batch, in height order without gaps.
+#[derive(Debug)]
+pub struct Delivered {
+    pub decided: Decided,
+    /// Where it lies in the log; `None` when it was replayed from there.
+    pub position: Option<Position>,
+}
+
+/// What comes in.
+pub enum Inbound {
+    /// A peer's consensus message, still encoded.
+    Consensus {
+        from: ReplicaId,
+        payload: Bytes,
+    },
+    /// A client's request, not yet verified.
+    Request(Request),
+    /// This replica's own wish.
+    Submit(Vec<u8>),
+    Link {
+        peer: ReplicaId,
+        up: bool,
+    },
+}
+
+/// Feeds the order.
+#[derive(Clone)]
+pub struct OrderHandle {
+    inbox: mpsc::Sender<Inbound>,
+    own: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl OrderHandle {
+    /// Asks for the ordering of a request of this replica's own.
+    pub fn submit(&self, op: Vec<u8>) {
+        // The order is gone only when the replica stops.
+        let _ = self.own.send(op);
+    }
+
+    /// Hands in what came over a link; waits while the core is behind, so that peers feel it.
+    pub async fn inbound(&self, message: Inbound) {
+        let _ = self.inbox.send(message).await;
+    }
+}
+
+/// What the order tells the service.
+pub struct OrderEvents {
+    pub decided: mpsc::Receiver<Delivered>,
+    /// Decisions up to this height are durable.
+    pub durable: watch::Receiver<Height>,
+    /// Requests that were ordered before and came again.
+    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    pub status: watch::Receiver<Status>,
+}
+
+/// What the order is started with.
+pub struct OrderParts {
+    pub me: ReplicaId,
+    pub key: SigningKey,
+    pub view: View,
+    pub settings: consensus::Settings,
+    pub log: Log,
+    pub endpoint: Endpoint,
+    pub recovered: Recovered,
+}
+
+struct Order {
+    me: ReplicaId,
+    key: SigningKey,
+    view: View,
+    log: Log,
+    endpoint: Endpoint,
+    core: Core,
+    incarnation: u64,
+    next_seq: u64,
+    decided: mpsc::Sender<Delivered>,
+    durable: std::sync::Arc<watch::Sender<Height>>,
+    repeats: mpsc::UnboundedSender<(ClientId, u64, u64)>,
+    status: watch::Sender<Status>,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+enum Done {
+    Persisted(consensus::RecordId),
+    Loaded {
+        to: ReplicaId,
+        decisions: Vec<Decided>,
+    },
+}
+
+/// Reads the core's past out of the log.
+///
+/// # Errors
+/// When a record cannot be read, or a decision is missing.
+pub fn recover(replay: crate::log::Replay) -> Result<Recovered, String> {
+    let mut recovered = Recovered::default();
+    for entry in replay {
+        let entry = entry.map_err(|e: LogError| e.to_string())?;
+        match entry.kind {
+            record::DECIDED => {
+                let decided: Decided = postcard::from_bytes(&entry.payload)
+                    .map_err(|e| format!("decision {} in the log is unreadable: {e}", entry.key))?;
+                recovered.decided(&decided).map_err(|e| e.to_string())?;
+            }
+            record::CORE => {
+                let record: Record = postcard::from_bytes(&entry.payload)
+                    .map_err(|e| format!("record {} in the log is unreadable: {e}", entry.key))?;
+                recovered.record(record);
+            }
+            _ => {}
+        }
+    }
+    Ok(recovered)
+}
+
+/// Starts the order's task. It ends when nobody takes its decisions any more.
+pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
+    let OrderParts {
+        me,
+        key,
+        view,
+        settings,
+        log,
+        endpoint,
+        recovered,
+    } = parts;
+    let (inbox_sender, inbox) = mpsc::channel(INBOX);
+    let (own_sender, own) = mpsc::unbounded_channel();
+    let (decided_sender, decided) = mpsc::channel(OUTBOX);
+    let (repeats_sender, repeats) = mpsc::unbounded_channel();
+    let (done_sender, done) = mpsc::unbounded_channel();
+    let core = Core::new(settings, view.clone(), me, key.clone(), recovered, now_ms());
+    let (status_sender, status) = watch::channel(core.status());
+    let (durable_sender, durable) = watch::channel(core.status().height);
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let order = Order {
+        me,
+        key,
+        view,
+        log,
+        endpoint,
+        core,
+        incarnation: since_epoch.as_nanos() as u64,
+        next_seq: 1,
+        decided: decided_sender,
+        durable: std::sync::Arc::new(durable_sender),
+        repeats: repeats_sender,
+        status: status_sender,
+        done: done_sender,
+    };
+    tokio::spawn(order.run(inbox, own, done));
+    let handle = OrderHandle {
+        inbox: inbox_sender,
+        own: own_sender,
+    };
+    (
+        handle,
+        OrderEvents {
+            decided,
+            durable,
+            repeats,
+            status,
+        },
+    )
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
+}
+
+impl Order {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Inbound>,
+        mut own: mpsc::UnboundedReceiver<Vec<u8>>,
+        mut done: mpsc::UnboundedReceiver<Done>,
+    ) {
+        let mut gulp = Vec::with_capacity(GULP);
+        let mut actions = Vec::new();
+        loop {
+            let deadline = self.core.next_deadline();
+            let sleep = async {
+                match deadline {
+                    Some(at) => {
+                        tokio::time::sleep(Duration::from_millis(
+                            at.saturating_sub(now_ms()).max(1),
+                        ))
+                        .await
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(done) = done.recv() => self.done(done, &mut actions),
+                Some(op) = own.recv() => self.submit(op, &mut actions),
+                count = inbox.recv_many(&mut gulp, GULP) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take(&mut gulp, &mut actions);
+                }
+                () = sleep => self.core.handle(now_ms(), Input::Timer, &mut actions),
+            }
+            for action in std::mem::take(&mut actions) {
+                if !self.perform(action).await {
+                    return;
+                }
+            }
+            let status = self.core.status();
+            self.status
+                .send_if_modified(|known| std::mem::replace(known, status) != status);
+        }
+    }
+
+    fn done(&mut self, done: Done, actions: &mut Vec<Action>) {
+        let input = match done {
+            Done::Persisted(id) => Input::Persisted(id),
+            Done::Loaded { to, decisions } => Input::LoadedDecisions { to, decisions },
+        };
+        self.core.handle(now_ms(), input, actions);
+    }
+
+    fn take(&mut self, gulp: &mut Vec<Inbound>, actions: &mut Vec<Action>) {
+        let now = now_ms();
+        let mut requests = Vec::new();
+        for message in gulp.drain(..) {
+            match message {
+                Inbound::Request(request) => requests.push(request),
+                Inbound::Consensus { from, payload } => match Message::decode(&payload) {
+                    Ok(message) => self
+                        .core
+                        .handle(now, Input::Message { from, message }, actions),
+                    Err(error) => {
+                        tracing::warn!(%from, %error, "unreadable consensus message dropped")
+                    }
+                },
+                Inbound::Link { peer, up: true } => {
+                    self.core.handle(now, Input::LinkUp(peer), actions)
+                }
+                Inbound::Link { peer, up: false } => {
+                    self.core.handle(now, Input::LinkDown(peer), actions)
+                }
+                Inbound::Submit(op) => self.submit(op, actions),
+            }
+        }
+        if requests.is_empty() {
+            return;
+        }
+        for verified in consensus::verify_batch(requests, &self.view) {
+            match verified {
+                Ok(request) => self.core.handle(now, Input::Request(request), actions),
+                Err(error) => tracing::warn!(%error, "a request was dropped"),
+            }
+        }
+    }
+
+    /// Signs a request of this replica and gives it to everybody, as any client does.
+    fn submit(&mut self, op: Vec<u8>, actions: &mut Vec<Action>) {
+        let client = ClientId::of(self.me);
+        let request = Request::sign(&self.key, client, self.incarnation, self.next_seq, op);
+        self.next_seq += 1;
+        let message = txn::client::ClientMessage::Request(request.clone());
+        let bytes = Bytes::from(
+            postcard::to_stdvec(&message).expect("these types have no unserialisable parts"),
+        );
+        for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
+            let _ = self
+                .endpoint
+                .send(PeerId::Replica(peer.0), channel::CLIENT, bytes.clone());
+        }
+        for verified in consensus::verify_batch(vec![request], &self.view)
+            .into_iter()
+            .flatten()
+        {
+            self.core
+                .handle(now_ms(), Input::Request(verified), actions);
+        }
+    }
+
+    /// False when nobody takes decisions any more.
+    async fn perform(&mut self, action: Action) -> bool {
+        match action {
+            Action::Send { to, message } => self.send(to, &Bytes::from(message.encode())),
+            Action::Broadcast { message } => {
+                let bytes = Bytes::from(message.encode());
+                for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
+                    self.send(*peer, &bytes);
+                }
+            }
+            Action::Persist { id, record } => {
+                let payload =
+                    postcard::to_stdvec(&record).expect("records have no unserialisable parts");
+                let done = self.done.clone();
+                self.log
+                    .append_then(record::CORE, id, payload.into(), move |result| {
+                        // A failed log stops the replica; nothing that waits for this record may leave.
+                        if result.is_ok() {
+                            let _ = done.send(Done::Persisted(id));
+                        }
+                    });
+            }
+            Action::Decide(decided) => {
+                let payload =
+                    postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
+                let (height, durable) = (decided.height, self.durable.clone());
+                let position =
+                    self.log
+                        .append_then(record::DECIDED, height, payload.into(), move |result| {
+                            if result.is_ok() {
+                                durable.send_modify(|known| *known = height.max(*known));
+                            }
+                        });
+                let delivered = Delivered {
+                    decided,
+                    position: Some(position),
+                };
+                return self.decided.send(delivered).await.is_ok();
+            }
+            Action::LoadDecisions { to, from, max } => {
+                let (log, done) = (self.log.clone(), self.done.clone());
+                tokio::task::spawn_blocking(move || {
+                    let decisions = load(&log, from, max);
+                    let _ = done.send(Done::Loaded { to, decisions });
+                });
+            }
+            Action::Reject {
+                client,
+                incarnation,
+                seq,
+                reason,
+            } => self.reject(client, incarnation, seq, reason),
+        }
+        true
+    }
+
+    fn send(&self, to: ReplicaId, bytes: &Bytes) {
+        if let Err(error) =
+            self.endpoint
+                .send(PeerId::Replica(to.0), channel::CONSENSUS, bytes.clone())
+        {
+            tracing::trace!(%to, %error, "a consensus message was not sent");
+        }
+    }
+
+    fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
+        if reason == Reason::Ordered {
+            let _ = self.repeats.send((client, incarnation, seq));
+            return;
+        }
+        if client.as_replica().is_some() {
+            tracing::debug!(%client, seq, %reason, "a replica's request was not taken");
+            return;
+        }
+        let message = ReplicaMessage::Rejected {
+            incarnation,
+            seq,
+            reason: reason.to_string(),
+        };
+        let bytes =
+            postcard::to_stdvec(&message).expect("these types have no unserialisable parts");
+        let _ = self
+            .endpoint
+            .send(PeerId::Client(client.0), channel::CLIENT, bytes.into());
+    }
+}
+
+/// Consecutive decisions from a height on.
+pub fn load(log: &Log, from: Height, max: usize) -> Vec<Decided> {
+    let to = from.saturating_add(max as u64).saturating_sub(1);
+    let records = match log.read(record::DECIDED, from..=to, LOADED_BYTES) {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::error!(%error, from, "decisions cannot be read from the log");
+            return Vec::new();
+        }
+    };
+    let mut decisions = Vec::with_capacity(records.len());
+    for (entry, wanted) in records.iter().zip(from..) {
+        match postcard::from_bytes::<Decided>(&entry.payload) {
+            Ok(decided) if decided.height == wanted => decisions.push(decided),
+            _ => break,
+        }
+    }
+    decisions
+}

@@ -1,0 +1,329 @@
+//! A replica from start to end: its server, its log, its links, its order, its executor.
+
+use crate::config::Config;
+use crate::executor::{self, Executor, Fatal, History, Parts};
+use crate::log::{Log, LogOptions};
+use crate::order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use crate::postgres::{self, PostgresServer, StopMode};
+use bytes::Bytes;
+use cluster::{Cluster, channel};
+use consensus::{ReplicaId, Request};
+use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
+use pgsession::Target;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use txn::client::ClientMessage;
+
+/// Frames that wait for the executor.
+const FRAMES: usize = 8_192;
+/// Pause before a replica whose PostgreSQL failed starts again.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a replica does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Identity(#[from] net::IdentityError),
+    #[error(transparent)]
+    Directory(#[from] net::DirectoryError),
+    #[error(transparent)]
+    Links(#[from] net::StartError),
+    #[error(transparent)]
+    Postgres(#[from] postgres::Error),
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
+    #[error("the log cannot be replayed: {0}")]
+    Recovery(String),
+    #[error(transparent)]
+    Stopped(#[from] Fatal),
+}
+
+/// Runs a replica until `shutdown`; then its PostgreSQL is stopped. After local trouble with PostgreSQL it starts again
+/// by itself and recovers from its log.
+///
+/// # Errors
+/// When it cannot start, or must not go on (its log failed, its data diverged).
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    tokio::pin!(shutdown);
+    loop {
+        let ended = once(&config, shutdown.as_mut()).await;
+        match ended {
+            Err(Error::Stopped(Fatal::Postgres(error))) => {
+                tracing::error!(
+                    replica = config.id,
+                    error,
+                    "PostgreSQL failed; the replica recovers"
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = shutdown.as_mut() => return Ok(()),
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The replica's PostgreSQL, as sessions find it.
+struct Server {
+    own: Option<PostgresServer>,
+    clients: Target,
+    superuser: Target,
+    token: Arc<str>,
+    fingerprint: postgres::Fingerprint,
+}
+
+async fn start_server(config: &Config) -> Result<Server, Error> {
+    const DATABASE: &str = "postgres";
+    let no_token = || {
+        Error::Config(
+            "the schema steel has no capture token; was its migration interrupted?".into(),
+        )
+    };
+    if let Some(dsn) = &config.postgres.dsn {
+        let address = postgres::external::check(dsn).await?;
+        let tokens = postgres::provision(&address).await?;
+        let token = tokens.get(DATABASE).cloned().ok_or_else(no_token)?;
+        return Ok(Server {
+            own: None,
+            clients: address.client("postgres", DATABASE, Some(token.clone())),
+            superuser: address.control(DATABASE),
+            token,
+            fingerprint: postgres::Fingerprint::of(&address, DATABASE).await?,
+        });
+    }
+    let mut server = PostgresServer::prepare(config.server()).await?;
+    server.start().await?;
+    let token = server
+        .tokens()
+        .get(DATABASE)
+        .cloned()
+        .ok_or_else(no_token)?;
+    Ok(Server {
+        clients: server.client("postgres", DATABASE),
+        superuser: server.address().control(DATABASE),
+        token,
+        fingerprint: server.fingerprint().await?,
+        own: Some(server),
+    })
+}
+
+async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let cluster = Cluster::load(&config.cluster)?;
+    let identity = Identity::load(&config.identity)?;
+    let key = identity.signing_key().clone();
+    let me = ReplicaId(config.id);
+    let address = cluster.address(config.id).ok_or_else(|| {
+        Error::Config(format!(
+            "the cluster file does not list replica {}",
+            config.id
+        ))
+    })?;
+    let mut server = start_server(config).await?;
+    let (log, replay) = Log::open(config.data.join("log"), LogOptions::default())?;
+    let recovered = tokio::task::spawn_blocking(move || order::recover(replay))
+        .await
+        .map_err(|e| Error::Recovery(e.to_string()))?
+        .map_err(Error::Recovery)?;
+    let last = recovered.height();
+    let history = History::read(&log, &server.superuser, last)
+        .await
+        .map_err(Error::Recovery)?;
+    let (endpoint, events) = Endpoint::start(EndpointConfig {
+        me: PeerId::Replica(config.id),
+        identity,
+        directory: cluster.directory()?,
+        listen: Some(address),
+        // Of two replicas the one with the greater number dials.
+        dial: cluster
+            .replicas
+            .iter()
+            .filter(|r| r.id < config.id)
+            .map(|r| (PeerId::Replica(r.id), r.address))
+            .collect(),
+        limits: net::Limits::default(),
+    })
+    .await?;
+    let view = cluster.membership();
+    let mut settings = consensus::Settings::default();
+    if let Some(timeout) = config.request_timeout_ms {
+        settings.request_timeout_ms = timeout;
+    }
+    let (order, order_events) = order::start(OrderParts {
+        me,
+        key: key.clone(),
+        view: view.clone(),
+        settings,
+        log: log.clone(),
+        endpoint: endpoint.clone(),
+        recovered,
+    });
+    let fingerprint = format!("{:?}", server.fingerprint);
+    let parts = Parts {
+        me,
+        key,
+        view,
+        endpoint: endpoint.clone(),
+        log: log.clone(),
+        order: order.clone(),
+        clients: server.clients.clone(),
+        superuser: server.superuser.clone(),
+        token: server.token.clone(),
+        settings: executor::Settings {
+            master_timeout: Duration::from_millis(config.master_timeout_ms.unwrap_or(1_500)),
+        },
+        postgres_pid: server
+            .own
+            .as_ref()
+            .and_then(PostgresServer::pid)
+            .unwrap_or(0)
+            .unsigned_abs(),
+        server_version: server.fingerprint.version.to_string(),
+        fingerprint,
+    };
+    let OrderEvents {
+        decided: live,
+        durable,
+        repeats,
+        status,
+    } = order_events;
+    let (executor, notes) = Executor::start(parts, history).await?;
+    let (frames_sender, frames) = mpsc::channel(FRAMES);
+    let (links_sender, links) = mpsc::unbounded_channel();
+    let dispatcher = tokio::spawn(dispatch(events, order, frames_sender, links_sender));
+    let (decided_sender, decided) = mpsc::channel(64);
+    let feeder = tokio::spawn(feed(log.clone(), last, live, decided_sender));
+    tracing::info!(replica = config.id, height = last, "the replica runs");
+    let ended = server.own.as_ref().map(PostgresServer::ended);
+    let ended = async {
+        match ended {
+            Some(ended) => ended.await,
+            None => std::future::pending().await,
+        }
+    };
+    let result = tokio::select! {
+        () = shutdown => Ok(()),
+        fatal = executor.run(executor::Inputs { notes, decided, frames, links, durable, repeats, status }) => Err(Error::Stopped(fatal)),
+        how = ended => Err(Error::Stopped(Fatal::Postgres(how))),
+        error = log.failed() => Err(Error::Log(error)),
+    };
+    dispatcher.abort();
+    feeder.abort();
+    endpoint.shutdown().await;
+    if let Some(server) = &mut server.own {
+        if let Err(error) = server.stop(StopMode::Fast).await {
+            tracing::warn!(%error, "PostgreSQL did not stop in order");
+            server.stop(StopMode::Kill).await?;
+        }
+    }
+    result
+}
+
+/// First what the log holds, then what is decided now.
+async fn feed(
+    log: Log,
+    last: u64,
+    mut live: mpsc::Receiver<Delivered>,
+    out: mpsc::Sender<Delivered>,
+) {
+    let mut next = 1;
+    while next <= last {
+        let (log, from) = (log.clone(), next);
+        let loaded = tokio::task::spawn_blocking(move || order::load(&log, from, 1_000)).await;
+        let decisions = loaded.unwrap_or_default();
+        if decisions.is_empty() {
+            tracing::error!(height = next, "a decision is missing in the log");
+            return;
+        }
+        for decided in decisions {
+            next = decided.height + 1;
+            if out
+                .send(Delivered {
+                    decided,
+                    position: None,
+                })
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+    while let Some(delivered) = live.recv().await {
+        if out.send(delivered).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sorts what comes over the links.
+async fn dispatch(
+    mut events: Events,
+    order: OrderHandle,
+    frames: mpsc::Sender<(PeerId, u8, Bytes)>,
+    links: mpsc::UnboundedSender<(PeerId, bool)>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Up(peer) | Event::Down(peer, _) => {
+                let up = matches!(event, Event::Up(_));
+                if let PeerId::Replica(id) = peer {
+                    order
+                        .inbound(Inbound::Link {
+                            peer: ReplicaId(id),
+                            up,
+                        })
+                        .await;
+                }
+                let _ = links.send((peer, up));
+            }
+            Event::Frame {
+                from: PeerId::Replica(id),
+                channel: channel::CONSENSUS,
+                payload,
+            } => {
+                order
+                    .inbound(Inbound::Consensus {
+                        from: ReplicaId(id),
+                        payload,
+                    })
+                    .await;
+            }
+            Event::Frame {
+                from,
+                channel: channel::CLIENT,
+                payload,
+            } => match request(&payload) {
+                // Whoever brings it: a request is signed by its client.
+                Some(request) => order.inbound(Inbound::Request(request)).await,
+                None => {
+                    let _ = frames.send((from, channel::CLIENT, payload)).await;
+                }
+            },
+            Event::Frame {
+                from,
+                channel,
+                payload,
+            } => {
+                let _ = frames.send((from, channel, payload)).await;
+            }
+        }
+    }
+}
+
+/// The request in a client's message, if it is one: its variant's number comes first.
+fn request(payload: &Bytes) -> Option<Request> {
+    if payload.first() != Some(&0) {
+        return None;
+    }
+    match postcard::from_bytes(payload) {
+        Ok(ClientMessage::Request(request)) => Some(request),
+        _ => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! What clients and replicas say to each other.
+
+use crate::{operation::Evidence, operation::Operation, ordered::SessionSettings, ordered::TxId, tally::Verdict};
+use bytes::Bytes;
+use consensus::{Digest, Height, Request};
+use serde::{Deserialize, Serialize};
+
+/// From a client to a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// To be ordered; sent to all replicas.
+    Request(Request),
+    /// An operation of an open transaction, to the master, number `step` of it (from 0).
+    Operation {
+        tx: TxId,
+        step: u32,
+        operation: Operation,
+    },
+    /// An autocommit write, to the master: run it at once and keep its locks until its verdict.
+    AutoOperation {
+        tx: TxId,
+        epoch: u64,
+        settings: SessionSettings,
+        operation: Operation,
+    },
+    /// The client gave up this autocommit write before it was ordered.
+    AutoForget { tx: TxId },
+    /// A read outside of the order.
+    Read {
+        id: u64,
+        /// Not before this height is final at the replica.
+        min_height: Height,
+        /// What `now()` says in it (consensus milliseconds), and the seed of what is random.
+        time_ms: u64,
+        nonce: String,
+        settings: SessionSettings,
+        operation: Operation,
+        /// Send the answer itself, not only its digest.
+        whole: bool,
+    },
+    /// PostgreSQL's parameters and this replica's view of the cluster.
+    Info { id: u64 },
+    /// Cancel what runs in this transaction at the master.
+    Cancel { tx: TxId },
+    /// Cancel this read.
+    CancelRead { id: u64 },
+}
+
+/// The state of a replica, for `status` and for clients that look for the master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub replica: u16,
+    pub regency: u64,
+    pub leader: u16,
+    pub epoch: u64,
+    pub master: u16,
+    /// Last decided height.
+    pub decided: Height,
+    /// Last final and applied height.
+    pub applied: Height,
+    pub open_transactions: u64,
+    pub connected: Vec<u16>,
+    /// (commits, aborts, adoptions) since start.
+    pub verdicts: (u64, u64, u64),
+    pub server_version: String,
+    pub postgres_pid: u32,
+    pub last_error: Option<String>,
+    /// Consensus time of the last final batch, milliseconds.
+    pub time_ms: u64,
+    /// PostgreSQL's reported parameters for a new session.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Why a transaction ended in an ABORT, as one replica saw it: for people, never compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Five characters.
+    pub sqlstate: String,
+    pub message: String,
+    pub detail: String,
+}
+
+/// What a request's reply says; equal at all correct replicas for a request of the order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Answer {
+    /// `Begin`: the snapshot's height.
+    Begun,
+    /// `Begin` refused by the order (too many open transactions): SQLSTATE 53300.
+    Refused,
+    /// `Commit`, `Auto`.
+    Committed,
+    Aborted,
+    /// `Rollback`, `Votes`, `MasterChange`, `Nothing`.
+    Done,
+    /// `Exec`: executed; the frames are the replica's own (compared by their digest).
+    Executed { result: Digest },
+}
+
+impl From<Verdict> for Answer {
+    fn from(verdict: Verdict) -> Answer {
+        match verdict {
+            Verdict::Commit => Answer::Committed,
+            Verdict::Abort => Answer::Aborted,
+        }
+    }
+}
+
+/// The answer to an ordered request. Sent when final and durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub incarnation: u64,
+    pub seq: u64,
+    pub height: Height,
+    pub index: u32,
+    /// Consensus time of the batch.
+    pub time_ms: u64,
+    /// The master epoch after this item.
+    pub epoch: u64,
+    pub answer: Answer,
+    /// Not compared: this replica's reason for an ABORT.
+    pub reason: Option<Reason>,
+    /// Not compared by bytes: frames of an `Exec`.
+    pub frames: Vec<Bytes>,
+}
+
+/// The outcome of an operation or of a read at one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Backend messages for the client, verbatim, whole frames.
+    pub frames: Vec<Bytes>,
+    /// Digest of the outcome as the replica computed it.
+    pub result: Digest,
+    /// `I`, `T` or `E`, as in ReadyForQuery.
+    pub transaction: u8,
+}
+
+/// From a replica to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplicaMessage {
+    Reply(Reply),
+    /// The request was not accepted for ordering; nothing was done.
+    Rejected {
+        incarnation: u64,
+        seq: u64,
+        reason: String,
+    },
+    /// The master's provisional answer.
+    Operation {
+        tx: TxId,
+        step: u32,
+        outcome: Outcome,
+        /// `result` in it is the master's own; the client replaces it by the digest of what it received.
+        evidence: Evidence,
+        /// Last final height at the master when the operation ended (for `Auto`: `ran_at`).
+        ran_at: Height,
+    },
+    /// The transaction cannot go on here: the master changed, it restarted, or the session was given up.
+    Doomed {
+        tx: TxId,
+        reason: Reason,
+        epoch: u64,
+    },
+    /// An unordered read's answer.
+    Read {
+        id: u64,
+        height: Height,
+        digest: Digest,
+        /// SQLSTATE when it failed.
+        failed: Option<String>,
+        /// Absent when only the digest was asked for.
+        outcome: Option<Outcome>,
+    },
+    Info { id: u64, status: ReplicaStatus },
+    /// The tables of this replica at the audit's height: (name, rows, digest), sorted.
+    Audit {
+        incarnation: u64,
+        seq: u64,
+        height: Height,
+        tables: Vec<(String, u64, Digest)>,
+        error: Option<String>,
+    },
+    /// The epoch moved; sent to all clients.
+    Epoch { epoch: u64, height: Height },
+}

@@ -1,0 +1,244 @@
+//! From order to verdict: the rules of Byzantium as one plain value (DESIGN.md, "The life of a transaction").
+//!
+//! Heights are finished one after another: every voted item of a height is judged, voted on, final and applied before
+//! the snapshots of the height's `Begin`s are taken, and only then the next height's items are judged. What depends on
+//! the order alone (which transactions are open, the master epoch, the tally of ordered votes) is computed as soon as a
+//! batch is decided, so that votes ordered later can end an earlier height.
+
+use crate::ballot::{Ballot, VotePart};
+use crate::client::Answer;
+use crate::limits;
+use crate::ordered::{Ordered, TxId};
+use crate::tally::{Group, Tally, Verdict};
+use consensus::{ClientId, Height, ReplicaId, View};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+mod decide;
+mod item;
+mod progress;
+mod votes;
+
+use item::{HeightState, Item, Kind};
+
+/// A request at its place in a decided batch.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub client: ClientId,
+    pub incarnation: u64,
+    pub seq: u64,
+    pub ordered: Arc<Ordered>,
+}
+
+/// What this replica's log knows of a height that it replays.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// Own ballots, durable before the restart: never revised.
+    pub ballots: BTreeMap<u32, Ballot>,
+    pub verdicts: BTreeMap<u32, Verdict>,
+}
+
+/// Why an open transaction ended without its client asking for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    MasterChanged,
+    SchemaChanged,
+    Expired,
+    /// The client started anew: nobody can end this transaction any more.
+    ClientRestarted,
+    /// The client rolled back.
+    RolledBack,
+}
+
+/// What the executor is to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Execute this item's operations at its snapshot and report with [`Engine::judged`]. `again`: an earlier run's
+    /// result has lapsed; roll back to the savepoint and run at the item's turn.
+    Judge {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        ordered: Arc<Ordered>,
+        /// Height of the snapshot; `None` for an autocommit write, which reads the state at its place.
+        begun: Option<Height>,
+        again: bool,
+    },
+    /// Make this vote durable with the write sets of its items, then send it to all and feed it to [`Engine::vote`].
+    Cast(VotePart),
+    /// Obey the verdict, then report with [`Engine::applied`]. `own` is this replica's ballot; where it is not COMMIT
+    /// and the verdict is, the write set is adopted.
+    Apply {
+        height: Height,
+        index: u32,
+        tx: TxId,
+        ordered: Arc<Ordered>,
+        verdict: Verdict,
+        own: Option<Ballot>,
+        client: ClientId,
+    },
+    /// Execute at this place (`Exec`, `Audit`), then report with [`Engine::applied`].
+    Execute {
+        height: Height,
+        index: u32,
+        client: ClientId,
+        incarnation: u64,
+        seq: u64,
+        ordered: Arc<Ordered>,
+    },
+    /// Open a session for each and take its snapshot now, then report with [`Engine::snapshots_taken`].
+    Snapshots { height: Height, time_ms: u64, begins: Vec<(TxId, Arc<Ordered>)> },
+    /// The transaction is over; give up its session.
+    Drop { tx: TxId, doom: Doom },
+    /// Every item of the height is applied and its snapshots are taken.
+    Final { height: Height, time_ms: u64, verdicts: Vec<(u32, Verdict)> },
+    /// Tell the client, once the decision is durable.
+    Answer {
+        client: ClientId,
+        incarnation: u64,
+        seq: u64,
+        height: Height,
+        index: u32,
+        time_ms: u64,
+        epoch: u64,
+        answer: Answer,
+    },
+    /// Ask for the ordering of these votes.
+    OrderVotes(Vec<VotePart>),
+    /// Ask all peers for their votes of this height.
+    FetchVotes { height: Height },
+    /// The master epoch moved by the order.
+    EpochChanged { epoch: u64, height: Height },
+}
+
+/// An open transaction, by the order alone: equal at every correct replica at the same place.
+#[derive(Clone, Debug)]
+struct Open {
+    begun: Height,
+    time_ms: u64,
+}
+
+/// The state machine. See the module's text.
+pub struct Engine {
+    me: ReplicaId,
+    key: ed25519_dalek::SigningKey,
+    view: View,
+    group: Group,
+    epoch: u64,
+    /// Replicas that found the current epoch's master silent, by the order.
+    change_votes: BTreeSet<ReplicaId>,
+    open: BTreeMap<TxId, Open>,
+    /// Highest incarnation seen of each client.
+    incarnations: BTreeMap<ClientId, u64>,
+    /// Consensus times of the last decided heights, for autocommit writes.
+    times: BTreeMap<Height, u64>,
+    /// Decided and not yet final here.
+    queue: VecDeque<HeightState>,
+    decided: Height,
+    last_final: Height,
+    /// Last final height with a committed schema change.
+    schema_changed: Height,
+    /// Vote parts by height: early ones, those in use, and some past ones for peers that ask.
+    parts: BTreeMap<Height, Vec<VotePart>>,
+    /// Who leads, and whether all replicas are connected: only for deciding when to ask for an ordering of votes.
+    leading: bool,
+    all_connected: bool,
+}
+
+impl Engine {
+    /// A replica before height 1.
+    pub fn new(me: ReplicaId, key: ed25519_dalek::SigningKey, view: View) -> Engine {
+        let group = Group {
+            n: view.replicas.len(),
+            f: usize::from(view.f),
+        };
+        Engine {
+            me,
+            key,
+            view,
+            group,
+            epoch: 0,
+            change_votes: BTreeSet::new(),
+            open: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            times: BTreeMap::new(),
+            queue: VecDeque::new(),
+            decided: 0,
+            last_final: 0,
+            schema_changed: 0,
+            parts: BTreeMap::new(),
+            leading: false,
+            all_connected: true,
+        }
+    }
+
+    /// The master epoch by the order so far.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The master of an epoch: epochs go round the replicas.
+    pub fn master_of(&self, epoch: u64) -> ReplicaId {
+        let place = (epoch % self.group.n as u64) as usize;
+        *self
+            .view
+            .replicas
+            .keys()
+            .nth(place)
+            .expect("place is below the number of replicas")
+    }
+
+    /// The master of the current epoch.
+    pub fn master(&self) -> ReplicaId {
+        self.master_of(self.epoch)
+    }
+
+    /// Last height fed to [`Engine::decided`].
+    pub fn decided_height(&self) -> Height {
+        self.decided
+    }
+
+    /// Last height of which every effect is applied here.
+    pub fn final_height(&self) -> Height {
+        self.last_final
+    }
+
+    /// Transactions open by the order.
+    pub fn open_transactions(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether the order knows this transaction as open.
+    pub fn is_open(&self, tx: &TxId) -> bool {
+        self.open.contains_key(tx)
+    }
+
+    /// Heights decided and not yet final here.
+    pub fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Tells who leads and whether every replica is connected: both move only the moment at which votes are ordered.
+    pub fn network(&mut self, leading: bool, all_connected: bool) {
+        self.leading = leading;
+        self.all_connected = all_connected;
+    }
+
+    /// The votes held of a height, for a peer that asks.
+    pub fn votes_of(&self, height: Height) -> Vec<VotePart> {
+        self.parts.get(&height).cloned().unwrap_or_default()
+    }
+
+    fn state_mut(&mut self, height: Height) -> Option<&mut HeightState> {
+        let front = self.queue.front()?.height;
+        let place = height.checked_sub(front)?;
+        self.queue.get_mut(usize::try_from(place).ok()?)
+    }
+
+    fn item_mut(&mut self, height: Height, index: u32) -> Option<&mut Item> {
+        self.state_mut(height)?.items.get_mut(index as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests;

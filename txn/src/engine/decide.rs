@@ -1,0 +1,225 @@
+//! A batch is decided: what follows from the order alone.
+
+use super::*;
+
+impl Engine {
+    /// Feeds the next decided batch. `recorded` is what the log knows of it when it is replayed, else empty.
+    ///
+    /// # Panics
+    /// When heights are skipped: the consensus core delivers them without gaps.
+    pub fn decided(
+        &mut self,
+        now_ms: u64,
+        height: Height,
+        time_ms: u64,
+        placed: Vec<Placed>,
+        recorded: &Recorded,
+        out: &mut Vec<Action>,
+    ) {
+        assert_eq!(height, self.decided + 1, "the total order has no gaps");
+        self.decided = height;
+        self.times.insert(height, time_ms);
+        while self.times.len() as u64 > limits::AUTO_WINDOW + 1 {
+            self.times.pop_first();
+        }
+        self.expire(time_ms, out);
+        let mut state = HeightState {
+            height,
+            time_ms,
+            items: Vec::with_capacity(placed.len()),
+            started_at: None,
+            snapshots_asked: false,
+            snapshots_taken: false,
+            votes_fetched_at: None,
+        };
+        for (index, placed) in placed.into_iter().enumerate() {
+            let index = index as u32;
+            self.incarnation(&placed, out);
+            let mut item = self.place(height, index, time_ms, placed, out);
+            if item.is_voted_kind() && !item.by_order {
+                if let Some(verdict) = recorded.verdicts.get(&index) {
+                    item.verdict = Some(*verdict);
+                }
+                if let Some(ballot) = recorded.ballots.get(&index) {
+                    item.judged = Some(*ballot);
+                    item.voted = true;
+                    item.dispatched = true;
+                }
+            }
+            state.items.push(item);
+        }
+        self.queue.push_back(state);
+        self.early_votes(now_ms, height);
+        self.progress(now_ms, out);
+    }
+
+    /// One request at its place.
+    fn place(
+        &mut self,
+        height: Height,
+        index: u32,
+        time_ms: u64,
+        placed: Placed,
+        out: &mut Vec<Action>,
+    ) -> Item {
+        let ordered = placed.ordered.clone();
+        let mut answer = None;
+        let item = match &*ordered {
+            Ordered::Begin(_) => {
+                let tx = TxId {
+                    client: placed.client,
+                    incarnation: placed.incarnation,
+                    seq: placed.seq,
+                };
+                if self.admits(placed.client) {
+                    self.open.insert(tx, Open { begun: height, time_ms });
+                    answer = Some(Answer::Begun);
+                    Item::new(placed, Kind::Begin(tx))
+                } else {
+                    answer = Some(Answer::Refused);
+                    Item::new(placed, Kind::Order)
+                }
+            }
+            Ordered::Commit(commit) => {
+                let schema_change = commit.steps.iter().any(|s| s.evidence.schema_change);
+                // Only its own client may end a transaction, and only in the epoch in which it began: an epoch
+                // change removes everything that is open.
+                let open = (commit.tx.client == placed.client && commit.epoch == self.epoch)
+                    .then(|| self.open.remove(&commit.tx))
+                    .flatten();
+                let kind = Kind::Voted {
+                    tx: commit.tx,
+                    begun: Some(open.as_ref().map_or(0, |o| o.begun)),
+                    schema_change,
+                };
+                let mut item = Item::new(placed, kind);
+                if open.is_none() || commit.steps.len() > limits::STEPS_PER_TRANSACTION {
+                    item.verdict = Some(Verdict::Abort);
+                    item.by_order = true;
+                }
+                item
+            }
+            Ordered::Auto(auto) => {
+                let kind = Kind::Voted {
+                    tx: auto.tx,
+                    begun: None,
+                    schema_change: auto.step.evidence.schema_change,
+                };
+                let valid = auto.tx.client == placed.client
+                    && auto.epoch == self.epoch
+                    && auto.ran_at < height
+                    && auto.ran_at + limits::AUTO_WINDOW >= height;
+                let mut item = Item::new(placed, kind);
+                if !valid {
+                    item.verdict = Some(Verdict::Abort);
+                    item.by_order = true;
+                }
+                item
+            }
+            Ordered::Rollback { tx } => {
+                if tx.client == placed.client && self.open.remove(tx).is_some() {
+                    out.push(Action::Drop {
+                        tx: *tx,
+                        doom: Doom::RolledBack,
+                    });
+                }
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
+            Ordered::Votes(parts) => {
+                for part in parts {
+                    self.ordered_vote(part);
+                }
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
+            Ordered::MasterChange { epoch } => {
+                self.master_change(height, placed.client, *epoch, out);
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
+            Ordered::Exec(_) | Ordered::Audit => Item::new(placed, Kind::Executed),
+            Ordered::Nothing(_) => {
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
+        };
+        if let Some(answer) = answer {
+            out.push(Action::Answer {
+                client: item.placed.client,
+                incarnation: item.placed.incarnation,
+                seq: item.placed.seq,
+                height,
+                index,
+                time_ms,
+                epoch: self.epoch,
+                answer,
+            });
+        }
+        item
+    }
+
+    fn admits(&self, client: ClientId) -> bool {
+        if self.open.len() >= limits::OPEN_TRANSACTIONS {
+            return false;
+        }
+        let low = TxId { client, incarnation: 0, seq: 0 };
+        let high = TxId { client, incarnation: u64::MAX, seq: u64::MAX };
+        self.open.range(low..=high).count() < limits::OPEN_TRANSACTIONS_PER_CLIENT
+    }
+
+    /// A client that starts anew cannot end what it left open.
+    fn incarnation(&mut self, placed: &Placed, out: &mut Vec<Action>) {
+        let known = self.incarnations.entry(placed.client).or_insert(0);
+        if placed.incarnation <= *known {
+            return;
+        }
+        *known = placed.incarnation;
+        let client = placed.client;
+        let low = TxId { client, incarnation: 0, seq: 0 };
+        let high = TxId { client, incarnation: placed.incarnation, seq: 0 };
+        let left: Vec<TxId> = self.open.range(low..high).map(|(tx, _)| *tx).collect();
+        for tx in left {
+            self.open.remove(&tx);
+            out.push(Action::Drop { tx, doom: Doom::ClientRestarted });
+        }
+    }
+
+    /// Consensus time alone expires transactions, never a local clock.
+    fn expire(&mut self, time_ms: u64, out: &mut Vec<Action>) {
+        let oldest = time_ms.saturating_sub(limits::MAX_TRANSACTION_AGE_MS);
+        let expired: Vec<TxId> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.time_ms < oldest)
+            .map(|(tx, _)| *tx)
+            .collect();
+        for tx in expired {
+            self.open.remove(&tx);
+            out.push(Action::Drop { tx, doom: Doom::Expired });
+        }
+    }
+
+    /// f+1 replicas that found the master of this epoch silent move the epoch: one of them is correct.
+    fn master_change(&mut self, height: Height, client: ClientId, epoch: u64, out: &mut Vec<Action>) {
+        let voter = self
+            .view
+            .replicas
+            .keys()
+            .copied()
+            .find(|replica| ClientId::of(*replica) == client);
+        let Some(voter) = voter.filter(|_| epoch == self.epoch) else {
+            return;
+        };
+        self.change_votes.insert(voter);
+        if self.change_votes.len() <= self.group.f {
+            return;
+        }
+        self.epoch += 1;
+        self.change_votes.clear();
+        for tx in std::mem::take(&mut self.open).into_keys() {
+            out.push(Action::Drop { tx, doom: Doom::MasterChanged });
+        }
+        out.push(Action::EpochChanged { epoch: self.epoch, height });
+    }
+}

@@ -1,0 +1,194 @@
+//! Votes come in, by the exchange and by the order; votes go out.
+
+use super::*;
+
+impl Engine {
+    /// A vote of the exchange: a peer's, or this replica's own once it is durable. Forged ones are dropped.
+    pub fn vote(&mut self, now_ms: u64, part: VotePart, out: &mut Vec<Action>) {
+        if self.keep(&part) {
+            self.count(now_ms, &part);
+            self.progress(now_ms, out);
+        }
+    }
+
+    /// Keeps a part for the tally and for peers; false when it is forged, out of bounds or known.
+    fn keep(&mut self, part: &VotePart) -> bool {
+        let low = self.last_final.saturating_sub(limits::VOTES_KEPT_HEIGHTS);
+        if part.height <= low || part.height > self.decided + limits::EARLY_VOTES_HEIGHTS {
+            return false;
+        }
+        let held = self.parts.get(&part.height);
+        let same_voter = |p: &&VotePart| p.voter == part.voter;
+        if held.is_some_and(|held| {
+            held.contains(part)
+                || held.iter().filter(same_voter).count() >= limits::PARTS_PER_HEIGHT
+        }) {
+            return false;
+        }
+        if !part.verify(&self.view) {
+            return false;
+        }
+        self.parts.entry(part.height).or_default().push(part.clone());
+        true
+    }
+
+    /// Votes that came before their batch was decided here.
+    pub(super) fn early_votes(&mut self, now_ms: u64, height: Height) {
+        for part in self.votes_of(height) {
+            self.count(now_ms, &part);
+        }
+    }
+
+    fn count(&mut self, now_ms: u64, part: &VotePart) {
+        let group = self.group;
+        for (index, ballot) in part.items() {
+            let Some(item) = self.item_mut(part.height, index) else {
+                continue;
+            };
+            if !item.is_voted_kind() || item.by_order {
+                continue;
+            }
+            let verdict = item.tally.see(group, part.voter, ballot);
+            item.verdict = item.verdict.or(verdict);
+            if item.tally.seen() >= group.n - group.f {
+                item.quorum_at.get_or_insert(now_ms);
+            }
+        }
+    }
+
+    /// A vote at its place in the order. Whether it is valid depends on the signature alone, so every correct replica
+    /// tallies the same votes.
+    pub(super) fn ordered_vote(&mut self, part: &VotePart) {
+        // A vote on a height that is final here cannot change anything.
+        if part.height <= self.last_final || part.height >= self.decided {
+            return;
+        }
+        let known = self
+            .parts
+            .get(&part.height)
+            .is_some_and(|held| held.contains(part));
+        if !known && !part.verify(&self.view) {
+            return;
+        }
+        let group = self.group;
+        for (index, ballot) in part.items() {
+            if let Some(item) = self.item_mut(part.height, index) {
+                if item.is_voted_kind() && !item.by_order {
+                    let verdict = item.tally.order(group, part.voter, ballot);
+                    item.verdict = item.verdict.or(verdict);
+                }
+            }
+        }
+    }
+
+    /// Casts what is judged: always a prefix of the height, and nothing behind an item whose effects this replica does
+    /// not hold, because the judgement of what follows would have missed them (see [`Engine::applied`]).
+    pub(super) fn cast(&mut self, out: &mut Vec<Action>) {
+        let (me, view) = (self.me, self.view.id);
+        let Some(state) = self.queue.front_mut() else {
+            return;
+        };
+        let mut ballots: Vec<(u32, Ballot)> = Vec::new();
+        let mut first = 0;
+        for (index, item) in state.items.iter_mut().enumerate() {
+            let index = index as u32;
+            if item.applied || item.by_order {
+                continue;
+            }
+            if item.is_barrier() && !item.is_voted_kind() {
+                break;
+            }
+            let Some(ballot) = item.judged else {
+                break;
+            };
+            if !item.voted {
+                item.voted = true;
+                if ballots.is_empty() {
+                    first = index;
+                }
+                ballots.push((index - first, ballot));
+            }
+            let effects_settled = match item.verdict {
+                Some(Verdict::Abort) => true,
+                Some(Verdict::Commit) | None => ballot == Ballot::Commit && item.holds,
+            };
+            if !effects_settled {
+                break;
+            }
+        }
+        if !ballots.is_empty() {
+            let part = VotePart::sign(&self.key, view, me, state.height, first, ballots);
+            out.push(Action::Cast(part));
+        }
+    }
+
+    /// Time passes: asks for the ordering of votes that did not become unanimous, and for votes that are missing.
+    pub fn timer(&mut self, now_ms: u64, out: &mut Vec<Action>) {
+        let wait = self.patience();
+        let needed = self.group.n - self.group.f;
+        let mut order = None;
+        let mut fetch = None;
+        if let Some(state) = self.queue.front_mut() {
+            for item in &mut state.items {
+                if item.verdict.is_some() || !item.is_voted_kind() {
+                    continue;
+                }
+                let Some(quorum_at) = item.quorum_at else {
+                    continue;
+                };
+                let due = item.ordering_asked.map_or(quorum_at + wait, |asked| {
+                    asked + 4 * limits::VOTE_PATIENCE_MS
+                });
+                if now_ms >= due {
+                    item.ordering_asked = Some(now_ms);
+                    order = Some(state.height);
+                }
+            }
+            let unfinished = state
+                .items
+                .iter()
+                .any(|i| i.verdict.is_none() && i.is_voted_kind() && i.tally.seen() < needed);
+            let since = state.votes_fetched_at.or(state.started_at);
+            if unfinished && since.is_some_and(|s| now_ms >= s + 2 * limits::VOTE_PATIENCE_MS) {
+                state.votes_fetched_at = Some(now_ms);
+                fetch = Some(state.height);
+            }
+        }
+        if let Some(height) = order {
+            out.push(Action::OrderVotes(self.votes_of(height)));
+        }
+        if let Some(height) = fetch {
+            out.push(Action::FetchVotes { height });
+        }
+    }
+
+    fn patience(&self) -> u64 {
+        match (self.leading, self.all_connected) {
+            (true, false) => 0,
+            (true, true) => limits::VOTE_GRACE_MS,
+            (false, _) => limits::VOTE_PATIENCE_MS,
+        }
+    }
+
+    /// When [`Engine::timer`] is to be called next (ms).
+    pub fn next_deadline(&self) -> Option<u64> {
+        let state = self.queue.front()?;
+        let wait = self.patience();
+        let mut next: Option<u64> = None;
+        let mut earliest = |at: u64| next = Some(next.map_or(at, |n| n.min(at)));
+        for item in &state.items {
+            if item.verdict.is_some() || !item.is_voted_kind() {
+                continue;
+            }
+            if let Some(quorum_at) = item.quorum_at {
+                earliest(item.ordering_asked.map_or(quorum_at + wait, |asked| {
+                    asked + 4 * limits::VOTE_PATIENCE_MS
+                }));
+            }
+        }
+        if let Some(since) = state.votes_fetched_at.or(state.started_at) {
+            earliest(since + 2 * limits::VOTE_PATIENCE_MS);
+        }
+        next
+    }
+}

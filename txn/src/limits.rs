@@ -1,0 +1,25 @@
+//! Every bound of this room, in one place.
+
+/// Transactions that one client may hold open; one more `Begin` is refused by the order (SQLSTATE 53300).
+pub const OPEN_TRANSACTIONS_PER_CLIENT: usize = 120;
+/// Transactions open in all; a PostgreSQL session at every replica stands behind each of them.
+pub const OPEN_TRANSACTIONS: usize = 150;
+/// Operations of one transaction (SQLSTATE 54000 at the client).
+pub const STEPS_PER_TRANSACTION: usize = 100_000;
+/// Decided heights that an autocommit write may lag behind the state that its master read (DESIGN.md, 7: K).
+pub const AUTO_WINDOW: u64 = 1_000;
+/// Answers kept per client for requests that are sent again.
+pub const REPLIES_PER_CLIENT: usize = 4_096;
+/// Heights whose votes are kept in memory for peers that ask; older ones are served from the log.
+pub const VOTES_KEPT_HEIGHTS: u64 = 4_096;
+/// Heights ahead of the last decided one whose early votes are kept.
+pub const EARLY_VOTES_HEIGHTS: u64 = 256;
+/// Vote parts of one voter for one height: a part leaves when a prefix is judged, so at most one per item.
+pub const PARTS_PER_HEIGHT: usize = 1_024;
+/// Milliseconds of consensus time after which an open transaction is expired by the order.
+pub const MAX_TRANSACTION_AGE_MS: u64 = 60 * 60 * 1_000;
+/// Milliseconds between hearing n−f votes on an item and asking for their ordering, while all replicas are connected: the
+/// unanimous exchange usually ends first, and then nothing needs to be ordered.
+pub const VOTE_GRACE_MS: u64 = 8;
+/// Milliseconds after which a replica that does not lead asks for the ordering of the votes that it holds.
+pub const VOTE_PATIENCE_MS: u64 = 250;

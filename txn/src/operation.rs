@@ -1,0 +1,88 @@
+//! Operations: SQL statements of an open transaction, and the evidence of what became of them.
+
+use bytes::Bytes;
+use consensus::Digest;
+use serde::{Deserialize, Serialize};
+
+/// One SQL statement with its parameters, as the client sent it and after the rewriter removed what is volatile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The text that PostgreSQL executes: one statement.
+    pub sql: String,
+    /// Type OIDs of the parameters; 0 leaves a type to PostgreSQL.
+    pub parameter_types: Vec<u32>,
+    /// Values in the wire form of `Bind`; `None` is NULL.
+    pub parameters: Vec<Option<Bytes>>,
+    /// Format codes as in `Bind`: none, one for all, or one each.
+    pub parameter_formats: Vec<i16>,
+    /// Format codes as in `Bind`, of the result columns.
+    pub result_formats: Vec<i16>,
+    /// Payloads of the CopyData messages of a `COPY … FROM STDIN`.
+    pub copy_in: Option<Vec<Bytes>>,
+    /// Only Parse and Describe: nothing is executed.
+    pub describe_only: bool,
+    /// Output columns whose sequence of values enters the result digest, from a top-level ORDER BY.
+    pub order: Option<Vec<u16>>,
+}
+
+impl Operation {
+    /// A statement without parameters whose results come as text.
+    pub fn text(sql: impl Into<String>) -> Operation {
+        Operation {
+            sql: sql.into(),
+            parameter_types: Vec::new(),
+            parameters: Vec::new(),
+            parameter_formats: Vec::new(),
+            result_formats: Vec::new(),
+            copy_in: None,
+            describe_only: false,
+            order: None,
+        }
+    }
+
+    /// Bytes that this operation holds in memory, roughly.
+    pub fn size(&self) -> usize {
+        let parameters: usize = self
+            .parameters
+            .iter()
+            .map(|p| p.as_ref().map_or(4, |b| b.len() + 4))
+            .sum();
+        let copied: usize = self
+            .copy_in
+            .iter()
+            .flatten()
+            .map(|chunk| chunk.len() + 4)
+            .sum();
+        self.sql.len() + parameters + copied + 64
+    }
+}
+
+/// Values that one sequence gave to one operation, in the order of use, as ranges (first value, count) of step 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValues {
+    /// Quoted qualified name.
+    pub sequence: String,
+    pub ranges: Vec<(i64, u64)>,
+}
+
+/// What the client saw of an operation and what the master says that it wrote (DESIGN.md, 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Digest of the outcome, computed by the client from what it received.
+    pub result: Digest,
+    /// Digest of the rows that the operation changed, as claimed by the master.
+    pub write: Digest,
+    /// What the master's sequences gave.
+    pub sequences: Vec<SequenceValues>,
+    /// The operation changed the schema, or emptied a table: what snapshots do not cover.
+    pub schema_change: bool,
+    /// Answered by the master alone (catalogs, EXPLAIN): not executed elsewhere, never compared.
+    pub unvalidated: bool,
+}
+
+/// An operation at its place in the transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub operation: Operation,
+    pub evidence: Evidence,
+}

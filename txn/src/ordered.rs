@@ -1,0 +1,111 @@
+//! What a client asks to be ordered: the operations inside of consensus requests.
+
+use crate::{ballot::VotePart, operation::Operation, operation::Step};
+use consensus::{ClientId, Height};
+use serde::{Deserialize, Serialize};
+
+/// Names a transaction: the request that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TxId {
+    pub client: ClientId,
+    pub incarnation: u64,
+    pub seq: u64,
+}
+
+impl std::fmt::Display for TxId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.client, self.incarnation, self.seq)
+    }
+}
+
+impl TxId {
+    /// The nonce from which everything random in the transaction is derived: no replica and no master chooses it.
+    pub fn nonce(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 transaction nonce");
+        hasher.update(&self.client.0.to_be_bytes());
+        hasher.update(&self.incarnation.to_be_bytes());
+        hasher.update(&self.seq.to_be_bytes());
+        hasher.finalize().to_hex()[..32].to_string()
+    }
+}
+
+/// Names and values as `set_config` takes them.
+pub type SessionSettings = Vec<(String, String)>;
+
+/// Opens a transaction: its height names the snapshot (DESIGN.md, 1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// The master epoch that the client believes in.
+    pub epoch: u64,
+    pub settings: SessionSettings,
+    pub read_only: bool,
+}
+
+/// Ends a transaction with the evidence of everything that it did (DESIGN.md, 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub tx: TxId,
+    pub epoch: u64,
+    pub steps: Vec<Step>,
+}
+
+/// An autocommit write: executed at the master beforehand, ordered in one round (DESIGN.md, 7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Auto {
+    /// Names the session at the master in which it ran; its nonce comes from it.
+    pub tx: TxId,
+    pub epoch: u64,
+    /// The last final height when the master ran it: its time is that batch's.
+    pub ran_at: Height,
+    pub settings: SessionSettings,
+    pub step: Step,
+}
+
+/// Executed by all at its place, outside of a transaction block (VACUUM, ANALYZE: what touches no user data).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    pub settings: SessionSettings,
+    pub operation: Operation,
+}
+
+/// The body of a consensus request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ordered {
+    Begin(Begin),
+    Commit(Commit),
+    Rollback {
+        tx: TxId,
+    },
+    Auto(Auto),
+    Exec(Exec),
+    /// Signed votes, on their way into the tally.
+    Votes(Vec<VotePart>),
+    /// A replica found the master of this epoch silent (DESIGN.md, 8).
+    MasterChange {
+        epoch: u64,
+    },
+    /// Every replica digests its tables at this height and answers with them.
+    Audit,
+    /// Ordered and answered, nothing else: what `bench consensus` sends.
+    Nothing(Vec<u8>),
+}
+
+impl Ordered {
+    /// Encodes for a request's body.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("these types have no unserialisable parts")
+    }
+
+    /// Decodes a request's body.
+    ///
+    /// # Errors
+    /// When the bytes are not one whole message.
+    pub fn decode(bytes: &[u8]) -> Result<Ordered, postcard::Error> {
+        let (ordered, rest) = postcard::take_from_bytes(bytes)?;
+        if rest.is_empty() {
+            Ok(ordered)
+        } else {
+            Err(postcard::Error::DeserializeBadEncoding)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What replicas say to each other about transactions, outside of the total order.
+
+use crate::{ballot::VotePart, write_set::WriteSet};
+use consensus::Height;
+use serde::{Deserialize, Serialize};
+
+/// Messages between executors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// A vote of the exchange; it was durable before it was sent.
+    Vote(VotePart),
+    /// The sender misses votes for this height.
+    FetchVotes { height: Height },
+    /// Everything that the sender holds of them.
+    Votes { parts: Vec<VotePart> },
+    /// The sender adopts this item and needs its rows.
+    FetchWriteSet { height: Height, index: u32 },
+    /// One write set per operation of the item, `None` when the sender has none. Checked against the agreed digests.
+    WriteSets {
+        height: Height,
+        index: u32,
+        steps: Option<Vec<WriteSet>>,
+    },
+    /// To the master: are you there?
+    Ping { epoch: u64, number: u64 },
+    /// The master's executor and its PostgreSQL answered; `height` is its last final height.
+    Pong {
+        epoch: u64,
+        number: u64,
+        height: Height,
+    },
+    /// What this replica's PostgreSQL is, to be compared at start.
+    Hello { fingerprint: String },
+}

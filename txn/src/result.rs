@@ -1,0 +1,181 @@
+//! The result digest of DESIGN.md's vocabulary, over the backend messages that a client received.
+//!
+//! The client computes it from what it saw, every replica from what its own PostgreSQL said: one function for both, so
+//! that a master cannot send rows to the one and their digest to the others.
+
+use bytes::Bytes;
+use consensus::Digest;
+
+/// BLAKE3 of what a statement came to: the command tag and the multiset of DataRow and CopyData bodies, or the SQLSTATE
+/// alone (how many rows went out before an error depends on their physical order, which replicas do not share).
+/// Descriptions, and with them OIDs, and notices do not count. `order` names the output columns (from 0) by which the
+/// rows are ordered: then the sequence of their values counts too.
+pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 result digest");
+    if let Some(sqlstate) = frames.iter().find_map(|f| sqlstate(f)) {
+        text(&mut hasher, b'E', &sqlstate);
+        return Digest(*hasher.finalize().as_bytes());
+    }
+    let tag = frames.iter().rev().find(|f| f.first() == Some(&b'C'));
+    text(&mut hasher, b'C', tag.and_then(|f| f.get(5..)).unwrap_or(b""));
+    let mut rows: Vec<[u8; 32]> = frames
+        .iter()
+        .filter(|f| matches!(f.first(), Some(b'D' | b'd')))
+        .map(|f| *blake3::hash(f).as_bytes())
+        .collect();
+    rows.sort_unstable();
+    hasher.update(&(rows.len() as u64).to_be_bytes());
+    for row in &rows {
+        hasher.update(row);
+    }
+    if let Some(order) = order {
+        sequence(&mut hasher, frames, order);
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// The SQLSTATE of an ErrorResponse frame.
+pub fn sqlstate(frame: &Bytes) -> Option<Bytes> {
+    error_field(frame, b'C')
+}
+
+/// One field of an ErrorResponse frame.
+pub fn error_field(frame: &Bytes, wanted: u8) -> Option<Bytes> {
+    if frame.first() != Some(&b'E') {
+        return None;
+    }
+    let mut at = 5;
+    loop {
+        let kind = *frame.get(at)?;
+        let rest = frame.get(at + 1..)?;
+        let end = rest.iter().position(|b| *b == 0)?;
+        if kind == 0 {
+            return None;
+        }
+        if kind == wanted {
+            return Some(frame.slice(at + 1..at + 1 + end));
+        }
+        at += end + 2;
+    }
+}
+
+fn text(hasher: &mut blake3::Hasher, kind: u8, value: &[u8]) {
+    hasher.update(&[kind]);
+    hasher.update(&(value.len() as u64).to_be_bytes());
+    hasher.update(value);
+}
+
+fn sequence(hasher: &mut blake3::Hasher, frames: &[Bytes], order: &[u16]) {
+    hasher.update(&(order.len() as u64).to_be_bytes());
+    for frame in frames.iter().filter(|f| f.first() == Some(&b'D')) {
+        let values = columns(frame);
+        for column in order {
+            match values.get(usize::from(*column)) {
+                Some(Some(value)) => text(hasher, 1, value),
+                Some(None) => text(hasher, 0, b""),
+                None => text(hasher, 2, b""),
+            }
+        }
+    }
+}
+
+/// The values of a DataRow frame; a malformed row ends where it stops making sense.
+fn columns(frame: &[u8]) -> Vec<Option<&[u8]>> {
+    let mut values = Vec::new();
+    let Some(count) = frame.get(5..7) else {
+        return values;
+    };
+    let mut at = 7;
+    for _ in 0..u16::from_be_bytes([count[0], count[1]]) {
+        let Some(length) = frame.get(at..at + 4) else {
+            break;
+        };
+        let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+        at += 4;
+        let Ok(length) = usize::try_from(length) else {
+            values.push(None);
+            continue;
+        };
+        let Some(value) = frame.get(at..at.saturating_add(length)) else {
+            break;
+        };
+        values.push(Some(value));
+        at += length;
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, body: &[u8]) -> Bytes {
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        bytes.extend_from_slice(body);
+        bytes.into()
+    }
+
+    fn row(values: &[Option<&str>]) -> Bytes {
+        let mut body = (values.len() as u16).to_be_bytes().to_vec();
+        for value in values {
+            match value {
+                Some(text) => {
+                    body.extend_from_slice(&(text.len() as i32).to_be_bytes());
+                    body.extend_from_slice(text.as_bytes());
+                }
+                None => body.extend_from_slice(&(-1i32).to_be_bytes()),
+            }
+        }
+        frame(b'D', &body)
+    }
+
+    fn tag(text: &str) -> Bytes {
+        frame(b'C', format!("{text}\0").as_bytes())
+    }
+
+    #[test]
+    fn rows_are_a_multiset_unless_an_order_is_named() {
+        let (a, b) = (row(&[Some("1"), Some("x")]), row(&[Some("2"), Some("x")]));
+        let one = [a.clone(), b.clone(), tag("SELECT 2")];
+        let other = [b, a, tag("SELECT 2")];
+        assert_eq!(digest(&one, None), digest(&other, None));
+        assert_eq!(digest(&one, Some(&[1])), digest(&other, Some(&[1])));
+        assert_ne!(digest(&one, Some(&[0])), digest(&other, Some(&[0])));
+    }
+
+    #[test]
+    fn tag_null_value_boundaries_and_multiplicity_count() {
+        let results = [
+            vec![row(&[Some("ab"), Some("c")]), tag("SELECT 1")],
+            vec![row(&[Some("a"), Some("bc")]), tag("SELECT 1")],
+            vec![row(&[None, Some("abc")]), tag("SELECT 1")],
+            vec![row(&[Some(""), Some("abc")]), tag("SELECT 1")],
+            vec![row(&[Some("ab"), Some("c")]), tag("UPDATE 1")],
+            vec![row(&[Some("ab"), Some("c")]), row(&[Some("ab"), Some("c")]), tag("SELECT 1")],
+            vec![tag("SELECT 1")],
+            vec![frame(b'E', b"SERROR\0C23505\0Mduplicate\0\0")],
+            vec![frame(b'E', b"SERROR\0C23503\0Mduplicate\0\0")],
+        ];
+        for (i, one) in results.iter().enumerate() {
+            for other in &results[..i] {
+                assert_ne!(digest(one, Some(&[0, 1])), digest(other, Some(&[0, 1])));
+                assert_ne!(digest(one, None), digest(other, None));
+            }
+        }
+    }
+
+    #[test]
+    fn of_an_error_only_the_sqlstate_counts() {
+        let one = [row(&[Some("1")]), frame(b'E', b"SERROR\0C22012\0Mdivision by zero\0\0")];
+        let other = [frame(b'E', b"SFEHLER\0C22012\0MDivision durch Null\0\0")];
+        assert_eq!(digest(&one, None), digest(&other, None));
+    }
+
+    #[test]
+    fn malformed_frames_are_hashed_without_a_panic() {
+        for bytes in [&b"D"[..], b"D\0\0\0\x06\xff\xff", b"D\0\0\0\x0a\0\x01\x7f\xff\xff\xff", b"E\0\0", b""] {
+            digest(&[Bytes::copy_from_slice(bytes)], Some(&[0, 9]));
+        }
+    }
+}
