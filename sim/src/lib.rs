@@ -1,1 +1,26 @@
-//! Seeded clusters around the unchanged cores
+//! Seeded clusters around the unchanged consensus core: network, disk and Byzantine
+//! faults in virtual time, checkers, and replay by seed.
+//!
+//! A run has a safety phase, in which everything may break, and a liveness phase after
+//! the network heals, in which all that honest clients asked must be ordered. The same seed is
+//! always the same run.
+
+mod byzantine;
+pub mod checks;
+mod clients;
+mod cluster;
+mod disk;
+mod network;
+mod plan;
+mod rng;
+mod trace;
+
+pub use byzantine::Habit;
+pub use cluster::{Cluster, Summary};
+pub use plan::{DEADLINE, Fault, HEAL_AT, Plan};
+pub use rng::Rng;
+
+/// Runs one seed. The error says what was violated.
+pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
+    Cluster::new(Plan::of(seed), seed, trace).run()
+}

@@ -1,0 +1,95 @@
+//! The network between replicas: late, lossy, twice, out of order, parted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::ReplicaId;
+
+use crate::plan::Plan;
+use crate::rng::Rng;
+
+/// Decides when, and whether, a message arrives.
+#[derive(Debug)]
+pub struct Network {
+    rng: Rng,
+    latency: (u64, u64),
+    tail: u64,
+    loss: u64,
+    duplicates: u64,
+    /// Partitions in force, by number.
+    parted: BTreeMap<u64, BTreeSet<ReplicaId>>,
+    one_way: BTreeMap<u64, (ReplicaId, ReplicaId)>,
+}
+
+impl Network {
+    /// The network of a plan.
+    pub fn new(plan: &Plan, rng: Rng) -> Self {
+        Self {
+            rng,
+            latency: plan.latency,
+            tail: plan.tail,
+            loss: plan.loss,
+            duplicates: plan.duplicates,
+            parted: BTreeMap::new(),
+            one_way: BTreeMap::new(),
+        }
+    }
+
+    /// Parts one side from the rest until [`Network::mend`].
+    pub fn part(&mut self, number: u64, side: BTreeSet<ReplicaId>) {
+        self.parted.insert(number, side);
+    }
+
+    /// Cuts one direction until [`Network::mend`].
+    pub fn cut(&mut self, number: u64, from: ReplicaId, to: ReplicaId) {
+        self.one_way.insert(number, (from, to));
+    }
+
+    /// Ends a fault.
+    pub fn mend(&mut self, number: u64) {
+        self.parted.remove(&number);
+        self.one_way.remove(&number);
+    }
+
+    /// Nothing is lost or cut any more.
+    pub fn heal(&mut self) {
+        (self.loss, self.tail, self.duplicates) = (0, 0, 0);
+        self.parted.clear();
+        self.one_way.clear();
+    }
+
+    /// Whether a message from `from` can reach `to` now.
+    pub fn connects(&self, from: ReplicaId, to: ReplicaId) -> bool {
+        self.parted
+            .values()
+            .all(|side| side.contains(&from) == side.contains(&to))
+            && !self.one_way.values().any(|cut| *cut == (from, to))
+    }
+
+    /// Delays of the copies of a message that arrive; none if it is lost.
+    pub fn carry(&mut self, from: ReplicaId, to: ReplicaId) -> Vec<u64> {
+        if !self.connects(from, to) || self.rng.chance(self.loss) {
+            return Vec::new();
+        }
+        let copies = if self.rng.chance(self.duplicates) {
+            2
+        } else {
+            1
+        };
+        (0..copies).map(|_| self.delay()).collect()
+    }
+
+    /// How long one message takes.
+    pub fn delay(&mut self) -> u64 {
+        let delay = self.rng.between(self.latency.0, self.latency.1);
+        if self.rng.chance(self.tail) {
+            delay * 20
+        } else {
+            delay
+        }
+    }
+
+    /// Whether a client's message to a replica is lost.
+    pub fn loses(&mut self) -> bool {
+        self.rng.chance(self.loss)
+    }
+}
