@@ -1,6 +1,9 @@
 //! What clients and replicas say to each other.
 
-use crate::{operation::Evidence, operation::Operation, ordered::SessionSettings, ordered::TxId, tally::Verdict};
+use crate::{
+    operation::Evidence, operation::Operation, ordered::SessionSettings, ordered::TxId,
+    tally::Verdict,
+};
 use bytes::Bytes;
 use consensus::{Digest, Height, Request};
 use serde::{Deserialize, Serialize};
@@ -93,7 +96,9 @@ pub enum Answer {
     /// `Rollback`, `Votes`, `MasterChange`, `Nothing`.
     Done,
     /// `Exec`: executed; the frames are the replica's own (compared by their digest).
-    Executed { result: Digest },
+    Executed {
+        result: Digest,
+    },
 }
 
 impl From<Verdict> for Answer {
@@ -170,7 +175,10 @@ pub enum ReplicaMessage {
         /// Absent when only the digest was asked for.
         outcome: Option<Outcome>,
     },
-    Info { id: u64, status: ReplicaStatus },
+    Info {
+        id: u64,
+        status: ReplicaStatus,
+    },
     /// The tables of this replica at the audit's height: (name, rows, digest), sorted.
     Audit {
         incarnation: u64,
@@ -180,5 +188,8 @@ pub enum ReplicaMessage {
         error: Option<String>,
     },
     /// The epoch moved; sent to all clients.
-    Epoch { epoch: u64, height: Height },
+    Epoch {
+        epoch: u64,
+        height: Height,
+    },
 }

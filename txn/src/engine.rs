@@ -87,11 +87,19 @@ pub enum Action {
         ordered: Arc<Ordered>,
     },
     /// Open a session for each and take its snapshot now, then report with [`Engine::snapshots_taken`].
-    Snapshots { height: Height, time_ms: u64, begins: Vec<(TxId, Arc<Ordered>)> },
+    Snapshots {
+        height: Height,
+        time_ms: u64,
+        begins: Vec<(TxId, Arc<Ordered>)>,
+    },
     /// The transaction is over; give up its session.
     Drop { tx: TxId, doom: Doom },
     /// Every item of the height is applied and its snapshots are taken.
-    Final { height: Height, time_ms: u64, verdicts: Vec<(u32, Verdict)> },
+    Final {
+        height: Height,
+        time_ms: u64,
+        verdicts: Vec<(u32, Verdict)>,
+    },
     /// Tell the client, once the decision is durable.
     Answer {
         client: ClientId,

@@ -17,7 +17,11 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
         return Digest(*hasher.finalize().as_bytes());
     }
     let tag = frames.iter().rev().find(|f| f.first() == Some(&b'C'));
-    text(&mut hasher, b'C', tag.and_then(|f| f.get(5..)).unwrap_or(b""));
+    text(
+        &mut hasher,
+        b'C',
+        tag.and_then(|f| f.get(5..)).unwrap_or(b""),
+    );
     let mut rows: Vec<[u8; 32]> = frames
         .iter()
         .filter(|f| matches!(f.first(), Some(b'D' | b'd')))
@@ -152,7 +156,11 @@ mod tests {
             vec![row(&[None, Some("abc")]), tag("SELECT 1")],
             vec![row(&[Some(""), Some("abc")]), tag("SELECT 1")],
             vec![row(&[Some("ab"), Some("c")]), tag("UPDATE 1")],
-            vec![row(&[Some("ab"), Some("c")]), row(&[Some("ab"), Some("c")]), tag("SELECT 1")],
+            vec![
+                row(&[Some("ab"), Some("c")]),
+                row(&[Some("ab"), Some("c")]),
+                tag("SELECT 1"),
+            ],
             vec![tag("SELECT 1")],
             vec![frame(b'E', b"SERROR\0C23505\0Mduplicate\0\0")],
             vec![frame(b'E', b"SERROR\0C23503\0Mduplicate\0\0")],
@@ -167,14 +175,23 @@ mod tests {
 
     #[test]
     fn of_an_error_only_the_sqlstate_counts() {
-        let one = [row(&[Some("1")]), frame(b'E', b"SERROR\0C22012\0Mdivision by zero\0\0")];
+        let one = [
+            row(&[Some("1")]),
+            frame(b'E', b"SERROR\0C22012\0Mdivision by zero\0\0"),
+        ];
         let other = [frame(b'E', b"SFEHLER\0C22012\0MDivision durch Null\0\0")];
         assert_eq!(digest(&one, None), digest(&other, None));
     }
 
     #[test]
     fn malformed_frames_are_hashed_without_a_panic() {
-        for bytes in [&b"D"[..], b"D\0\0\0\x06\xff\xff", b"D\0\0\0\x0a\0\x01\x7f\xff\xff\xff", b"E\0\0", b""] {
+        for bytes in [
+            &b"D"[..],
+            b"D\0\0\0\x06\xff\xff",
+            b"D\0\0\0\x0a\0\x01\x7f\xff\xff\xff",
+            b"E\0\0",
+            b"",
+        ] {
             digest(&[Bytes::copy_from_slice(bytes)], Some(&[0, 9]));
         }
     }

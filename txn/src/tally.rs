@@ -88,7 +88,11 @@ mod tests {
     const FOUR: Group = Group { n: 4, f: 1 };
 
     fn ballot() -> impl Strategy<Value = Ballot> {
-        prop_oneof![Just(Ballot::Commit), Just(Ballot::Abort), Just(Ballot::Abstain)]
+        prop_oneof![
+            Just(Ballot::Commit),
+            Just(Ballot::Abort),
+            Just(Ballot::Abstain)
+        ]
     }
 
     #[test]
@@ -107,7 +111,11 @@ mod tests {
     fn one_lying_commit_among_ordered_votes_does_not_win() {
         let mut tally = Tally::default();
         assert_eq!(tally.order(FOUR, ReplicaId(0), Ballot::Commit), None);
-        assert_eq!(tally.order(FOUR, ReplicaId(0), Ballot::Commit), None, "a second vote of one replica counts nothing");
+        assert_eq!(
+            tally.order(FOUR, ReplicaId(0), Ballot::Commit),
+            None,
+            "a second vote of one replica counts nothing"
+        );
         assert_eq!(tally.order(FOUR, ReplicaId(1), Ballot::Abort), None);
         assert_eq!(
             tally.order(FOUR, ReplicaId(2), Ballot::Abstain),

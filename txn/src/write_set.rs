@@ -117,29 +117,51 @@ mod tests {
 
     #[test]
     fn the_physical_order_of_rows_does_not_change_the_digest() {
-        let a = WriteSet { events: vec![update(&["(1,a)", "(2,b)"], &["(1,x)", "(2,y)"])] };
-        let b = WriteSet { events: vec![update(&["(2,b)", "(1,a)"], &["(1,x)", "(2,y)"])] };
+        let a = WriteSet {
+            events: vec![update(&["(1,a)", "(2,b)"], &["(1,x)", "(2,y)"])],
+        };
+        let b = WriteSet {
+            events: vec![update(&["(2,b)", "(1,a)"], &["(1,x)", "(2,y)"])],
+        };
         assert_eq!(a.digest(), b.digest());
     }
 
     #[test]
     fn a_repeated_row_counts_twice() {
-        let once = WriteSet { events: vec![update(&["(1)"], &["(2)"])] };
-        let twice = WriteSet { events: vec![update(&["(1)", "(1)"], &["(2)", "(2)"])] };
+        let once = WriteSet {
+            events: vec![update(&["(1)"], &["(2)"])],
+        };
+        let twice = WriteSet {
+            events: vec![update(&["(1)", "(1)"], &["(2)", "(2)"])],
+        };
         assert_ne!(once.digest(), twice.digest());
     }
 
     #[test]
     fn two_changes_of_one_row_cannot_be_reordered() {
-        let there = WriteSet { events: vec![update(&["(a)"], &["(b)"]), update(&["(b)"], &["(c)"])] };
-        let back = WriteSet { events: vec![update(&["(b)"], &["(c)"]), update(&["(a)"], &["(b)"])] };
+        let there = WriteSet {
+            events: vec![update(&["(a)"], &["(b)"]), update(&["(b)"], &["(c)"])],
+        };
+        let back = WriteSet {
+            events: vec![update(&["(b)"], &["(c)"]), update(&["(a)"], &["(b)"])],
+        };
         assert_ne!(there.digest(), back.digest());
     }
 
     #[test]
     fn text_cannot_move_from_one_field_to_the_next() {
-        let a = WriteSet { events: vec![Event::Schema { tag: "CREATE".into(), object: "TABLEt".into() }] };
-        let b = WriteSet { events: vec![Event::Schema { tag: "CREATETABLE".into(), object: "t".into() }] };
+        let a = WriteSet {
+            events: vec![Event::Schema {
+                tag: "CREATE".into(),
+                object: "TABLEt".into(),
+            }],
+        };
+        let b = WriteSet {
+            events: vec![Event::Schema {
+                tag: "CREATETABLE".into(),
+                object: "t".into(),
+            }],
+        };
         assert_ne!(a.digest(), b.digest());
     }
 }

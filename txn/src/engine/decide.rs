@@ -72,7 +72,13 @@ impl Engine {
                     seq: placed.seq,
                 };
                 if self.admits(placed.client) {
-                    self.open.insert(tx, Open { begun: height, time_ms });
+                    self.open.insert(
+                        tx,
+                        Open {
+                            begun: height,
+                            time_ms,
+                        },
+                    );
                     answer = Some(Answer::Begun);
                     Item::new(placed, Kind::Begin(tx))
                 } else {
@@ -163,8 +169,16 @@ impl Engine {
         if self.open.len() >= limits::OPEN_TRANSACTIONS {
             return false;
         }
-        let low = TxId { client, incarnation: 0, seq: 0 };
-        let high = TxId { client, incarnation: u64::MAX, seq: u64::MAX };
+        let low = TxId {
+            client,
+            incarnation: 0,
+            seq: 0,
+        };
+        let high = TxId {
+            client,
+            incarnation: u64::MAX,
+            seq: u64::MAX,
+        };
         self.open.range(low..=high).count() < limits::OPEN_TRANSACTIONS_PER_CLIENT
     }
 
@@ -176,12 +190,23 @@ impl Engine {
         }
         *known = placed.incarnation;
         let client = placed.client;
-        let low = TxId { client, incarnation: 0, seq: 0 };
-        let high = TxId { client, incarnation: placed.incarnation, seq: 0 };
+        let low = TxId {
+            client,
+            incarnation: 0,
+            seq: 0,
+        };
+        let high = TxId {
+            client,
+            incarnation: placed.incarnation,
+            seq: 0,
+        };
         let left: Vec<TxId> = self.open.range(low..high).map(|(tx, _)| *tx).collect();
         for tx in left {
             self.open.remove(&tx);
-            out.push(Action::Drop { tx, doom: Doom::ClientRestarted });
+            out.push(Action::Drop {
+                tx,
+                doom: Doom::ClientRestarted,
+            });
         }
     }
 
@@ -196,12 +221,21 @@ impl Engine {
             .collect();
         for tx in expired {
             self.open.remove(&tx);
-            out.push(Action::Drop { tx, doom: Doom::Expired });
+            out.push(Action::Drop {
+                tx,
+                doom: Doom::Expired,
+            });
         }
     }
 
     /// f+1 replicas that found the master of this epoch silent move the epoch: one of them is correct.
-    fn master_change(&mut self, height: Height, client: ClientId, epoch: u64, out: &mut Vec<Action>) {
+    fn master_change(
+        &mut self,
+        height: Height,
+        client: ClientId,
+        epoch: u64,
+        out: &mut Vec<Action>,
+    ) {
         let voter = self
             .view
             .replicas
@@ -218,8 +252,14 @@ impl Engine {
         self.epoch += 1;
         self.change_votes.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {
-            out.push(Action::Drop { tx, doom: Doom::MasterChanged });
+            out.push(Action::Drop {
+                tx,
+                doom: Doom::MasterChanged,
+            });
         }
-        out.push(Action::EpochChanged { epoch: self.epoch, height });
+        out.push(Action::EpochChanged {
+            epoch: self.epoch,
+            height,
+        });
     }
 }

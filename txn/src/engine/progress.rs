@@ -4,13 +4,28 @@ use super::*;
 
 impl Engine {
     /// The executor ran an item's operations. `holds`: its session is alive and holds the locks of what it wrote.
-    pub fn judged(&mut self, now_ms: u64, height: Height, index: u32, ballot: Ballot, holds: bool, out: &mut Vec<Action>) {
+    pub fn judged(
+        &mut self,
+        now_ms: u64,
+        height: Height,
+        index: u32,
+        ballot: Ballot,
+        holds: bool,
+        out: &mut Vec<Action>,
+    ) {
         if let Some(item) = self.item_mut(height, index) {
             if item.lapsed && !item.voted {
                 item.lapsed = false;
                 if let Kind::Voted { tx, begun, .. } = item.kind {
                     let ordered = item.placed.ordered.clone();
-                    out.push(Action::Judge { height, index, tx, ordered, begun, again: true });
+                    out.push(Action::Judge {
+                        height,
+                        index,
+                        tx,
+                        ordered,
+                        begun,
+                        again: true,
+                    });
                 }
             } else if !item.voted {
                 item.judged = Some(ballot);
@@ -43,7 +58,14 @@ impl Engine {
             }
             item.applied = true;
             adopted = item.verdict == Some(Verdict::Commit) && !item.is_direct();
-            schema = item.verdict == Some(Verdict::Commit) && matches!(item.kind, Kind::Voted { schema_change: true, .. });
+            schema = item.verdict == Some(Verdict::Commit)
+                && matches!(
+                    item.kind,
+                    Kind::Voted {
+                        schema_change: true,
+                        ..
+                    }
+                );
         }
         self.answer(height, index, out);
         if schema {
@@ -68,7 +90,10 @@ impl Engine {
     fn doom_older(&mut self, height: Height, out: &mut Vec<Action>) {
         for (tx, open) in &self.open {
             if open.begun < height {
-                out.push(Action::Drop { tx: *tx, doom: Doom::SchemaChanged });
+                out.push(Action::Drop {
+                    tx: *tx,
+                    doom: Doom::SchemaChanged,
+                });
             }
         }
     }
@@ -137,7 +162,14 @@ impl Engine {
                         if item.verdict.is_none() {
                             item.dispatched = true;
                             let ordered = item.placed.ordered.clone();
-                            out.push(Action::Judge { height, index, tx, ordered, begun, again: false });
+                            out.push(Action::Judge {
+                                height,
+                                index,
+                                tx,
+                                ordered,
+                                begun,
+                                again: false,
+                            });
                         }
                     }
                     Kind::Executed => {
@@ -215,7 +247,9 @@ impl Engine {
                 .items
                 .iter()
                 .filter_map(|item| match item.kind {
-                    Kind::Begin(tx) if self.needs_snapshot(&tx) => Some((tx, item.placed.ordered.clone())),
+                    Kind::Begin(tx) if self.needs_snapshot(&tx) => {
+                        Some((tx, item.placed.ordered.clone()))
+                    }
                     _ => None,
                 })
                 .collect();
@@ -226,7 +260,11 @@ impl Engine {
                 state.snapshots_taken = none;
             }
             if !none {
-                out.push(Action::Snapshots { height, time_ms, begins });
+                out.push(Action::Snapshots {
+                    height,
+                    time_ms,
+                    begins,
+                });
             }
         }
         if !self.queue.front().is_some_and(|s| s.snapshots_taken) {
@@ -257,7 +295,8 @@ impl Engine {
         self.open.contains_key(tx)
             || self.queue.iter().any(|state| {
                 state.items.iter().any(|item| {
-                    item.verdict.is_none() && matches!(&item.kind, Kind::Voted { tx: t, .. } if t == tx)
+                    item.verdict.is_none()
+                        && matches!(&item.kind, Kind::Voted { tx: t, .. } if t == tx)
                 })
             })
     }

@@ -28,7 +28,10 @@ impl Engine {
         if !part.verify(&self.view) {
             return false;
         }
-        self.parts.entry(part.height).or_default().push(part.clone());
+        self.parts
+            .entry(part.height)
+            .or_default()
+            .push(part.clone());
         true
     }
 
