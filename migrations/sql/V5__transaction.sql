@@ -30,3 +30,19 @@ BEGIN
     PERFORM pg_catalog.setseed(steel.seed(pg_catalog.current_setting('steel.nonce', true), operation));
 END
 $$;
+
+-- The first statement of a transaction that applies an agreed write set: no capture, no cascades, no triggers of the client.
+-- The session is one of the client's role all the same: a CHECK or a domain may call a function of the client, and in
+-- a session of steel it would run as steel.
+CREATE FUNCTION steel.begin_apply(token text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = notice
+AS $$
+BEGIN
+    IF begin_apply.token IS DISTINCT FROM steel.token() THEN
+        RAISE EXCEPTION 'permission denied for function begin_apply' USING ERRCODE = '42501';
+    END IF;
+    PERFORM set_config('session_replication_role', 'replica', true);
+END
+$$;

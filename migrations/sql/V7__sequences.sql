@@ -128,6 +128,7 @@ $$;
 -- jumped under a lock, and is longer than what others could step meanwhile.
 CREATE FUNCTION steel.advance(sequence regclass, value bigint) RETURNS void
     LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     own bigint := pg_sequence_last_value(sequence);

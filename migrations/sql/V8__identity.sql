@@ -85,25 +85,24 @@ CREATE FUNCTION steel.identity_function(name name) RETURNS text
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    function text := 'identity_' || substr(md5(name), 1, 16);
+    function text := 'identity_' || substr(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 1, 32);
+    body text := format($body$
+        DECLARE
+            value bigint;
+        BEGIN
+            IF steel.is_ordered() THEN
+                value := steel.identity_value(TG_ARGV[0]::pg_catalog.oid, NEW.%1$I);
+                IF value OPERATOR(pg_catalog.<>) NEW.%1$I THEN
+                    NEW.%1$I := value;
+                END IF;
+            END IF;
+            RETURN NEW;
+        END
+        $body$, name);
 BEGIN
     IF to_regprocedure(format('steel.%I()', function)) IS NULL THEN
-        EXECUTE format($f$
-            CREATE FUNCTION steel.%1$I() RETURNS trigger
-                LANGUAGE plpgsql
-            AS $body$
-            DECLARE
-                value bigint;
-            BEGIN
-                IF steel.is_ordered() THEN
-                    value := steel.identity_value(TG_ARGV[0]::pg_catalog.oid, NEW.%2$I);
-                    IF value OPERATOR(pg_catalog.<>) NEW.%2$I THEN
-                        NEW.%2$I := value;
-                    END IF;
-                END IF;
-                RETURN NEW;
-            END
-            $body$ $f$, function, name);
+        -- The body as a quoted literal: a column's name may hold any dollar quote.
+        EXECUTE format('CREATE FUNCTION steel.%I() RETURNS trigger LANGUAGE plpgsql AS %L', function, body);
         -- REVOKE ... FROM PUBLIC, without the report that the event trigger would make of it.
         UPDATE pg_proc p SET proacl = ARRAY[makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)]
          WHERE p.oid = to_regprocedure(format('steel.%I()', function));

@@ -54,6 +54,12 @@ BEGIN
                 USING ERRCODE = '42501';
         END IF;
     END LOOP;
+    -- They would fire where a write set is applied, and write what is in it already.
+    IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgenabled IN ('A', 'R'))
+       OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = relation AND r.ev_enabled IN ('A', 'R')) THEN
+        RAISE EXCEPTION 'triggers and rules that fire in replicas are not supported'
+            USING ERRCODE = '0A000', HINT = 'Enable it without ALWAYS or REPLICA.';
+    END IF;
     -- Identity columns of a partitioned table concern the partitions, new and old.
     FOR part IN
         SELECT protect.relation UNION SELECT p.relid FROM pg_partition_tree(protect.relation) p

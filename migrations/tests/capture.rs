@@ -244,8 +244,7 @@ async fn contents_that_come_whole_are_reported_whole() {
     let ddl = |tag: &str, object: &str| json!({"e": "ddl", "tag": tag, "o": object});
     let truncate = |table: &str| json!({"e": "truncate", "t": table});
     assert_eq!(
-        s.captured("CREATE TABLE a AS SELECT 1 AS id UNION ALL SELECT 2")
-            .await,
+        events(&s, "CREATE TABLE a AS SELECT 1 AS id UNION ALL SELECT 2").await,
         [
             ddl("CREATE TABLE AS", "public.a"),
             truncate("public.a"),
@@ -253,7 +252,7 @@ async fn contents_that_come_whole_are_reported_whole() {
         ]
     );
     assert_eq!(
-        s.captured("SELECT 7 AS id INTO b").await,
+        events(&s, "SELECT 7 AS id INTO b").await,
         [
             ddl("SELECT INTO", "public.b"),
             truncate("public.b"),
@@ -261,8 +260,7 @@ async fn contents_that_come_whole_are_reported_whole() {
         ]
     );
     assert_eq!(
-        s.captured("ALTER TABLE a ALTER id TYPE text USING (id + 1) || 'x'")
-            .await,
+        events(&s, "ALTER TABLE a ALTER id TYPE text USING (id + 1) || 'x'").await,
         [
             ddl("ALTER TABLE", "public.a"),
             truncate("public.a"),
@@ -270,8 +268,7 @@ async fn contents_that_come_whole_are_reported_whole() {
         ]
     );
     assert_eq!(
-        s.captured("ALTER TABLE a ADD v float8 DEFAULT 2 * floor(random())")
-            .await,
+        events(&s, "ALTER TABLE a ADD v float8 DEFAULT 2 * floor(random())").await,
         [
             ddl("ALTER TABLE", "public.a"),
             truncate("public.a"),
@@ -279,8 +276,7 @@ async fn contents_that_come_whole_are_reported_whole() {
         ]
     );
     assert_eq!(
-        s.captured("CREATE MATERIALIZED VIEW m AS SELECT id FROM a")
-            .await,
+        events(&s, "CREATE MATERIALIZED VIEW m AS SELECT id FROM a").await,
         [
             ddl("CREATE MATERIALIZED VIEW", "public.m"),
             truncate("public.m"),
@@ -289,7 +285,7 @@ async fn contents_that_come_whole_are_reported_whole() {
     );
     s.run("DELETE FROM a WHERE id = '2x'").await;
     assert_eq!(
-        s.captured("REFRESH MATERIALIZED VIEW m").await,
+        events(&s, "REFRESH MATERIALIZED VIEW m").await,
         [
             ddl("REFRESH MATERIALIZED VIEW", "public.m"),
             truncate("public.m"),
@@ -303,19 +299,107 @@ async fn contents_that_come_whole_are_reported_whole() {
     )
     .await;
     assert_eq!(
-        s.captured("ALTER TABLE a ALTER id TYPE text USING hide(id), ALTER v TYPE int")
-            .await
-            .len(),
+        events(
+            &s,
+            "ALTER TABLE a ALTER id TYPE text USING hide(id), ALTER v TYPE int"
+        )
+        .await
+        .len(),
         3
     );
     assert_eq!(
-        s.captured("INSERT INTO b VALUES (8)").await,
+        events(&s, "INSERT INTO b VALUES (8)").await,
         [rows("public.b", "I", &[], &["(8)"])]
     );
     assert_eq!(
-        s.captured("DROP TABLE b").await,
+        events(&s, "DROP TABLE b").await,
         [ddl("DROP TABLE", "public.b")]
     );
+}
+
+async fn events(s: &server::Session, sql: &str) -> Vec<Value> {
+    without_digest(s.captured(sql).await)
+}
+
+/// DDL reports without their digests of the definition.
+fn without_digest(mut events: Vec<Value>) -> Vec<Value> {
+    for event in &mut events {
+        if let Some(event) = event.as_object_mut() {
+            event.remove("d");
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_ddl_report_tells_what_the_object_is() {
+    database("definitions").await;
+    let s = session("definitions").await;
+    s.run("CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+        .await;
+    // Each pair has the same tag and name, and another content.
+    for (first, second) in [
+        (
+            "CREATE VIEW x AS SELECT 1 AS one",
+            "CREATE VIEW x AS SELECT 2 AS one",
+        ),
+        (
+            "CREATE FUNCTION x() RETURNS int LANGUAGE sql RETURN 1",
+            "CREATE FUNCTION x() RETURNS int LANGUAGE sql RETURN 2",
+        ),
+        // A stable default is evaluated once and kept in the catalog: no row is rewritten.
+        (
+            "ALTER TABLE a ADD x timestamptz DEFAULT current_setting('a.b')::timestamptz",
+            "SET a.b = '2026-01-01'; ALTER TABLE a ADD x timestamptz DEFAULT current_setting('a.b')::timestamptz",
+        ),
+        ("CREATE INDEX x ON a (id)", "CREATE INDEX x ON a (id DESC)"),
+        ("CREATE TYPE x AS ENUM ('a')", "CREATE TYPE x AS ENUM ('b')"),
+        (
+            "CREATE DOMAIN x AS int CHECK (VALUE > 1)",
+            "CREATE DOMAIN x AS int CHECK (VALUE > 2)",
+        ),
+        ("CREATE SEQUENCE x START 5", "CREATE SEQUENCE x START 6"),
+        ("CREATE TYPE x AS (a int)", "CREATE TYPE x AS (a bigint)"),
+        ("COMMENT ON TABLE a IS 'one'", "COMMENT ON TABLE a IS 'two'"),
+        (
+            "COMMENT ON COLUMN a.id IS 'one'",
+            "COMMENT ON COLUMN a.id IS 'two'",
+        ),
+        (
+            "ALTER TABLE a ADD CHECK (id > 0)",
+            "ALTER TABLE a ADD CHECK (id > -1)",
+        ),
+        (
+            "ALTER TABLE a ALTER id SET DEFAULT 1",
+            "ALTER TABLE a ALTER id SET DEFAULT 2",
+        ),
+        (
+            "CREATE AGGREGATE x (int) (SFUNC = int4pl, STYPE = int)",
+            "CREATE AGGREGATE x (int) (SFUNC = int4mi, STYPE = int)",
+        ),
+        (
+            "CREATE RULE x AS ON DELETE TO a DO INSTEAD NOTHING",
+            "CREATE RULE x AS ON DELETE TO a DO ALSO NOTHING",
+        ),
+        (
+            "CREATE TRIGGER x BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "CREATE TRIGGER x BEFORE INSERT ON a FOR EACH ROW WHEN (NEW.id > 1) EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        ),
+    ] {
+        let mut seen = Vec::new();
+        for sql in [first, first, second] {
+            s.run("SET a.b = '2025-01-01'; BEGIN").await;
+            seen.push(s.captured(sql).await);
+            s.run("ROLLBACK").await;
+        }
+        assert_eq!(seen[0], seen[1], "{first}");
+        assert_ne!(seen[0], seen[2], "{second}");
+        assert_eq!(
+            without_digest(seen.remove(2)),
+            without_digest(seen.remove(0)),
+            "{second}"
+        );
+    }
 }
 
 #[tokio::test]

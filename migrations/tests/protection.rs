@@ -21,7 +21,7 @@ async fn a_forged_report_is_an_ordinary_notice() {
     for call in [
         "steel.report_rows('public.a', 'I', '{}', '{(1)}', true)",
         "steel.report_truncate('public.a')",
-        "steel.report_ddl('DROP TABLE', 'public.a')",
+        "steel.report_ddl('DROP TABLE', 'public.a', NULL)",
         "steel.report_contents('a'::regclass)",
         "steel.report_value('pg_class'::regclass, 1)",
         "steel.token()",
@@ -29,6 +29,7 @@ async fn a_forged_report_is_an_ordinary_notice() {
         "steel.mark('guess', 1, 1)",
         "steel.mark(NULL, 1, 1)",
         "steel.replay('guess', '{}')",
+        "steel.begin_apply('guess')",
         "steel.protect('a'::regclass)",
         "steel.hide_trigger('a'::regclass, 'x')",
         "steel.advance('pg_class'::regclass, 1)",
@@ -116,6 +117,16 @@ async fn capture_cannot_be_switched_off() {
             "{sql}: {refused}"
         );
     }
+    // Nor a trigger made that fires where a write set is applied.
+    s.run("CREATE TRIGGER mine BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()").await;
+    assert_eq!(
+        s.refused("ALTER TABLE a ENABLE ALWAYS TRIGGER mine").await,
+        "0A000"
+    );
+    assert_eq!(
+        s.refused("ALTER TABLE a ENABLE REPLICA TRIGGER mine").await,
+        "0A000"
+    );
     s.run("ALTER TABLE a DISABLE TRIGGER USER").await;
     assert_eq!(s.captured("INSERT INTO a VALUES (1)").await.len(), 1);
 }
@@ -191,6 +202,72 @@ async fn a_client_cannot_choose_the_values_of_a_replay() {
     let lift =
         "SELECT steel.begin_tx(now(), 'n', 'plain', '{session_replication_role}', '{replica}')";
     assert_eq!(s.refused(lift).await, "42501");
+}
+
+#[tokio::test]
+async fn a_write_set_is_applied_with_the_rights_of_the_client() {
+    database("applying").await;
+    let s = session("applying").await;
+    s.run(
+        "CREATE TABLE seen (who text); CREATE FUNCTION look() RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN RAISE NOTICE 'as %', current_user; RETURN true; END $$;
+         CREATE TABLE a (id int GENERATED ALWAYS AS IDENTITY CHECK (look()), v text)",
+    )
+    .await;
+    s.run("BEGIN").await;
+    s.client
+        .execute("SELECT steel.begin_apply($1)", &[&s.token()])
+        .await
+        .unwrap();
+    assert!(
+        s.captured("INSERT INTO a OVERRIDING SYSTEM VALUE VALUES (7, 'x')")
+            .await
+            .is_empty()
+    );
+    s.run("INSERT INTO a OVERRIDING SYSTEM VALUE VALUES (8, 'y')")
+        .await;
+    assert_eq!(s.other_notices(), ["as postgres"]);
+    s.run("COMMIT").await;
+    assert_eq!(
+        s.captured("INSERT INTO a (v) VALUES ('captured again')")
+            .await
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn no_name_becomes_sql_of_steel() {
+    database("names").await;
+    let s = session("names").await;
+    for name in [
+        "$body$; ALTER ROLE postgres SUPERUSER; --",
+        "$$ x",
+        "a\"\"; DROP TABLE x",
+        "a'b\\c",
+        "%I %s %1$L",
+        " ",
+    ] {
+        s.run(&format!(
+            "CREATE TABLE \"{name}\" (\"{name}\" int GENERATED ALWAYS AS IDENTITY, v int); CREATE INDEX ON \"{name}\" (v);
+             BEGIN; SELECT steel.begin_tx(now(), 'n', 'record', NULL, NULL)"
+        ))
+        .await;
+        let events = s
+            .captured(&format!("INSERT INTO \"{name}\" (v) VALUES (5), (6)"))
+            .await;
+        assert_eq!(events.len(), 3, "{events:?}");
+        s.run("COMMIT").await;
+        s.run(&format!(
+            "ALTER TABLE \"{name}\" ALTER v TYPE text; TRUNCATE \"{name}\"; DROP TABLE \"{name}\""
+        ))
+        .await;
+    }
+    assert_eq!(
+        s.rows("SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'")
+            .await,
+        ["(f)"]
+    );
 }
 
 #[tokio::test]

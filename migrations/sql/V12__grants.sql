@@ -9,7 +9,7 @@ GRANT EXECUTE ON FUNCTION
     steel.orig_now(), steel.orig_statement_timestamp(), steel.orig_clock_timestamp(), steel.clock(),
     steel.orig_gen_random_uuid(), steel.seed(text, integer),
     steel.begin_tx(timestamptz, text, text, text[], text[]), steel.begin_op(integer),
-    steel.mark(text, bigint, integer), steel.replay(text, jsonb), steel.replay_rest(),
+    steel.mark(text, bigint, integer), steel.begin_apply(text), steel.replay(text, jsonb), steel.replay_rest(),
     steel.orig_nextval(regclass), steel.orig_currval(regclass), steel.orig_lastval(),
     steel.orig_setval(regclass, bigint, boolean),
     steel.nextval(regclass), steel.currval(regclass), steel.lastval(), steel.setval(regclass, bigint, boolean),

@@ -1,11 +1,12 @@
 -- Event triggers: DDL is reported, and what it leaves behind is captured from then on.
 
-CREATE FUNCTION steel.report_ddl(tag text, object text) RETURNS void
+CREATE FUNCTION steel.report_ddl(tag text, object text, digest text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql
 AS $$
 BEGIN
     RAISE NOTICE USING ERRCODE = 'ST001', MESSAGE =
-        steel.token() || ' {"e":"ddl","tag":' || to_json(tag)::text || ',"o":' || coalesce(to_json(object)::text, 'null') || '}';
+        steel.token() || ' {"e":"ddl","tag":' || to_json(tag)::text || ',"o":' || coalesce(to_json(object)::text, 'null')
+        || coalesce(',"d":"' || digest || '"', '') || '}';
 END
 $$;
 
@@ -54,7 +55,9 @@ BEGIN
         END IF;
         reported := true;
         CONTINUE WHEN command.schema_name = 'pg_temp';
-        PERFORM steel.report_ddl(command.command_tag, command.object_identity);
+        PERFORM steel.report_ddl(command.command_tag, command.object_identity,
+                                 CASE WHEN command.objid IS NOT NULL
+                                      THEN steel.definition_digest(command.classid, command.objid) END);
         IF command.classid = 'pg_class'::regclass THEN
             IF steel.is_captured(command.objid) THEN
                 PERFORM steel.protect(command.objid);
