@@ -73,11 +73,7 @@ fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<(), Refus
     }
     let (rewritten, _) = inside.apply(&value, 0..value.len(), 0);
     let token = tokens.text(i);
-    let end = if tokens.word(i + 1, "uescape") {
-        i + 3
-    } else {
-        i + 1
-    };
+    let end = tokens.after(i);
     let quoted = match token
         .strip_prefix('$')
         .and_then(|rest| rest.split_once('$'))

@@ -38,6 +38,9 @@ pub(crate) fn content(tokens: Tokens<'_>, outline: &Outline) -> Content {
 
 fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
     if tokens.symbol(i + 1, "(") {
+        if is_inserted(tokens, i) {
+            return;
+        }
         let foreign = i > 1 && tokens.symbol(i - 1, ".") && !tokens.word(i - 2, "pg_catalog");
         let name = tokens.name(i).unwrap_or_default();
         if foreign {
@@ -66,6 +69,15 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
         content.catalog |=
             tokens.symbol(before, "::") || tokens.word(before, "as") || tokens.is_string(i + 1);
     }
+}
+
+/// INSERT INTO schema.table (columns): no call.
+fn is_inserted(tokens: Tokens<'_>, name: usize) -> bool {
+    let mut first = name;
+    while first > 1 && tokens.symbol(first - 1, ".") {
+        first -= 2;
+    }
+    first > 0 && tokens.word(first - 1, "into")
 }
 
 /// `ctid`, `xmin` … in a RETURNING list: the answer of a write cannot be compared.

@@ -52,19 +52,24 @@ pub(crate) fn copy(mut r: Reader<'_>, outline: &Outline) -> Result<Kind, Problem
 /// Switches FREEZE off: it asks for a table made in the same subtransaction, which SteelDB's savepoints
 /// forbid, and it would show rows to snapshots that must not see them. It changes no data.
 pub(crate) fn thaw(tokens: Tokens<'_>, splices: &mut Splices) {
-    let options = (0..tokens.len())
-        .rev()
-        .find(|&i| tokens.any_word(i, &["stdin", "stdout"]));
-    for i in options.unwrap_or(tokens.len())..tokens.len() {
-        if !tokens.word(i, "freeze") {
+    let from = (0..tokens.len()).find(|&i| tokens.words(i, &["from", "stdin"]));
+    let mut depth = 0_usize;
+    for i in from.map_or(tokens.len(), |from| from + 2)..tokens.len() {
+        let follows = |symbols: &[&str]| symbols.iter().any(|symbol| tokens.symbol(i - 1, symbol));
+        if tokens.symbol(i, "(") {
+            depth += 1;
+        } else if tokens.symbol(i, ")") {
+            depth = depth.saturating_sub(1);
+        } else if tokens.word(i, "where") && depth == 0 {
+            return;
+        } else if !tokens.word(i, "freeze") {
             continue;
-        }
-        let listed = i > 0 && (tokens.symbol(i - 1, "(") || tokens.symbol(i - 1, ","));
-        if listed {
+        } else if depth == 1 && follows(&["(", ","]) {
             let valued = !tokens.symbol(i + 1, ",") && !tokens.symbol(i + 1, ")");
             splices.replace(tokens.bytes(i..i + 1 + usize::from(valued)), "freeze off");
-        } else {
-            splices.replace(tokens.bytes(i..i + 1), "");
+        } else if depth == 0 && !follows(&[","]) && !tokens.any_word(i - 1, &["quote", "null"]) {
+            // The form without parentheses: WITH may stand alone.
+            splices.replace(tokens.end(i - 1)..tokens.end(i), "");
         }
     }
 }

@@ -137,11 +137,7 @@ fn typed_literal(tokens: Tokens<'_>, i: usize) -> Option<TypedLiteral> {
         })
     };
     if tokens.is_string(i) {
-        let cast = if tokens.word(i + 1, "uescape") {
-            i + 3
-        } else {
-            i + 1
-        };
+        let cast = tokens.after(i);
         if !tokens.symbol(cast, "::") {
             return None;
         }

@@ -104,13 +104,20 @@ impl Scan<'_> {
     fn token(&mut self, i: usize) -> usize {
         match self.tokens.kind(i) {
             Some(TokenKind::Symbol) => self.symbol(i),
-            Some(TokenKind::Word) if !self.tokens.is_label(i) => {
+            Some(TokenKind::Word) if !self.tokens.is_label(i) || self.is_defined(i) => {
                 let next = self.keyword(i);
                 if next > i { next } else { self.relation(i) }
             }
             Some(TokenKind::Quoted | TokenKind::UnicodeQuoted) => self.relation(i),
             _ => i + 1,
         }
+    }
+
+    /// The query of CREATE VIEW … AS SELECT, where a select list's `AS select` would be a label.
+    fn is_defined(&self, i: usize) -> bool {
+        self.top.clause == Clause::Start
+            && self.tokens.word(i, "select")
+            && self.tokens.word(i - 1, "as")
     }
 
     fn symbol(&mut self, i: usize) -> usize {

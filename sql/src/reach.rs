@@ -26,7 +26,7 @@ pub(crate) fn check(tokens: Tokens<'_>) -> Result<(), Refusal> {
             _ => continue,
         }
         schema(tokens, i)?;
-        if tokens.symbol(i + 1, "(") {
+        if tokens.symbol(tokens.after(i), "(") {
             call(tokens, i)?;
         }
     }
@@ -48,7 +48,7 @@ fn schema(tokens: Tokens<'_>, i: usize) -> Result<(), Refusal> {
     let Some(name) = tokens.name(i) else {
         return Ok(());
     };
-    let qualifies = tokens.symbol(i + 1, ".") && (i == 0 || !tokens.symbol(i - 1, "."));
+    let qualifies = tokens.symbol(tokens.after(i), ".") && (i == 0 || !tokens.symbol(i - 1, "."));
     let after = |words: &[&str]| {
         i.checked_sub(words.len())
             .is_some_and(|start| tokens.words(start, words))

@@ -294,10 +294,7 @@ fn element(r: &mut Reader<'_>) -> Result<Element, Problem> {
         false => r.tokens.name(r.at),
     };
     let text = value.ok_or_else(|| r.tokens.syntax_error(r.at))?;
-    r.at += 1;
-    if r.tokens.word(r.at, "uescape") {
-        r.at += 2;
-    }
+    r.at = r.tokens.after(r.at);
     Ok(Element {
         text,
         number: false,

@@ -151,16 +151,29 @@ impl<'a> Tokens<'a> {
         .unwrap_or('\\')
     }
 
+    /// The index after the identifier or string at `i` and its UESCAPE, if it has one.
+    pub(crate) fn after(&self, i: usize) -> usize {
+        let unicode = matches!(
+            self.kind(i),
+            Some(TokenKind::UnicodeQuoted | TokenKind::String(Quote::Unicode))
+        );
+        if unicode && self.word(i + 1, "uescape") {
+            i + 3
+        } else {
+            i + 1
+        }
+    }
+
     /// A name of dotted parts that begins at `i`, and the index after it.
     pub(crate) fn qualified(&self, i: usize) -> Option<(Vec<String>, usize)> {
         let mut parts = vec![self.name(i)?];
-        let mut next = i + 1;
+        let mut next = self.after(i);
         while self.symbol(next, ".") {
             let Some(part) = self.name(next + 1) else {
                 break;
             };
             parts.push(part);
-            next += 2;
+            next = self.after(next + 1);
         }
         Some((parts, next))
     }
