@@ -1,0 +1,179 @@
+//! `steeldb init`: writes a new cluster's directory; nothing is started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+use crate::commands::Where;
+use crate::failure::Failure;
+use crate::initialise::{self, MAX_F, Plan};
+use crate::layout::Layout;
+use crate::{directory, ports};
+
+/// Where the proxy listens when nothing is said.
+pub const DEFAULT_PORT: u16 = 5433;
+
+/// Where replicas listen on machines of their own.
+const REPLICA_PORT: u16 = 7400;
+
+/// Write a new cluster's keys and configuration, and start nothing
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Where,
+    /// Replicas that may be faulty at once; 3f+1 replicas are made [default: 1, or what --hosts allows]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_F)))]
+    f: Option<u16>,
+    /// The proxy's port
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    port: u16,
+    /// The address on which the proxy listens; other than loopback, everybody who reaches it is let in
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
+    /// Where the replicas run, in the order of their numbers: HOST or HOST:PORT, separated by commas [default: all on
+    /// this machine, at free loopback ports]
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    hosts: Vec<String>,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let layout = args.place.layout()?;
+    if layout.cluster_file().exists() {
+        return Err(Failure::new(format!(
+            "{} holds a cluster already",
+            layout.root().display()
+        ))
+        .next(format!(
+            "start it with `steeldb up --data {}`, or choose another directory",
+            layout.root().display()
+        )));
+    }
+    let front = front(args.listen, args.port);
+    let plan = if args.hosts.is_empty() {
+        on_this_machine(args.f.unwrap_or(1), front)?
+    } else {
+        on_hosts(&args.hosts, args.f, front)?
+    };
+    let cluster = create(&layout, &plan)?;
+    println!(
+        "{}: {} replicas (f = {}), proxy on {}",
+        layout.root().display(),
+        cluster.replicas.len(),
+        cluster.f,
+        plan.front.listen
+    );
+    Ok(())
+}
+
+/// Writes the cluster and opens the way for PostgreSQL where that is ours to do.
+pub fn create(layout: &Layout, plan: &Plan) -> Result<cluster::Cluster, Failure> {
+    let cluster = initialise::create(layout, plan)?;
+    for opened in directory::open_temporary_way(layout.root()) {
+        eprintln!(
+            "{} was opened for passage (o+x): PostgreSQL runs with another account",
+            opened.display()
+        );
+    }
+    Ok(cluster)
+}
+
+/// The front's configuration for an address.
+pub fn front(listen: IpAddr, port: u16) -> proxy::ProxyConfig {
+    proxy::ProxyConfig {
+        listen: SocketAddr::from((listen, port)),
+        allow_remote: !listen.is_loopback(),
+        ..proxy::ProxyConfig::default()
+    }
+}
+
+/// 3f+1 replicas at free loopback ports.
+pub fn on_this_machine(f: u16, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
+    let ports = ports::free(3 * usize::from(f) + 1, front.listen.port())?;
+    Ok(Plan {
+        f,
+        replicas: ports
+            .iter()
+            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
+            .collect(),
+        front,
+        spread: false,
+    })
+}
+
+fn on_hosts(hosts: &[String], f: Option<u16>, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
+    let largest = (hosts.len().saturating_sub(1) / 3).min(usize::from(MAX_F)) as u16;
+    let f = f.unwrap_or(largest);
+    if f == 0 || f > largest {
+        return Err(
+            Failure::usage(format!("--hosts names {} hosts", hosts.len()))
+                .cause(format!(
+                    "f = {} needs {} replicas",
+                    f.max(1),
+                    3 * f.max(1) + 1
+                ))
+                .next("name more hosts"),
+        );
+    }
+    let replicas = hosts
+        .iter()
+        .map(|host| address(host))
+        .collect::<Result<_, _>>()?;
+    Ok(Plan {
+        f,
+        replicas,
+        front,
+        spread: true,
+    })
+}
+
+/// HOST or HOST:PORT; a name is looked up now, and the cluster file holds the address.
+fn address(host: &str) -> Result<SocketAddr, Failure> {
+    let unknown = || {
+        Failure::usage(format!("--hosts: {host:?} is no address"))
+            .next("write HOST or HOST:PORT, where HOST is an IP address or a name that this machine can look up")
+    };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::from((ip, REPLICA_PORT)));
+    }
+    let full = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:{REPLICA_PORT}")
+    };
+    let found = full
+        .to_socket_addrs()
+        .map_err(|error| unknown().cause(error))?;
+    found.into_iter().next().ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(list: &str, f: Option<u16>) -> Result<Plan, Failure> {
+        let list: Vec<String> = list.split(',').map(str::to_owned).collect();
+        on_hosts(&list, f, proxy::ProxyConfig::default())
+    }
+
+    #[test]
+    fn hosts_give_addresses_and_the_largest_f() {
+        let plan = hosts("10.0.0.1,10.0.0.2:9000,::1,localhost", None).unwrap();
+        assert_eq!(plan.f, 1);
+        assert_eq!(plan.replicas[0], "10.0.0.1:7400".parse().unwrap());
+        assert_eq!(plan.replicas[1], "10.0.0.2:9000".parse().unwrap());
+        assert_eq!(plan.replicas[2], "[::1]:7400".parse().unwrap());
+        assert_eq!(plan.replicas[3].port(), 7400);
+    }
+
+    #[test]
+    fn too_few_hosts_are_refused_with_the_number_that_is_needed() {
+        for (list, f) in [
+            ("10.0.0.1,10.0.0.2,10.0.0.3", None),
+            ("a", None),
+            ("::1,::1,::1,::1", Some(2)),
+        ] {
+            let Err(error) = hosts(list, f) else {
+                panic!("{list} was taken")
+            };
+            assert!(error.to_string().contains("needs"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The subcommands, one file each.
+
+pub mod down;
+pub mod init;
+pub mod kill;
+pub mod proxy;
+pub mod replica;
+pub mod start;
+pub mod status;
+pub mod supervise;
+pub mod up;
+pub mod verify;
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::layout::{Layout, default_root};
+
+/// Which cluster.
+#[derive(Debug, clap::Args)]
+pub struct Where {
+    /// The cluster's directory [default: /var/lib/steeldb for root, else steeldb in your data directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Where {
+    fn layout(&self) -> Result<Layout, Failure> {
+        Layout::new(&self.data.clone().unwrap_or_else(default_root))
+    }
+}

@@ -1,0 +1,145 @@
+//! `steeldb verify`: do all replicas hold the same?
+
+use std::time::Duration;
+
+use crate::audit::{Audit, Version};
+use crate::commands::Where;
+use crate::failure::Failure;
+use crate::members;
+use crate::operator::Operator;
+use crate::progress::Progress;
+use crate::table::table;
+
+/// Compare all tables of all replicas at one height; exit 1 when any differ
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Where,
+    /// How long the replicas may take to read their tables, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+}
+
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let layout = args.place.layout()?;
+    let cluster = members::load(&layout)?;
+    let operator = Operator::connect(&layout, &cluster).await?;
+    let failed = |error: client_shim::ShimError| {
+        let detail = error
+            .detail
+            .clone()
+            .map(|detail| format!(" {detail}"))
+            .unwrap_or_default();
+        Failure::new("cannot compare the replicas")
+            .cause(format!("{error}.{detail}"))
+            .next(format!("steeldb status --data {}", layout.root().display()))
+    };
+    let mut progress = Progress::start();
+    progress.step("connecting to the replicas");
+    operator.shim.ready(CONNECT).await.map_err(failed)?;
+    all_connected(&operator, cluster.replicas.len()).await;
+    progress.step("the replicas read their tables");
+    let reports = operator
+        .shim
+        .audit(Duration::from_secs(args.timeout))
+        .await
+        .map_err(failed)?;
+    drop(progress);
+    let audit = Audit::new(&cluster, &reports);
+    println!("{}", text(&audit, cluster.replicas.len()));
+    if audit.passes() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the replicas are not all known to be equal at height {}",
+        audit.height
+    ))
+    .cause(troubles(&audit).join("\n")))
+}
+
+/// How long a quorum may take to be reached.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long the rest may take.
+const STRAGGLERS: Duration = Duration::from_secs(3);
+
+/// A quorum answers already; those that start up with it get a moment to be there too.
+async fn all_connected(operator: &Operator, replicas: usize) {
+    let until = tokio::time::Instant::now() + STRAGGLERS;
+    while operator
+        .shim
+        .statuses(Duration::from_millis(500))
+        .await
+        .len()
+        < replicas
+    {
+        if tokio::time::Instant::now() >= until {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn text(audit: &Audit, replicas: usize) -> String {
+    let rows: Vec<Vec<String>> = audit
+        .tables
+        .iter()
+        .map(|table| {
+            let first = table.versions.first();
+            let content = first.and_then(|version| version.content);
+            vec![
+                table.name.clone(),
+                content.map_or("-".into(), |(rows, _)| rows.to_string()),
+                content.map_or("-".into(), |(_, digest)| hex::encode(&digest.0[..8])),
+                if table.versions.len() == 1 {
+                    "equal".into()
+                } else {
+                    "DIFFERS".into()
+                },
+            ]
+        })
+        .collect();
+    let summary = match audit.passes() {
+        true => format!(
+            "all {replicas} replicas are identical at height {}: {} tables",
+            audit.height,
+            audit.tables.len()
+        ),
+        false => format!("compared at height {}", audit.height),
+    };
+    format!(
+        "{}\n\n{summary}",
+        table(&["TABLE", "ROWS", "DIGEST", "REPLICAS"], &rows)
+    )
+}
+
+fn troubles(audit: &Audit) -> Vec<String> {
+    let differing = audit
+        .tables
+        .iter()
+        .filter(|table| table.versions.len() > 1)
+        .map(|table| {
+            let sides: Vec<String> = table.versions.iter().map(side).collect();
+            format!("table {} differs: {}", table.name, sides.join("; "))
+        });
+    let missing = audit
+        .missing
+        .iter()
+        .map(|(replica, trouble)| format!("replica {replica} {trouble}"));
+    differing.chain(missing).collect()
+}
+
+fn side(version: &Version) -> String {
+    let who: Vec<String> = version.replicas.iter().map(u16::to_string).collect();
+    let who = match who.len() {
+        1 => format!("replica {} holds", who[0]),
+        _ => format!("replicas {} hold", who.join(", ")),
+    };
+    match version.content {
+        Some((rows, digest)) => format!(
+            "{who} {rows} rows with digest {}",
+            hex::encode(&digest.0[..8])
+        ),
+        None => format!("{who} no such table"),
+    }
+}

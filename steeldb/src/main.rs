@@ -1,0 +1,88 @@
+//! `steeldb`: the one command. DESIGN.md, "Promises to the people who use it", fixes its interface.
+
+mod audit;
+mod commands;
+mod config_file;
+mod directory;
+mod failure;
+mod initialise;
+mod layout;
+mod lock;
+mod logging;
+mod members;
+mod operator;
+mod ports;
+mod postgres;
+mod process;
+mod progress;
+mod proxy_file;
+mod ready;
+mod replica_file;
+mod report;
+mod signals;
+mod spawn;
+mod stop;
+mod supervisor;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use commands::{down, init, kill, proxy, replica, start, status, supervise, up, verify};
+
+use crate::failure::Failure;
+
+/// PostgreSQL that survives liars: 3f+1 replicas, of which f may crash, be taken over, or answer lies
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Args),
+    Down(down::Args),
+    Status(status::Args),
+    Verify(verify::Args),
+    Kill(kill::Args),
+    Start(start::Args),
+    Init(init::Args),
+    Replica(replica::Args),
+    Proxy(proxy::Args),
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&Failure::new("cannot start the runtime").cause(error)),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => complain(&failure),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => up::run(&args).await,
+        Command::Down(args) => down::run(&args),
+        Command::Status(args) => status::run(&args).await,
+        Command::Verify(args) => verify::run(&args).await,
+        Command::Kill(args) => kill::run(&args),
+        Command::Start(args) => start::run(&args).await,
+        Command::Init(args) => init::run(&args),
+        Command::Replica(args) => replica::run(&args).await,
+        Command::Proxy(args) => proxy::run(&args).await,
+        Command::Supervise(args) => supervise::run(&args).await,
+    }
+}
+
+fn complain(failure: &Failure) -> ExitCode {
+    eprintln!("steeldb: {failure}");
+    ExitCode::from(failure.code())
+}

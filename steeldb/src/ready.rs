@@ -1,0 +1,228 @@
+//! Waiting until members serve, and saying why one does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client_shim::{ReplicaStatus, Shim};
+use cluster::Cluster;
+use consensus::ReplicaId;
+use tokio::time::{Instant, timeout};
+
+use crate::failure::Failure;
+use crate::layout::{Layout, Member};
+use crate::progress::Progress;
+use crate::{members, ports, spawn};
+
+/// How long replicas may take to answer one inquiry.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Between two inquiries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the proxy may take for its first statement.
+const FIRST_STATEMENT: Duration = Duration::from_secs(10);
+
+/// What is waited for.
+pub struct Wait<'a> {
+    pub layout: &'a Layout,
+    pub cluster: &'a Cluster,
+    pub shim: &'a Shim,
+    /// Where the part of the log begins that a start has written; missing for members that ran before.
+    pub log_begins: &'a BTreeMap<Member, u64>,
+    pub limit: Duration,
+}
+
+impl Wait<'_> {
+    /// Waits until all replicas answer. Those that ended or stay silent are returned with the reason; it is an error only
+    /// when too few are left to serve.
+    pub async fn replicas(&self, progress: &mut Progress) -> Result<Vec<String>, Failure> {
+        let until = Instant::now() + self.limit;
+        let total = self.cluster.replicas.len();
+        loop {
+            let answered: BTreeSet<u16> = self
+                .shim
+                .statuses(ASK)
+                .await
+                .keys()
+                .map(|id| id.0)
+                .collect();
+            let silent = self
+                .cluster
+                .replicas
+                .iter()
+                .filter(|r| !answered.contains(&r.id));
+            let silent: Vec<Member> = silent.map(|r| Member::Replica(r.id)).collect();
+            progress.step(format!(
+                "starting the replicas: {} of {total} ready",
+                answered.len()
+            ));
+            let all_known = silent
+                .iter()
+                .all(|member| members::process(self.layout, *member).is_none());
+            if all_known || Instant::now() >= until {
+                let troubles: Vec<String> =
+                    silent.iter().map(|member| self.trouble(*member)).collect();
+                let needed = self.cluster.membership().quorum();
+                if answered.len() < needed {
+                    return Err(Failure::new(format!(
+                        "the cluster does not serve: {} of {total} replicas answer, {needed} are needed",
+                        answered.len()
+                    ))
+                    .cause(troubles.join("\n")));
+                }
+                return Ok(troubles);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until one replica has applied what the others had when it answered first.
+    pub async fn caught_up(&self, replica: u16, progress: &mut Progress) -> Result<u64, Failure> {
+        let until = Instant::now() + self.limit;
+        let member = Member::Replica(replica);
+        let mut target = None;
+        loop {
+            let statuses = self.shim.statuses(ASK).await;
+            if let Some(mine) = statuses.get(&ReplicaId(replica)) {
+                let goal = *target.get_or_insert_with(|| vouched_height(&statuses, self.cluster.f));
+                if mine.applied >= goal {
+                    return Ok(mine.applied);
+                }
+                progress.step(format!(
+                    "{member} catches up: height {} of {goal}",
+                    mine.applied
+                ));
+            } else {
+                progress.step(format!("starting {member}"));
+            }
+            let ended = members::process(self.layout, member).is_none();
+            if ended || Instant::now() >= until {
+                return Err(
+                    Failure::new(format!("{member} is not back")).cause(self.trouble(member))
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until a statement through the proxy is answered.
+    pub async fn proxy(&self, listen: SocketAddr, progress: &mut Progress) -> Result<(), Failure> {
+        let until = Instant::now() + self.limit;
+        progress.step("starting the proxy");
+        loop {
+            let Err(error) = first_statement(listen).await else {
+                return Ok(());
+            };
+            if members::process(self.layout, Member::Proxy).is_none() || Instant::now() >= until {
+                return Err(Failure::new("the proxy does not serve")
+                    .cause(format!("{error}\n{}", self.trouble(Member::Proxy))));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Why a member does not serve, with the end of its log.
+    fn trouble(&self, member: Member) -> String {
+        let state = match members::process(self.layout, member) {
+            None => "has ended".to_owned(),
+            Some(process) => format!(
+                "(process {}) does not answer within {} s",
+                process.pid(),
+                self.limit.as_secs()
+            ),
+        };
+        let log = self.layout.log_file(member);
+        let begin = self.log_begins.get(&member).copied().unwrap_or(0);
+        let tail = spawn::log_tail(&log, begin);
+        if tail.is_empty() {
+            return format!("{member} {state}; its log {} says nothing", log.display());
+        }
+        let tail = tail.replace('\n', "\n    ");
+        format!(
+            "{member} {state}; its log {} ends with:\n    {tail}",
+            log.display()
+        )
+    }
+}
+
+/// The greatest applied height that at least one correct replica has: f+1 name it or a greater one.
+pub fn vouched_height(statuses: &BTreeMap<ReplicaId, ReplicaStatus>, f: u16) -> u64 {
+    let mut heights: Vec<u64> = statuses.values().map(|status| status.applied).collect();
+    heights.sort_unstable_by(|a, b| b.cmp(a));
+    heights.get(usize::from(f)).copied().unwrap_or(0)
+}
+
+/// A connection and a statement, as an application does it.
+async fn first_statement(listen: SocketAddr) -> Result<(), String> {
+    let address = ports::reachable(listen);
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(address.ip().to_string())
+        .port(address.port())
+        .user("postgres")
+        .dbname("postgres")
+        .application_name("steeldb up")
+        .connect_timeout(FIRST_STATEMENT);
+    let explain = |error: tokio_postgres::Error| {
+        error.as_db_error().map_or(error.to_string(), |db| {
+            format!("{} ({})", db.message(), db.code().code())
+        })
+    };
+    let ask = async {
+        let (client, connection) = config
+            .connect(tokio_postgres::NoTls)
+            .await
+            .map_err(explain)?;
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            done = client.simple_query("SELECT 1") => done.map(|_| ()).map_err(explain),
+            ended = &mut connection => Err(ended.map_or_else(explain, |()| "the proxy closed the connection".into())),
+        }
+    };
+    match timeout(FIRST_STATEMENT, ask).await {
+        Ok(done) => done,
+        Err(_) => Err(format!(
+            "a first statement had no answer within {} s",
+            FIRST_STATEMENT.as_secs()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_liar_cannot_name_a_height_that_nobody_reaches() {
+        let status = |replica: u16, applied: u64| ReplicaStatus {
+            replica,
+            regency: 0,
+            leader: 0,
+            epoch: 0,
+            master: 0,
+            decided: applied,
+            applied,
+            open_transactions: 0,
+            connected: Vec::new(),
+            verdicts: (0, 0, 0),
+            server_version: String::new(),
+            postgres_pid: 0,
+            last_error: None,
+            time_ms: 0,
+            parameters: Vec::new(),
+        };
+        let heights = |list: &[u64]| {
+            let named = list.iter().enumerate();
+            named
+                .map(|(id, h)| (ReplicaId(id as u16), status(id as u16, *h)))
+                .collect()
+        };
+        assert_eq!(vouched_height(&heights(&[5, u64::MAX, 7, 6]), 1), 7);
+        assert_eq!(
+            vouched_height(&heights(&[9]), 1),
+            0,
+            "one alone vouches for nothing"
+        );
+    }
+}
