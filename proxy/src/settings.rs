@@ -11,18 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Kept by the front and never carried: a time-out must not make replicas differ, and the encoding is always UTF8.
-const KEPT: [&str; 5] = [
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "client_encoding",
-];
-
-/// Whether the front keeps this setting to itself.
+/// Whether the front keeps this setting to itself: what matters to the connection alone, such as time-outs, must not
+/// make replicas differ, and the encoding is always UTF8.
 pub(crate) fn is_kept(name: &str) -> bool {
-    KEPT.contains(&name)
+    name == "client_encoding" || !sql::travels(name)
 }
 
 /// The session's settings at one moment; cheap to copy, so that savepoints can hold one.
@@ -60,9 +52,47 @@ impl Settings {
             || (!value.is_empty() && ("true".starts_with(&value) || "yes".starts_with(&value)))
     }
 
+    /// Whether the client does not want notices of this severity.
+    pub fn hides(&self, severity: &str) -> bool {
+        const RISING: [&str; 9] = [
+            "DEBUG5", "DEBUG4", "DEBUG3", "DEBUG2", "DEBUG1", "LOG", "NOTICE", "WARNING", "ERROR",
+        ];
+        let place = |name: &str| {
+            RISING
+                .iter()
+                .position(|known| known.eq_ignore_ascii_case(name))
+        };
+        let wanted = self.get("client_min_messages").and_then(place);
+        wanted.is_some_and(|wanted| place(severity).is_some_and(|found| found < wanted))
+    }
+
+    /// What SHOW says of a setting that the front keeps.
+    pub fn show(&self, name: &str) -> Option<String> {
+        let value = self.get(name).filter(|_| is_kept(name))?;
+        let Some(time) = name
+            .ends_with("_timeout")
+            .then(|| milliseconds(value))
+            .flatten()
+        else {
+            return Some(value.to_owned());
+        };
+        let units = [
+            (86_400_000, "d"),
+            (3_600_000, "h"),
+            (60_000, "min"),
+            (1000, "s"),
+            (1, "ms"),
+        ];
+        let unit = units.iter().find(|(unit, _)| time > 0 && time % unit == 0);
+        Some(unit.map_or("0".to_owned(), |(unit, name)| {
+            format!("{}{name}", time / unit)
+        }))
+    }
+
     /// How long a statement may run.
     pub fn statement_timeout(&self) -> Option<Duration> {
-        duration(self.get("statement_timeout")?)
+        let time = milliseconds(self.get("statement_timeout")?)?;
+        (time > 0).then(|| Duration::from_millis(time.min(i32::MAX as u64)))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Fault> {
@@ -100,9 +130,11 @@ pub(crate) struct Ledger {
     /// What the startup packet asked for: where RESET goes back to.
     startup: Vec<(String, String)>,
     current: Settings,
+    /// What PostgreSQL reported last, what a transaction set for itself included.
+    live: BTreeMap<String, String>,
     /// What the client was told last.
     told: BTreeMap<String, String>,
-    /// It may differ from what the settings imply.
+    /// These may differ from one another.
     unsettled: bool,
 }
 
@@ -116,6 +148,7 @@ impl Ledger {
                 reported: Arc::new(told.clone()),
             },
             startup,
+            live: told.clone(),
             told,
             unsettled: false,
         }
@@ -148,7 +181,7 @@ impl Ledger {
                 }
             }
             Change::Reset(name) => match self.at_startup(name) {
-                Some(value) => next.set(name, &value.to_owned())?,
+                Some(value) => next.set(name, value)?,
                 None => next.remove(name),
             },
         }
@@ -157,23 +190,18 @@ impl Ledger {
     }
 
     /// A ParameterStatus came from PostgreSQL. `lasting` when a session-level change caused it.
-    /// Answers whether the client has yet to hear of it.
-    pub fn reported(&mut self, status: &Bytes, lasting: bool) -> bool {
-        let Some((name, value)) = frame::parameter(status) else {
-            return false;
-        };
-        self.report(name, value, lasting)
+    pub fn reported(&mut self, status: &Bytes, lasting: bool) {
+        if let Some((name, value)) = frame::parameter(status) {
+            self.report(name, value, lasting);
+        }
     }
 
-    /// As [`reported`](Self::reported), by name and value.
-    pub fn report(&mut self, name: String, value: String, lasting: bool) -> bool {
+    fn report(&mut self, name: String, value: String, lasting: bool) {
         if lasting {
             Arc::make_mut(&mut self.current.reported).insert(name.clone(), value.clone());
         }
-        self.unsettled |= !lasting;
-        let news = self.told.get(&name) != Some(&value);
-        self.told.insert(name, value);
-        news
+        self.live.insert(name, value);
+        self.unsettled = true;
     }
 
     /// A rollback: the settings are again what they were then.
@@ -182,37 +210,40 @@ impl Ledger {
         self.unsettled = true;
     }
 
-    /// A transaction has ended: tells the client of every reported setting that went back.
-    pub fn settle(&mut self, out: &mut BytesMut) {
-        if !std::mem::take(&mut self.unsettled) {
+    /// Tells the client of every reported setting that is not what it was told, as PostgreSQL does before each
+    /// ReadyForQuery. `idle`: no transaction is open, so what one had set for itself has gone back.
+    pub fn settle(&mut self, idle: bool, out: &mut BytesMut) {
+        if !self.unsettled {
             return;
         }
-        for (name, value) in self.current.reported.iter() {
+        if idle {
+            self.live = (*self.current.reported).clone();
+        }
+        for (name, value) in &self.live {
             if self.told.get(name) != Some(value) {
                 backend::parameter_status(out, name, value);
+                self.told.insert(name.clone(), value.clone());
             }
         }
-        self.told = (*self.current.reported).clone();
+        self.unsettled = !idle;
     }
 }
 
-/// A time as PostgreSQL writes it: a number and a unit, milliseconds without one; 0 is none.
-fn duration(value: &str) -> Option<Duration> {
+/// A time as PostgreSQL writes it: a number and a unit, milliseconds without one.
+fn milliseconds(value: &str) -> Option<u64> {
     let value = value.trim();
-    let digits = value
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(value.len());
-    let number: u64 = value[..digits].parse().ok()?;
-    let milliseconds = match value[digits..].trim() {
-        "" | "ms" => number,
-        "us" => number / 1000,
-        "s" => number.saturating_mul(1000),
-        "min" => number.saturating_mul(60_000),
-        "h" => number.saturating_mul(3_600_000),
-        "d" => number.saturating_mul(86_400_000),
-        _ => return None,
-    };
-    (milliseconds > 0).then(|| Duration::from_millis(milliseconds.min(i32::MAX as u64)))
+    let digits = value.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = value.split_at(digits.unwrap_or(value.len()));
+    let number: u64 = number.parse().ok()?;
+    match unit.trim() {
+        "" | "ms" => Some(number),
+        "us" => Some(number / 1000),
+        "s" => number.checked_mul(1000),
+        "min" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -237,30 +268,49 @@ mod tests {
         assert_eq!(ledger.current().carried(), [pair("timezone", "UTC")]);
     }
 
+    fn settled(ledger: &mut Ledger, idle: bool) -> Vec<(String, String)> {
+        let mut out = BytesMut::new();
+        ledger.settle(idle, &mut out);
+        let mut found = Vec::new();
+        while !out.is_empty() {
+            let length = u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize;
+            found.extend(frame::parameter(&out.split_to(length + 1).freeze()));
+        }
+        found
+    }
+
     #[test]
     fn the_client_hears_what_a_rollback_undid_and_only_that() {
-        let mut ledger = Ledger::new(
-            Vec::new(),
-            vec![pair("TimeZone", "UTC"), pair("DateStyle", "ISO, MDY")],
-        );
+        let reported = vec![pair("TimeZone", "UTC"), pair("DateStyle", "ISO, MDY")];
+        let mut ledger = Ledger::new(Vec::new(), reported);
         let before = ledger.current().clone();
         ledger.change(&set("timezone", "CET")).unwrap();
-        assert!(ledger.report("TimeZone".into(), "CET".into(), true));
-        assert!(!ledger.report("TimeZone".into(), "CET".into(), true));
+        ledger.report("TimeZone".into(), "CET".into(), true);
+        assert_eq!(settled(&mut ledger, false), [pair("TimeZone", "CET")]);
+        assert_eq!(settled(&mut ledger, false), []);
         ledger.restore(&before);
-        let (mut out, mut expected) = (BytesMut::new(), BytesMut::new());
-        ledger.settle(&mut out);
-        backend::parameter_status(&mut expected, "TimeZone", "UTC");
-        assert_eq!(out, expected);
+        assert_eq!(settled(&mut ledger, true), [pair("TimeZone", "UTC")]);
     }
 
     #[test]
     fn what_was_set_locally_is_told_back_at_the_end() {
         let mut ledger = Ledger::new(Vec::new(), vec![pair("TimeZone", "UTC")]);
-        assert!(ledger.report("TimeZone".into(), "CET".into(), false));
-        let mut out = BytesMut::new();
-        ledger.settle(&mut out);
-        assert!(!out.is_empty());
+        ledger.report("TimeZone".into(), "CET".into(), false);
+        assert_eq!(settled(&mut ledger, false), [pair("TimeZone", "CET")]);
+        assert_eq!(settled(&mut ledger, true), [pair("TimeZone", "UTC")]);
+        assert_eq!(settled(&mut ledger, true), []);
+    }
+
+    #[test]
+    fn messages_below_the_wanted_severity_are_hidden() {
+        let mut ledger = Ledger::default();
+        assert!(!ledger.current().hides("NOTICE"));
+        ledger
+            .change(&set("client_min_messages", "WARNING"))
+            .unwrap();
+        assert!(ledger.current().hides("NOTICE"));
+        assert!(!ledger.current().hides("WARNING"));
+        assert!(!ledger.current().hides("INFO"), "INFO is always sent");
     }
 
     #[test]
@@ -271,6 +321,10 @@ mod tests {
         assert_eq!(
             ledger.current().statement_timeout(),
             Some(Duration::from_secs(2))
+        );
+        assert_eq!(
+            ledger.current().show("statement_timeout").as_deref(),
+            Some("2s")
         );
         ledger.change(&set("statement_timeout", "0")).unwrap();
         assert_eq!(ledger.current().statement_timeout(), None);

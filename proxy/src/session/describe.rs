@@ -95,7 +95,7 @@ impl<D: Database> Session<'_, D> {
                     failed = true;
                     self.error(found, call).await?;
                 }
-                b'N' => self.error(found, call).await?,
+                b'N' => self.notice(found, call).await?,
                 _ => {}
             }
         }

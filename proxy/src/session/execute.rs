@@ -128,16 +128,13 @@ impl<D: Database> Session<'_, D> {
                 // The client was told before it sent its data.
                 b't' | b'G' => {}
                 b'C' | b'I' => complete = found,
-                b'S' => {
-                    if self.ledger.reported(&found, call.lasting) {
-                        self.wire.forward(found).await?;
-                    }
-                }
+                // The client hears of it before the next ReadyForQuery.
+                b'S' => self.ledger.reported(&found, call.lasting),
                 b'E' => {
                     failed = true;
                     self.error(found, call).await?;
                 }
-                b'N' => self.error(found, call).await?,
+                b'N' => self.notice(found, call).await?,
                 _ => self.wire.forward(found).await?,
             }
         }
@@ -146,6 +143,15 @@ impl<D: Database> Session<'_, D> {
         } else {
             Ok(complete)
         }
+    }
+
+    /// Forwards a notice, if the client wants to hear it.
+    pub(super) async fn notice(&mut self, found: Bytes, call: Call<'_>) -> Result<(), Closed> {
+        let severity = frame::field(&found, b'V').unwrap_or_default();
+        if self.ledger.current().hides(severity) {
+            return Ok(());
+        }
+        self.error(found, call).await
     }
 
     /// Forwards an error or a notice, its position given in the client's own text.

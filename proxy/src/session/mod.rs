@@ -151,9 +151,8 @@ impl<'a, D: Database> Session<'a, D> {
     }
 
     async fn ready(&mut self) -> Result<(), Closed> {
-        if !self.block.is_open() {
-            self.ledger.settle(&mut self.wire.out);
-        }
+        let idle = !self.block.is_open();
+        self.ledger.settle(idle, &mut self.wire.out);
         backend::ready_for_query(&mut self.wire.out, self.block.status());
         self.wire.flush().await
     }

@@ -133,7 +133,9 @@ impl<'a> Call<'a> {
             describe_only: false,
             described: true,
             simple: true,
-            lasting: false,
+            // A lone SELECT of set_config; what SET does depends on LOCAL.
+            lasting: !matches!(statement.kind, sql::Kind::Set { .. })
+                && sql::setting(statement).is_some(),
         }
     }
 
@@ -311,13 +313,8 @@ impl<D: Database> Session<'_, D> {
     }
 
     async fn show(&mut self, name: &str, call: Call<'_>) -> Result<Bytes, Trouble> {
-        let kept = self
-            .ledger
-            .current()
-            .get(name)
-            .filter(|_| crate::settings::is_kept(name));
-        if let Some(value) = kept {
-            let (description, row) = frame::show(name, value);
+        if let Some(value) = self.ledger.current().show(name) {
+            let (description, row) = frame::show(name, &value);
             if call.described {
                 self.wire.forward(description).await?;
             }

@@ -1,0 +1,15 @@
+//! The front over TCP, with a scripted database behind it: one file per behaviour.
+
+mod cancel;
+mod client;
+mod copy;
+mod extended;
+mod failed;
+mod fake;
+mod garbage;
+mod implicit;
+mod opening;
+mod pipeline;
+mod portals;
+mod set;
+mod vanishing;
