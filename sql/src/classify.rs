@@ -89,7 +89,10 @@ pub(crate) fn classify(
             Kind::Read if content.catalog => Kind::CatalogRead.into(),
             kind => kind.into(),
         },
-        "declare" => declare(r)?.into(),
+        "declare" => Class {
+            unvalidated: content.catalog,
+            ..declare(r)?.into()
+        },
         "fetch" => Kind::Cursor(Cursor::Fetch).into(),
         "move" => Kind::Cursor(Cursor::Move).into(),
         "close" => Kind::Cursor(Cursor::Close).into(),

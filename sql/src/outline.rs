@@ -215,9 +215,12 @@ impl Scan<'_> {
                 return i + 2;
             }
             "group" if before(&["within"]) => {}
-            "set" | "where" | "group" | "having" | "window" | "limit" | "offset" | "fetch"
-            | "for" => self.rest(i),
-            "loop" if self.top.clause == Clause::List => self.rest(i),
+            "where" | "group" | "having" | "window" | "limit" | "offset" | "fetch" | "for" => {
+                self.rest(i)
+            }
+            // Not reserved: a column may have these names.
+            "set" if self.top.modifying => self.rest(i),
+            "loop" if self.ends_loop_query(i) => self.rest(i),
             "union" | "intersect" | "except" => {
                 self.found.set_operation |= self.frames.is_empty();
                 self.rest(i);
@@ -246,6 +249,15 @@ impl Scan<'_> {
                     "verbose",
                 ],
             )
+    }
+
+    /// plpgsql's `FOR r IN SELECT x LOOP`; anywhere else a LOOP after an item is its label.
+    fn ends_loop_query(&self, i: usize) -> bool {
+        let goes_on = self.tokens.any_word(i + 1, &["from", "into"])
+            || [",", ")", ";", ""]
+                .iter()
+                .any(|symbol| self.tokens.text(i + 1) == *symbol);
+        self.top.clause == Clause::List && self.top.item < i && !goes_on
     }
 
     fn select(&mut self, i: usize) -> usize {

@@ -17,7 +17,8 @@ pub struct Statement {
     /// Every relation that the statement names belongs to `pg_catalog` or `information_schema`, and it names one.
     pub catalog_only: bool,
     /// The rows of the answer hold OIDs, physical addresses, sizes, timings or plans: they are never
-    /// part of a digest. Always true for [`Kind::CatalogRead`] and [`Kind::Show`].
+    /// part of a digest. Always true for [`Kind::CatalogRead`] and [`Kind::Show`]; of a DECLARE CURSOR it says so
+    /// for the cursor's later FETCHes.
     pub unvalidated: bool,
     pub(crate) settings: Option<Vec<(String, String)>>,
     pub(crate) tables: Tables,

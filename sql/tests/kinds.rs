@@ -46,6 +46,7 @@ fn catalogs_sizes_and_plans_are_the_masters_to_tell() {
         &Kind::CatalogRead,
         &[
             "select relname from pg_class",
+            "select set, loop from pg_class",
             "select * from pg_catalog.pg_tables t, users u",
             "select table_name from information_schema.tables",
             "select pg_relation_size('t')",
@@ -265,6 +266,11 @@ fn cursors_and_copies_have_their_kinds() {
     assert_eq!(
         kind("declare c scroll cursor for select 1"),
         Kind::Cursor(Cursor::Declare)
+    );
+    assert!(
+        statement("declare c cursor for select ctid from t")
+            .unwrap()
+            .unvalidated
     );
     assert_eq!(kind("fetch 5 from c"), Kind::Cursor(Cursor::Fetch));
     assert_eq!(kind("move c"), Kind::Cursor(Cursor::Move));

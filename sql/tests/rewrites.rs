@@ -472,6 +472,7 @@ fn relations_are_known_where_no_function_can_hide_one() {
             "select * from a, b.c join \"D\" d on d.x = a.x, lateral (select 1 from e) f",
             known(&["a", "b.c", "D", "e"]),
         ),
+        ("select set, loop, \"x\" loop from a", known(&["a"])),
         (
             "select 1 from (a join b using (x)) where exists (table c)",
             known(&["a", "b", "c"]),

@@ -27,7 +27,7 @@ const SAME: &[&str] = &[
 ];
 
 #[test]
-fn rewritten_queries_answer_alike() {
+fn postgresql_agrees() {
     let server = Server::start();
     for sql in SAME {
         let rewritten = statement(sql).unwrap().text;
