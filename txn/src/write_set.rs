@@ -24,10 +24,18 @@ pub enum Event {
     Truncate {
         table: String,
     },
-    /// Schema changes are not carried by rows: whoever adopts them runs the operations again.
+    /// A sequence was set by hand.
+    SetValue {
+        sequence: String,
+        value: i64,
+        called: bool,
+    },
+    /// Schema changes are not carried by rows: whoever adopts them runs the operations again. `definition` is a digest
+    /// of what the object came to be.
     Schema {
         tag: String,
         object: String,
+        definition: String,
     },
 }
 
@@ -70,10 +78,24 @@ impl WriteSet {
                     hasher.update(&[2]);
                     text(&mut hasher, table);
                 }
-                Event::Schema { tag, object } => {
+                Event::Schema {
+                    tag,
+                    object,
+                    definition,
+                } => {
                     hasher.update(&[3]);
                     text(&mut hasher, tag);
                     text(&mut hasher, object);
+                    text(&mut hasher, definition);
+                }
+                Event::SetValue {
+                    sequence,
+                    value,
+                    called,
+                } => {
+                    hasher.update(&[4, u8::from(*called)]);
+                    text(&mut hasher, sequence);
+                    hasher.update(&value.to_be_bytes());
                 }
             }
         }
@@ -154,12 +176,14 @@ mod tests {
             events: vec![Event::Schema {
                 tag: "CREATE".into(),
                 object: "TABLEt".into(),
+                definition: String::new(),
             }],
         };
         let b = WriteSet {
             events: vec![Event::Schema {
                 tag: "CREATETABLE".into(),
                 object: "t".into(),
+                definition: String::new(),
             }],
         };
         assert_ne!(a.digest(), b.digest());

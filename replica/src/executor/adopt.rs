@@ -107,7 +107,8 @@ pub struct Mark<'a> {
     pub index: u32,
 }
 
-/// Applies the rows of a transaction in a session of the superuser, and notes it, in one transaction.
+/// Applies the rows of a transaction, and notes it, in one transaction. The session is one of the clients' role: a CHECK
+/// or a domain may call a client's function, which must not run as the superuser.
 ///
 /// # Errors
 /// When the rows do not fit this replica's tables; nothing is changed then.
@@ -115,15 +116,28 @@ pub async fn rows(
     session: &mut Session,
     shapes: &Shapes,
     write_sets: &[WriteSet],
-    steps: &[Step],
     mark: Mark<'_>,
 ) -> Result<(), Failure> {
-    let begin = vec![
-        quiet("BEGIN ISOLATION LEVEL READ COMMITTED"),
-        quiet("SET LOCAL session_replication_role = replica"),
-    ];
+    let mut begin = vec![quiet("BEGIN ISOLATION LEVEL READ COMMITTED")];
+    // The form in which the capture triggers wrote the rows, whatever the role's own defaults are.
+    begin.extend(
+        [
+            "SET LOCAL search_path = pg_catalog, pg_temp",
+            "SET LOCAL DateStyle = 'ISO, MDY'",
+            "SET LOCAL IntervalStyle = 'postgres'",
+            "SET LOCAL TimeZone = 'UTC'",
+        ]
+        .map(quiet),
+    );
+    begin.push(Statement {
+        sql: "SELECT steel.begin_apply($1)".into(),
+        parameter_types: vec![25],
+        parameters: vec![Some(mark.token.to_owned().into())],
+        cached: true,
+        ..Statement::default()
+    });
     checked(session.run(begin).await?)?;
-    let done = in_transaction(session, shapes, write_sets, steps, &mark).await;
+    let done = in_transaction(session, shapes, write_sets, &mark).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     checked(session.run(vec![quiet(end)]).await?)?;
     done
@@ -133,7 +147,6 @@ async fn in_transaction(
     session: &mut Session,
     shapes: &Shapes,
     write_sets: &[WriteSet],
-    steps: &[Step],
     mark: &Mark<'_>,
 ) -> Result<(), Failure> {
     for event in write_sets.iter().flat_map(|w| &w.events) {
@@ -156,16 +169,44 @@ async fn in_transaction(
                         .await?,
                 )?;
             }
-            Event::Schema { tag, object } => {
+            Event::SetValue {
+                sequence,
+                value,
+                called,
+            } => {
+                let set = Statement {
+                    sql: "SELECT pg_catalog.setval($1::regclass, $2, $3)".into(),
+                    parameter_types: vec![25, 20, 16],
+                    parameters: vec![
+                        Some(sequence.clone().into()),
+                        Some(value.to_string().into()),
+                        Some(called.to_string().into()),
+                    ],
+                    cached: true,
+                    ..Statement::default()
+                };
+                checked(session.run(vec![set]).await?)?;
+            }
+            Event::Schema { tag, object, .. } => {
                 return Err(Failure::Inadmissible(format!(
                     "{tag} {object} is not carried by rows"
                 )));
             }
         }
     }
-    let mut last = advances(steps);
-    last.push(mark_statement(mark));
-    checked(session.run(last).await?)?;
+    checked(session.run(vec![mark_statement(mark)]).await?)?;
+    Ok(())
+}
+
+/// Moves sequences on, in a session of the superuser: they move by ordered evidence, whoever executes.
+///
+/// # Errors
+/// When the session is lost, or a sequence is not there.
+pub async fn advance(session: &mut Session, steps: &[Step]) -> Result<(), Failure> {
+    let advances = advances(steps);
+    if !advances.is_empty() {
+        checked(session.run(advances).await?)?;
+    }
     Ok(())
 }
 
@@ -244,7 +285,6 @@ pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
     }
 }
 
-/// Sequences move on by ordered evidence, whoever executes.
 fn advances(steps: &[Step]) -> Vec<Statement> {
     let mut furthest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for sequence in steps.iter().flat_map(|s| &s.evidence.sequences) {

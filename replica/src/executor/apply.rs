@@ -82,7 +82,7 @@ impl Executor {
         };
         self.items
             .entry((height, index))
-            .or_insert_with(|| ItemState::new(ordered.clone(), Some(tx)));
+            .or_insert_with(|| ItemState::new(ordered.clone()));
         match (verdict, own) {
             (Verdict::Abort, _) => {
                 self.counters.1 += 1;
@@ -324,7 +324,7 @@ impl Executor {
     ) {
         self.items
             .entry((height, index))
-            .or_insert_with(|| ItemState::new(ordered.clone(), None));
+            .or_insert_with(|| ItemState::new(ordered.clone()));
         let replayed = self.history.as_ref().is_some_and(|h| h.was_final(height));
         match &*ordered {
             Ordered::Exec(_) if !replayed => {

@@ -7,7 +7,7 @@ use consensus::{ClientId, Digest, Height};
 use pgsession::{MultisetHash, Session, Statement};
 use txn::client::ReplicaMessage;
 
-/// Rows fetched at a time.
+/// Rows fetched at a time. A row's text comes from `record_out`: a cast could be a client's function.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// Tables and sequences of users; what the replicas keep for themselves differs.
@@ -83,7 +83,8 @@ async fn digest_all(session: &mut Session) -> Result<Vec<(String, u64, Digest)>,
     let mut tables = vec![digest_query(session, "(schema)", SCHEMA).await?];
     let names = query(session, TABLES).await?;
     for name in names {
-        let rows = format!("SELECT t::text FROM ONLY {name} t");
+        let rows =
+            format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {name} AS x");
         tables.push(digest_query(session, &name, &rows).await?);
     }
     tables.sort();

@@ -31,10 +31,17 @@ enum Report {
         s: String,
         v: i64,
     },
+    Setval {
+        s: String,
+        v: i64,
+        called: bool,
+    },
     Ddl {
         tag: String,
         #[serde(default)]
         o: Option<String>,
+        #[serde(default)]
+        d: Option<String>,
     },
     #[serde(other)]
     Other,
@@ -86,9 +93,15 @@ pub fn read(notices: &[bytes::Bytes]) -> Result<Captured, String> {
             }
             Report::Truncate { t } => captured.write_set.events.push(Event::Truncate { table: t }),
             Report::Seq { s, v } => value(&mut captured.sequences, s, v),
-            Report::Ddl { tag, o } => captured.write_set.events.push(Event::Schema {
+            Report::Setval { s, v, called } => captured.write_set.events.push(Event::SetValue {
+                sequence: s,
+                value: v,
+                called,
+            }),
+            Report::Ddl { tag, o, d } => captured.write_set.events.push(Event::Schema {
                 tag,
                 object: o.unwrap_or_default(),
+                definition: d.unwrap_or_default(),
             }),
             Report::Other => {}
         }

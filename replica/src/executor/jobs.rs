@@ -304,13 +304,8 @@ impl Bench {
             index,
         };
         let schema_change = steps.iter().any(|s| s.evidence.schema_change);
-        let pool = if schema_change {
-            &self.pool
-        } else {
-            &self.control
-        };
         let adopted = async {
-            let mut session = pool.get().await.map_err(adopt::Failure::Session)?;
+            let mut session = self.pool.get().await.map_err(adopt::Failure::Session)?;
             self.tell(Note::AdoptingIn {
                 height,
                 index,
@@ -319,11 +314,13 @@ impl Bench {
             if schema_change {
                 adopt::again(&mut session, &opening, steps, mark).await?;
                 self.shapes.forget();
-                self.give_back(session).await;
             } else {
-                adopt::rows(&mut session, &self.shapes, &write_sets, steps, mark).await?;
-                self.control.put(session);
+                let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;
+                adopt::advance(&mut own, steps).await?;
+                self.control.put(own);
+                adopt::rows(&mut session, &self.shapes, &write_sets, mark).await?;
             }
+            self.give_back(session).await;
             Ok(())
         };
         let done: Result<(), adopt::Failure> = adopted.await;

@@ -111,7 +111,7 @@ impl Executor {
         let item = self
             .items
             .entry((height, index))
-            .or_insert_with(|| ItemState::new(ordered.clone(), Some(tx)));
+            .or_insert_with(|| ItemState::new(ordered.clone()));
         item.since = Instant::now();
         item.busy = true;
         let auto = begun.is_none();
@@ -292,10 +292,9 @@ fn replaying(mut opening: super::opening::Opening) -> super::opening::Opening {
 }
 
 impl ItemState {
-    pub(super) fn new(ordered: Arc<Ordered>, tx: Option<TxId>) -> ItemState {
+    pub(super) fn new(ordered: Arc<Ordered>) -> ItemState {
         ItemState {
             ordered,
-            tx,
             reason: None,
             write_sets: None,
             pid: 0,

@@ -203,7 +203,6 @@ pub enum Note {
 /// An item on its way through this replica.
 struct ItemState {
     ordered: Arc<Ordered>,
-    tx: Option<TxId>,
     reason: Option<Reason>,
     write_sets: Option<Vec<WriteSet>>,
     /// The process that judges, adopts or executes it, and since when.
