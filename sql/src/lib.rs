@@ -13,6 +13,7 @@ mod ddl;
 mod decode;
 mod lexer;
 mod moment;
+mod order;
 mod outline;
 mod pieces;
 mod reach;
@@ -115,7 +116,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
     let (text, mapping) = splices.apply(tokens.source, tokens.bytes(0..tokens.len()), character);
     Ok(Statement {
         order_columns: match class.kind {
-            Kind::Read | Kind::CatalogRead => outline::order_columns(tokens, &partners, &outline),
+            Kind::Read | Kind::CatalogRead => order::order_columns(tokens, &partners, &outline),
             _ => None,
         },
         catalog_only: content.catalog_only,

@@ -1,4 +1,5 @@
 //! What this crate assumes of PostgreSQL, asked of a real one.
+#![allow(clippy::unwrap_used)]
 
 mod server;
 
