@@ -51,7 +51,7 @@ pub enum Mutation {
     SkipPersist,
     /// A SYNC with a locked value leaves the instance free.
     DropLockCheck,
-    /// WRITE and PROPOSE of an older regency count.
+    /// WRITEs of a regency that the replica has left still make it ACCEPT there.
     AcceptOldRegency,
     /// Bodies and forwarded requests are taken unverified.
     SkipRequestSignature,

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{
-    Batch, Decided, Digest, Height, LastDecided, Message, Proof, ReplicaId, Request, Signature,
-    SigningKey, StopData, Sync, View, sign_accept,
+    Batch, Decided, Digest, Entry, Height, LastDecided, Message, Proof, Regency, ReplicaId,
+    Request, Signature, SigningKey, StopData, Sync, View, sign_accept,
 };
 
 use crate::rng::Rng;
@@ -19,6 +19,8 @@ pub enum Habit {
     Withhold,
     /// Lies about its votes when a regency ends, and collects as it likes.
     LieInStopData,
+    /// Proposes what was ordered before.
+    Repeat,
     /// Says old things again.
     Replay,
     /// Invents requests, decisions, signatures, heights and regencies.
@@ -29,10 +31,11 @@ pub enum Habit {
 
 impl Habit {
     /// All habits.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Equivocate,
         Self::Withhold,
         Self::LieInStopData,
+        Self::Repeat,
         Self::Replay,
         Self::Forge,
         Self::Delay,
@@ -48,6 +51,8 @@ pub struct Liar {
     rng: Rng,
     /// Second value that it pretends to for a first one.
     twins: BTreeMap<Digest, Digest>,
+    /// A regency whose SYNC it forged, to have another value decided.
+    betrayed: Option<Regency>,
     /// Digests that it heard of, for lies that look true.
     heard: Vec<(Height, Digest)>,
     /// What it may say again.
@@ -72,6 +77,7 @@ impl Liar {
             habits,
             rng,
             twins: BTreeMap::new(),
+            betrayed: None,
             heard: Vec::new(),
             said: Vec::new(),
             requests: Vec::new(),
@@ -82,24 +88,32 @@ impl Liar {
         self.habits.contains(&habit) && self.rng.chance(percent)
     }
 
-    /// Remembers what it hears.
-    pub fn hear(&mut self, message: &Message) {
+    /// Remembers what it hears; it answers for bodies that its core would not give.
+    pub fn hear(&mut self, message: &Message) -> Option<Message> {
         match message {
             Message::Write { height, digest, .. } | Message::Accept { height, digest, .. } => {
+                if self.heard.len() >= 64 {
+                    self.heard.remove(0);
+                }
                 self.heard.push((*height, *digest));
             }
-            Message::Forward { requests } | Message::Bodies { requests, .. } => {
-                self.requests.extend(requests.iter().take(4).cloned());
+            Message::FetchBodies { height, entries } => {
+                let known = self.requests.iter();
+                let asked = known.filter(|r| entries.iter().any(|entry| entry.names(r)));
+                let requests = asked.cloned().collect();
+                return Some(Message::Bodies {
+                    height: *height,
+                    requests,
+                });
             }
             _ => {}
         }
-        self.heard.truncate(64);
-        self.requests.truncate(64);
+        None
     }
 
     /// Remembers a request of a client.
     pub fn know(&mut self, request: &Request) {
-        if self.requests.len() < 64 {
+        if self.requests.len() < 256 {
             self.requests.push(request.clone());
         }
     }
@@ -132,29 +146,27 @@ impl Liar {
     }
 
     fn twist(&mut self, to: ReplicaId, message: Message) -> Message {
-        let second = self.habits.contains(&Habit::Equivocate) && to.0 % 2 == 1;
+        let regency = match &message {
+            Message::Propose { regency, .. }
+            | Message::Write { regency, .. }
+            | Message::Accept { regency, .. } => Some(*regency),
+            _ => None,
+        };
+        let betrays = regency.is_some() && regency == self.betrayed;
+        let second = betrays || (self.habits.contains(&Habit::Equivocate) && to.0 % 2 == 1);
         match message {
             Message::Propose {
                 height,
                 regency,
-                batch,
-            } if second => {
-                let twin = self.twin(&batch);
-                self.twins.insert(batch.digest(), twin.digest());
-                Message::Propose {
-                    height,
-                    regency,
-                    batch: twin,
-                }
-            }
-            Message::Propose {
-                height,
-                regency,
-                batch,
+                mut batch,
             } => {
-                if self.habits.contains(&Habit::Equivocate) {
-                    let twin = self.twin(&batch);
-                    self.twins.insert(batch.digest(), twin.digest());
+                if second {
+                    batch = self.twin(&batch);
+                } else if self.habits.contains(&Habit::Equivocate) {
+                    self.twin(&batch);
+                }
+                if self.does(Habit::Repeat, 30) {
+                    batch = self.repetition(batch);
                 }
                 Message::Propose {
                     height,
@@ -213,14 +225,36 @@ impl Liar {
         }
     }
 
-    /// Another valid value: the same requests at another time, or fewer, or one again.
+    /// Another valid value: the same requests at another time, or fewer.
     fn twin(&mut self, batch: &Batch) -> Batch {
         let mut twin = batch.clone();
         twin.time_ms += 1;
         if batch.entries.len() > 1 && batch.time_ms.is_multiple_of(3) {
             twin.entries.pop();
         }
+        self.twins.insert(batch.digest(), twin.digest());
         twin
+    }
+
+    /// The batch with a request in it that was ordered long ago.
+    fn repetition(&mut self, mut batch: Batch) -> Batch {
+        let digest = batch.digest();
+        if let Some(request) = self.requests.first() {
+            let Request {
+                client,
+                incarnation,
+                seq,
+                ..
+            } = *request;
+            batch.entries.push(Entry {
+                client,
+                incarnation,
+                seq,
+                digest: request.digest(),
+            });
+        }
+        self.twins.insert(digest, batch.digest());
+        batch
     }
 
     fn false_state(&mut self, data: StopData) -> StopData {
@@ -255,8 +289,10 @@ impl Liar {
 
     fn false_sync(&mut self, mut sync: Sync) -> Sync {
         match self.rng.between(0, 3) {
-            // It bends the others' states, whose signatures no longer hold.
+            // It bends the others' states, whose signatures no longer hold, to propose
+            // another value than the one that they locked.
             0 => {
+                self.betrayed = Some(sync.regency);
                 for (state, _) in &mut sync.states {
                     (state.lock, state.writeset) = (None, Vec::new());
                 }

@@ -486,7 +486,7 @@ impl Cluster {
                 format!("{from} → {to}  {}", crate::trace::words(&message))
             });
             let bytes = message.encode();
-            for delay in self.network.carry(from, to) {
+            for delay in self.network.carry(from, to, &message) {
                 let bytes = bytes.clone();
                 self.at(self.now + late + delay, Event::Deliver { from, to, bytes });
             }
@@ -499,12 +499,13 @@ impl Cluster {
                 let Some(node) = self.nodes.get_mut(&to) else {
                     return;
                 };
-                if let Some(liar) = &mut node.liar {
-                    liar.hear(&message);
-                }
+                let answer = node.liar.as_mut().and_then(|liar| liar.hear(&message));
                 self.trace
                     .line(self.now, || format!("  {to} ← {from}  {}", words(&message)));
                 self.feed(to, Input::Message { from, message });
+                if let Some(answer) = answer {
+                    self.say(to, from, answer);
+                }
             }
             Err(error) => self.violation = Err(format!("codec: {error}")),
         }
@@ -540,6 +541,10 @@ impl Cluster {
                 self.network.cut(number, *from, *to);
                 *lasts
             }
+            Fault::Lonely { replica, lasts } => {
+                self.network.isolate_decision(number, *replica);
+                *lasts
+            }
             Fault::SlowDisk { replica, ms, lasts } => {
                 if let Some(node) = self.nodes.get_mut(replica) {
                     node.fsync_ms = Some(*ms);
@@ -559,7 +564,7 @@ impl Cluster {
                 self.network.mend(number);
                 self.tell_parted(side, true);
             }
-            Fault::OneWay { .. } => self.network.mend(number),
+            Fault::OneWay { .. } | Fault::Lonely { .. } => self.network.mend(number),
             Fault::SlowDisk { replica, .. } => {
                 if let Some(node) = self.nodes.get_mut(replica) {
                     node.fsync_ms = None;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::ReplicaId;
+use consensus::{Message, ReplicaId};
 
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -18,6 +18,7 @@ pub struct Network {
     /// Partitions in force, by number.
     parted: BTreeMap<u64, BTreeSet<ReplicaId>>,
     one_way: BTreeMap<u64, (ReplicaId, ReplicaId)>,
+    lonely: BTreeMap<u64, ReplicaId>,
 }
 
 impl Network {
@@ -31,6 +32,7 @@ impl Network {
             duplicates: plan.duplicates,
             parted: BTreeMap::new(),
             one_way: BTreeMap::new(),
+            lonely: BTreeMap::new(),
         }
     }
 
@@ -44,10 +46,24 @@ impl Network {
         self.one_way.insert(number, (from, to));
     }
 
+    /// Lets one replica decide alone until [`Network::mend`].
+    pub fn isolate_decision(&mut self, number: u64, replica: ReplicaId) {
+        self.lonely.insert(number, replica);
+    }
+
+    fn hushes(&self, from: ReplicaId, to: ReplicaId, message: &Message) -> bool {
+        self.lonely.values().any(|lonely| match message {
+            Message::Accept { .. } => to != *lonely,
+            Message::Propose { .. } | Message::Write { .. } => false,
+            _ => from == *lonely,
+        })
+    }
+
     /// Ends a fault.
     pub fn mend(&mut self, number: u64) {
         self.parted.remove(&number);
         self.one_way.remove(&number);
+        self.lonely.remove(&number);
     }
 
     /// Nothing is lost or cut any more.
@@ -55,6 +71,7 @@ impl Network {
         (self.loss, self.tail, self.duplicates) = (0, 0, 0);
         self.parted.clear();
         self.one_way.clear();
+        self.lonely.clear();
     }
 
     /// Whether a message from `from` can reach `to` now.
@@ -66,8 +83,9 @@ impl Network {
     }
 
     /// Delays of the copies of a message that arrive; none if it is lost.
-    pub fn carry(&mut self, from: ReplicaId, to: ReplicaId) -> Vec<u64> {
-        if !self.connects(from, to) || self.rng.chance(self.loss) {
+    pub fn carry(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) -> Vec<u64> {
+        let reaches = self.connects(from, to) && !self.hushes(from, to, message);
+        if !reaches || self.rng.chance(self.loss) {
             return Vec::new();
         }
         let copies = if self.rng.chance(self.duplicates) {

@@ -43,6 +43,14 @@ pub enum Fault {
         /// For how long.
         lasts: u64,
     },
+    /// ACCEPTs reach only this replica, and nothing but its PROPOSEs and WRITEs gets out:
+    /// it may decide alone, and the others must find that out by themselves.
+    Lonely {
+        /// The one.
+        replica: ReplicaId,
+        /// For how long.
+        lasts: u64,
+    },
     /// Each fsync takes `ms`.
     SlowDisk {
         /// Whose.
@@ -169,7 +177,7 @@ fn faults(rng: &mut Rng, replicas: &[ReplicaId]) -> Vec<(u64, Fault)> {
             break;
         };
         let lasts = rng.between(50, 2_500);
-        let fault = match rng.between(0, 9) {
+        let fault = match rng.between(0, 12) {
             0..=3 => Fault::Crash {
                 replica,
                 down: lasts,
@@ -189,6 +197,10 @@ fn faults(rng: &mut Rng, replicas: &[ReplicaId]) -> Vec<(u64, Fault)> {
                 from: replica,
                 to: other,
                 lasts,
+            },
+            8..=10 => Fault::Lonely {
+                replica,
+                lasts: lasts.max(800),
             },
             _ => Fault::SlowDisk {
                 replica,

@@ -41,6 +41,8 @@ pub(crate) struct Instance {
     pub accepts: BTreeMap<ReplicaId, Accepted>,
     /// This replica's WRITE of this regency, once durable.
     pub my_write: Option<Digest>,
+    #[cfg(feature = "mutation")]
+    pub old_writes: BTreeMap<(Regency, Digest), std::collections::BTreeSet<ReplicaId>>,
     /// When to ask for missing bodies, and whom next.
     ask_at: Option<u64>,
     pub asked: usize,
@@ -90,6 +92,8 @@ impl Instance {
             writes: BTreeMap::new(),
             accepts: BTreeMap::new(),
             my_write: None,
+            #[cfg(feature = "mutation")]
+            old_writes: BTreeMap::new(),
             ask_at: None,
             asked: 0,
         }

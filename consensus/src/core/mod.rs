@@ -8,6 +8,8 @@ mod instance;
 mod normal;
 mod peers;
 mod persist;
+#[cfg(feature = "mutation")]
+mod planted;
 mod pool;
 mod regency;
 mod stopping;

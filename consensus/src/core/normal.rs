@@ -54,6 +54,8 @@ impl Core {
         digest: Digest,
         out: &mut Vec<Action>,
     ) {
+        #[cfg(feature = "mutation")]
+        self.planted_old_write(from, height, regency, digest, out);
         self.note_write(from, height, regency, digest);
         self.after_vote(now, from, height, out);
     }
@@ -86,8 +88,7 @@ impl Core {
 
     /// Whether this is about the open instance in the current regency.
     fn is_current(&self, height: Height, regency: Regency) -> bool {
-        let past = mutated!(self.settings, AcceptOldRegency) && regency < self.regency;
-        height == self.instance.height && (regency == self.regency || past)
+        height == self.instance.height && regency == self.regency
     }
 
     /// The leader's value. Alg. 6, l. 25-26. Only its first in a regency is looked at.

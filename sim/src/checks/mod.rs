@@ -5,6 +5,7 @@ pub mod contradiction;
 pub mod durability;
 pub mod liveness;
 pub mod order;
+pub mod promise;
 pub mod proof;
 pub mod validity;
 
@@ -28,6 +29,8 @@ pub struct Checks {
     pub validity: validity::Validity,
     /// One vote per (height, regency).
     pub contradiction: contradiction::Contradiction,
+    /// STOPDATA tells all votes.
+    pub promise: promise::Promise,
 }
 
 impl Checks {
@@ -42,7 +45,8 @@ impl Checks {
     /// A correct replica speaks.
     pub fn says(&mut self, replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
         durability::says(replica, message, disk)?;
-        self.contradiction.says(replica, message)
+        self.contradiction.says(replica, message)?;
+        self.promise.says(replica, message)
     }
 
     /// A correct replica returns with what its disk kept.

@@ -1,0 +1,62 @@
+//! A replica's STOPDATA tells all of its votes, and it votes in no lower regency afterwards:
+//! the promise that the safety of SYNC rests on.
+
+use std::collections::BTreeMap;
+
+use consensus::{Digest, Height, Message, Regency, ReplicaId, StopState};
+
+use super::Verdict;
+
+/// Votes sent, and what was promised last.
+#[derive(Debug, Default)]
+pub struct Promise {
+    /// Newest ACCEPT per replica and height.
+    accepts: BTreeMap<(ReplicaId, Height), (Regency, Digest)>,
+    states: BTreeMap<ReplicaId, StopState>,
+}
+
+impl Promise {
+    /// A correct replica speaks.
+    pub fn says(&mut self, replica: ReplicaId, message: &Message) -> Verdict {
+        match message {
+            Message::Accept {
+                height,
+                regency,
+                digest,
+                ..
+            } => {
+                let vote = (*regency, *digest);
+                let newest = self.accepts.entry((replica, *height)).or_insert(vote);
+                *newest = (*newest).max(vote);
+                self.states
+                    .get(&replica)
+                    .map_or(Ok(()), |state| covers(state, *height, vote))
+            }
+            Message::StopData(data) => {
+                let state = &data.state;
+                self.states.insert(replica, state.clone());
+                let height = state.decided + 1;
+                let vote = self.accepts.get(&(replica, height));
+                vote.map_or(Ok(()), |vote| covers(state, height, *vote))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An ACCEPT of a regency below the state's must be in it, or be outdone by a newer one.
+fn covers(state: &StopState, height: Height, vote: (Regency, Digest)) -> Verdict {
+    let concerned = height == state.decided + 1 && vote.0 < state.regency;
+    if !concerned
+        || state
+            .lock
+            .is_some_and(|lock| lock.0 > vote.0 || lock == vote)
+    {
+        return Ok(());
+    }
+    let (replica, regency) = (state.replica, state.regency);
+    let told = state.lock;
+    Err(format!(
+        "promise: {replica} sent ACCEPT {vote:?} at height {height}; its STOPDATA for regency {regency} tells {told:?}"
+    ))
+}
