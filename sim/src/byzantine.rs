@@ -215,7 +215,7 @@ impl Liar {
             Message::StopData(data) if self.does(Habit::LieInStopData, 80) => {
                 Message::StopData(Box::new(self.false_state(*data)))
             }
-            Message::Sync(sync) if self.does(Habit::LieInStopData, 60) => {
+            Message::Sync(sync) if self.habits.contains(&Habit::LieInStopData) => {
                 Message::Sync(Box::new(self.false_sync(*sync)))
             }
             Message::Decisions { decisions } if self.does(Habit::Forge, 60) => Message::Decisions {
@@ -288,7 +288,12 @@ impl Liar {
     }
 
     fn false_sync(&mut self, mut sync: Sync) -> Sync {
-        match self.rng.between(0, 3) {
+        // One lie per regency, told to most.
+        let lie = (sync.regency.wrapping_mul(5) + u64::from(self.me.0)) % 6;
+        if lie > 3 || (lie > 0 && self.rng.chance(40)) {
+            return sync;
+        }
+        match lie {
             // It bends the others' states, whose signatures no longer hold, to propose
             // another value than the one that they locked.
             0 => {
