@@ -386,6 +386,8 @@ impl Executor {
 
     /// Makes own votes durable with their write sets; they are sent then, never before (DESIGN.md, 9).
     pub(super) fn cast(&mut self, part: VotePart) {
+        #[cfg(feature = "lies")]
+        let part = self.bench.lies.vote(self.view.id, part);
         let sets: Vec<(u32, Vec<WriteSet>)> = part
             .items()
             .filter(|(_, ballot)| *ballot == Ballot::Commit)
@@ -407,6 +409,8 @@ impl Executor {
     }
 
     pub(super) fn votes_durable(&mut self, part: VotePart) {
+        #[cfg(feature = "lies")]
+        self.lie_to_peers(&part);
         self.broadcast_peers(&PeerMessage::Vote(part.clone()));
         self.engine.vote(now_ms(), part, &mut self.actions);
     }

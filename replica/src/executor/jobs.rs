@@ -28,6 +28,8 @@ pub struct Bench {
     pub token: Arc<str>,
     pub place: Arc<str>,
     pub shapes: Arc<adopt::Shapes>,
+    #[cfg(feature = "lies")]
+    pub lies: Arc<super::lies::Lies>,
 }
 
 /// What an operation came to at the master.
@@ -70,6 +72,8 @@ impl Bench {
     /// Runs a client's operation at the master.
     pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
         let ran = run_operation(&mut session, &operation).await;
+        #[cfg(feature = "lies")]
+        let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
             tx,
             session,
@@ -105,6 +109,8 @@ impl Bench {
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
+        #[cfg(feature = "lies")]
+        let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
             tx,
             session,

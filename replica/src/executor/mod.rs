@@ -12,6 +12,8 @@ mod control;
 mod jobs;
 mod judge;
 mod judging;
+#[cfg(feature = "lies")]
+pub mod lies;
 mod opening;
 mod peers;
 mod pool;
@@ -296,6 +298,8 @@ impl Executor {
             token: parts.token,
             place: format!("replica {}", parts.me.0).into(),
             shapes: Arc::new(Shapes::default()),
+            #[cfg(feature = "lies")]
+            lies: lies::of(&parts.key),
         };
         let executor = Executor {
             engine: Engine::new(parts.me, parts.key, parts.view.clone()),

@@ -110,6 +110,8 @@ impl Executor {
             }
             PeerMessage::FetchWriteSet { height, index } => {
                 let steps = self.own_write_sets(height, index);
+                #[cfg(feature = "lies")]
+                let steps = self.bench.lies.serve(steps);
                 self.send_peer(
                     from,
                     &PeerMessage::WriteSets {
@@ -247,6 +249,8 @@ impl Executor {
     /// Every 100 ms.
     pub(super) fn slow_tick(&mut self) {
         self.control.ask_health();
+        #[cfg(feature = "lies")]
+        self.lie_to_clients();
         self.fetch_tick();
         self.sweep();
         self.start_waiting_reads();

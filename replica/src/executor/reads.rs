@@ -128,6 +128,8 @@ async fn run(
         Ok(outcome) => outcome,
         Err(error) => Executor::refused(error.sqlstate(), &error.to_string()),
     };
+    #[cfg(feature = "lies")]
+    let outcome = bench.lies.outcome(&read.operation, outcome);
     let failed = outcome
         .frames
         .iter()

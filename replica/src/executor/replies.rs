@@ -83,6 +83,8 @@ impl Executor {
         else {
             return;
         };
+        #[cfg(feature = "lies")]
+        let answer = self.bench.lies.reply(answer);
         let reason = self
             .items
             .get(&(height, index))
