@@ -201,7 +201,14 @@ impl<D: Database> Shared<D> {
         {
             return Ok(parameters.clone());
         }
-        let parameters = self.database.parameters().await?;
+        let mut parameters = self.database.parameters().await?;
+        // The name of the replica's own session is not the client's.
+        let name = parameters
+            .iter_mut()
+            .find(|(name, _)| name == "application_name");
+        if let Some((_, value)) = name {
+            value.clear();
+        }
         *known = Some((Instant::now(), parameters.clone()));
         Ok(parameters)
     }

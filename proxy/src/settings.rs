@@ -91,7 +91,19 @@ impl Settings {
 
     /// How long a statement may run.
     pub fn statement_timeout(&self) -> Option<Duration> {
-        let time = milliseconds(self.get("statement_timeout")?)?;
+        self.time("statement_timeout")
+    }
+
+    /// How long a client may be silent, in a transaction or outside of one.
+    pub fn idle_timeout(&self, in_transaction: bool) -> Option<Duration> {
+        self.time(match in_transaction {
+            true => "idle_in_transaction_session_timeout",
+            false => "idle_session_timeout",
+        })
+    }
+
+    fn time(&self, name: &str) -> Option<Duration> {
+        let time = milliseconds(self.get(name)?)?;
         (time > 0).then(|| Duration::from_millis(time.min(i32::MAX as u64)))
     }
 

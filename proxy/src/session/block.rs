@@ -3,6 +3,7 @@
 use crate::settings::Settings;
 use client_shim::ShimError;
 use pgwire::messages::response::TransactionStatus;
+use std::collections::BTreeSet;
 
 pub(super) enum Block<T> {
     Idle,
@@ -23,6 +24,8 @@ pub(super) struct Open<T> {
     /// The session's settings as they were before.
     pub before: Settings,
     pub savepoints: Vec<Savepoint>,
+    /// Cursors over catalogs, which the master alone has open.
+    pub catalog_cursors: BTreeSet<String>,
     /// Names that SET LOCAL touched: RESET ALL has to know them.
     pub local: Vec<String>,
 }

@@ -121,7 +121,11 @@ impl<D: Database> Session<'_, D> {
     ) -> Result<Bytes, Trouble> {
         let mut complete = Bytes::new();
         let mut failed = false;
+        self.description = None;
         for found in outcome.frames {
+            if frame::kind(&found) == b'T' {
+                self.description = Some(found.clone());
+            }
             match frame::kind(&found) {
                 b'T' | b'n' if !call.described || call.told_no_data() => {}
                 b'n' if call.simple => {}

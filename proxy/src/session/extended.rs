@@ -125,6 +125,10 @@ impl<D: Database> Session<'_, D> {
     }
 
     async fn parse(&mut self, parse: Parse) -> Result<(), Trouble> {
+        if parse.name.is_empty() {
+            // Gone even if its successor is refused.
+            self.statements.remove("");
+        }
         let statement = sql::statement(&parse.sql)?;
         if self.block.is_failed()
             && !statement::is_end(&statement)
@@ -194,11 +198,11 @@ impl<D: Database> Session<'_, D> {
                 let rest = self.portals.resume(&name)?;
                 return self.hand_out(&name, rest, max_rows).await;
             }
-            Progress::Done { rows: true } => {
+            Progress::Done if portal.description.is_some() => {
                 backend::command_complete(&mut self.wire.out, "SELECT 0");
                 return Ok(());
             }
-            Progress::Done { rows: false } => {
+            Progress::Done => {
                 return Err(
                     Fault::error("55000", format!("portal \"{name}\" cannot be run")).into(),
                 );
@@ -228,6 +232,7 @@ impl<D: Database> Session<'_, D> {
 
     async fn perform(&mut self, execution: Execution) -> Result<(), Trouble> {
         let bound: Arc<Bound> = execution.bound;
+        self.description = None;
         let call = Call {
             described: execution.described,
             copy_in: execution
@@ -243,17 +248,18 @@ impl<D: Database> Session<'_, D> {
         } else {
             let complete = self.statement(call).await?;
             self.wire.forward(complete).await?;
-            self.finish(&execution.portal, returns_rows);
+            self.finish(&execution.portal);
         }
         bound.prepared.set_checked();
         self.wire.out.extend_from_slice(&execution.after);
         Ok(())
     }
 
-    fn finish(&mut self, name: &str, rows: bool) {
+    fn finish(&mut self, name: &str) {
         // The statement may have ended the transaction, and the portal with it.
         if let Ok(portal) = self.portals.get(name) {
-            portal.progress = Progress::Done { rows };
+            portal.description = self.description.take();
+            portal.progress = Progress::Done;
         }
     }
 
@@ -264,7 +270,8 @@ impl<D: Database> Session<'_, D> {
         call: Call<'_>,
         max_rows: usize,
     ) -> Result<(), Trouble> {
-        let mut outcome = self.operate(call, call.statement.unvalidated).await?;
+        let unvalidated = self.unvalidated(call.statement)?;
+        let mut outcome = self.operate(call, unvalidated).await?;
         let mut rest = Rest::default();
         outcome.frames.retain(|found| match frame::kind(found) {
             b'D' => {
@@ -273,17 +280,9 @@ impl<D: Database> Session<'_, D> {
             }
             _ => true,
         });
-        let description = outcome
-            .frames
-            .iter()
-            .find(|found| frame::kind(found) == b'T')
-            .cloned();
-        rest.query = description.is_some();
-        if let Ok(portal) = self.portals.get(name) {
-            portal.description = description;
-        }
         rest.complete = self.answer(outcome, call).await?;
         self.note_settings(call.statement)?;
+        self.finish(name);
         self.hand_out(name, rest, Some(max_rows)).await
     }
 
@@ -309,7 +308,6 @@ impl<D: Database> Session<'_, D> {
                 false => rest.complete,
             };
             self.wire.forward(complete).await?;
-            self.finish(name, rest.query);
         }
         Ok(())
     }

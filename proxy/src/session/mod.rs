@@ -20,11 +20,13 @@ use crate::database::Database;
 use crate::settings::Ledger;
 use crate::wire::{Closed, Fault, Frontend, Wire, backend, frontend};
 use block::Block;
+use bytes::Bytes;
 use held::Held;
 use portal::Portals;
 use statement::Statements;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 pub(crate) use set::{set_config, utf8_only};
 
@@ -61,6 +63,8 @@ pub(crate) struct Session<'a, D: Database> {
     held: Held,
     /// An error in the extended protocol: everything up to the next Sync is skipped.
     skipping: bool,
+    /// The RowDescription of the answer that was forwarded last.
+    description: Option<Bytes>,
     /// Permits for COPY data, one for a piece of it, shared by all sessions.
     copying: Arc<Semaphore>,
 }
@@ -83,6 +87,7 @@ impl<'a, D: Database> Session<'a, D> {
             portals: Portals::default(),
             held: Held::Nothing,
             skipping: false,
+            description: None,
             copying,
         }
     }
@@ -94,13 +99,35 @@ impl<'a, D: Database> Session<'a, D> {
     pub async fn serve(mut self) -> Result<(), Closed> {
         self.ready().await?;
         loop {
-            match self.wire.next().await? {
+            match self.next().await? {
                 Ok(Frontend::Terminate) => return Ok(()),
                 Ok(Frontend::Sync) => self.sync().await?,
                 _ if self.skipping => {}
                 Ok(message) => self.message(message).await?,
                 Err((kind, fault)) => self.malformed(kind, fault).await?,
             }
+        }
+    }
+
+    /// The client's next message, awaited no longer than the client itself set.
+    async fn next(&mut self) -> Result<Result<Frontend, (u8, Fault)>, Closed> {
+        let in_transaction = self.block.is_open();
+        let next = self.wire.next();
+        match self.ledger.current().idle_timeout(in_transaction) {
+            None => next.await,
+            Some(limit) => timeout(limit, next).await.unwrap_or_else(|_| {
+                let (sqlstate, message) = match in_transaction {
+                    true => (
+                        "25P03",
+                        "terminating connection due to idle-in-transaction timeout",
+                    ),
+                    false => (
+                        "57P05",
+                        "terminating connection due to idle-session timeout",
+                    ),
+                };
+                Err(Fault::fatal(sqlstate, message).into())
+            }),
         }
     }
 

@@ -41,8 +41,8 @@ pub(super) enum Progress {
     Fresh,
     /// Executed; the client has taken some of the rows.
     Suspended(Rest),
-    /// Executed to the end; whether it is a query, which then has no more rows.
-    Done { rows: bool },
+    /// Executed to the end: a query has no more rows, anything else cannot run again.
+    Done,
 }
 
 /// What an Execute with a limit left over.
@@ -52,8 +52,6 @@ pub(super) struct Rest {
     pub rows: VecDeque<Bytes>,
     /// The CommandComplete, with the number of all rows.
     pub complete: Bytes,
-    /// It is a query: a further Execute finds no more rows.
-    pub query: bool,
     /// Some rows went out with an earlier Execute, whose number is not part of the last one's tag.
     pub resumed: bool,
 }
@@ -131,8 +129,7 @@ impl Portals {
     /// Takes the rows that a portal holds, to hand out some or all.
     pub fn resume(&mut self, name: &str) -> Result<Rest, Fault> {
         let portal = self.get(name)?;
-        let Progress::Suspended(rest) =
-            std::mem::replace(&mut portal.progress, Progress::Done { rows: true })
+        let Progress::Suspended(rest) = std::mem::replace(&mut portal.progress, Progress::Done)
         else {
             return Ok(Rest::default());
         };

@@ -273,13 +273,64 @@ impl<D: Database> Session<'_, D> {
                 return self.answer(outcome, call).await;
             }
             _ => {
-                let outcome = self.operate(call, statement.unvalidated).await?;
+                let unvalidated = self.unvalidated(statement)?;
+                let outcome = self.operate(call, unvalidated).await?;
                 let complete = self.answer(outcome, call).await?;
                 self.note_settings(statement)?;
                 return Ok(complete);
             }
         };
         Ok(complete(tag))
+    }
+
+    /// Whether the master's answer is taken without being confirmed.
+    ///
+    /// # Errors
+    /// 0A000 for a write whose answer nobody could confirm.
+    pub(super) fn unvalidated(&mut self, statement: &sql::Statement) -> Result<bool, Fault> {
+        use sql::Kind;
+        match &statement.kind {
+            Kind::Read | Kind::CatalogRead | Kind::Show { .. } => Ok(statement.unvalidated),
+            Kind::Cursor(cursor) => Ok(self.reads_catalogs(*cursor, statement)),
+            // EXPLAIN ANALYZE of a write: its timings are the master's own, and no commit could hold them.
+            _ if statement.unvalidated && !self.block.is_explicit() => Err(Fault::error(
+                "0A000",
+                "EXPLAIN ANALYZE of a statement that writes is not supported outside of a transaction block",
+            )
+            .hint("Run it between BEGIN and ROLLBACK.")),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the cursor was declared over catalogs: then it is open at the master alone.
+    fn reads_catalogs(&mut self, cursor: sql::Cursor, statement: &sql::Statement) -> bool {
+        let mut words = statement.text.split_whitespace();
+        let name = match cursor {
+            sql::Cursor::Declare => words.nth(1),
+            _ => words.last(),
+        };
+        let name = name.unwrap_or_default();
+        let name = match name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'))
+        {
+            Some(quoted) => quoted.to_owned(),
+            None => name.to_ascii_lowercase(),
+        };
+        let Some(open) = self.block.open() else {
+            return false;
+        };
+        match cursor {
+            sql::Cursor::Declare if statement.unvalidated => {
+                open.catalog_cursors.insert(name);
+                true
+            }
+            sql::Cursor::Declare => {
+                open.catalog_cursors.remove(&name);
+                false
+            }
+            _ => open.catalog_cursors.contains(&name),
+        }
     }
 
     async fn discard(&mut self, what: sql::Discard) -> Result<&'static str, Trouble> {

@@ -7,6 +7,7 @@ use crate::database::{Database, Transaction as _};
 use crate::limits;
 use crate::wire::{Fault, backend};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 /// What PostgreSQL says to everything but an end of the block.
 pub(super) fn aborted() -> Fault {
@@ -43,6 +44,7 @@ impl<D: Database> Session<'_, D> {
             modes,
             before,
             savepoints: Vec::new(),
+            catalog_cursors: BTreeSet::new(),
             local: Vec::new(),
         }));
     }

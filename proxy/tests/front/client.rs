@@ -229,13 +229,12 @@ impl Client {
                         String::from_utf8_lossy(value).into_owned()
                     })
                 };
-                format!(
-                    "{} {} {} {}",
-                    kind as char,
-                    field(b'S'),
-                    field(b'C'),
-                    field(b'M')
-                )
+                let (severity, state, text) = (field(b'S'), field(b'C'), field(b'M'));
+                let position = match field(b'P') {
+                    position if position.is_empty() => position,
+                    position => format!(" at {position}"),
+                };
+                format!("{} {severity} {state} {text}{position}", kind as char)
             }
             b'S' | b'C' | b'Z' => {
                 let text = String::from_utf8_lossy(&body);

@@ -1,7 +1,10 @@
 //! The front over TCP, with a scripted database behind it: one file per behaviour.
 
+#![allow(clippy::unwrap_used)]
+
 mod cancel;
 mod client;
+mod confirmation;
 mod copy;
 mod extended;
 mod failed;

@@ -130,6 +130,22 @@ async fn time_outs_stay_at_the_front_and_work_there() {
 }
 
 #[tokio::test]
+async fn an_idle_client_is_ended_as_it_wished() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    client
+        .query("SET idle_in_transaction_session_timeout = 50")
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    client.query("BEGIN").await;
+    assert_eq!(
+        client.until_closed().await,
+        ["E FATAL 25P03 terminating connection due to idle-in-transaction timeout"]
+    );
+    front.database.until("rollback").await;
+}
+
+#[tokio::test]
 async fn read_only_by_default_is_read_only() {
     let front = Front::start().await;
     let mut client = Client::connect(front.address).await;
