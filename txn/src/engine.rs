@@ -151,6 +151,9 @@ pub struct Engine {
     /// Who leads, and whether all replicas are connected: only for deciding when to ask for an ordering of votes.
     leading: bool,
     all_connected: bool,
+    /// How long after n−f votes the last one usually comes (ms), and how many items in a row it did not.
+    last_vote_ms: u64,
+    stayed_out: u32,
 }
 
 impl Engine {
@@ -177,6 +180,8 @@ impl Engine {
             parts: BTreeMap::new(),
             leading: false,
             all_connected: true,
+            last_vote_ms: 0,
+            stayed_out: 0,
         }
     }
 

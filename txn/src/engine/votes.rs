@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Items in a row whose votes had to be ordered, after which the leader does not wait for the last voter any more.
+const STAYED_OUT: u32 = 3;
+
 impl Engine {
     /// A vote of the exchange: a peer's, or this replica's own once it is durable. Forged ones are dropped.
     pub fn vote(&mut self, now_ms: u64, part: VotePart, out: &mut Vec<Action>) {
@@ -44,6 +47,7 @@ impl Engine {
 
     fn count(&mut self, now_ms: u64, part: &VotePart) {
         let group = self.group;
+        let mut delays = Vec::new();
         for (index, ballot) in part.items() {
             let Some(item) = self.item_mut(part.height, index) else {
                 continue;
@@ -52,10 +56,16 @@ impl Engine {
                 continue;
             }
             let verdict = item.tally.see(group, part.voter, ballot);
-            item.verdict = item.verdict.or(verdict);
             if item.tally.seen() >= group.n - group.f {
-                item.quorum_at.get_or_insert(now_ms);
+                let quorum_at = *item.quorum_at.get_or_insert(now_ms);
+                if verdict.is_some() {
+                    delays.push(now_ms.saturating_sub(quorum_at));
+                }
             }
+            item.verdict = item.verdict.or(verdict);
+        }
+        for delay in delays {
+            self.learn(Some(delay));
         }
     }
 
@@ -74,13 +84,21 @@ impl Engine {
             return;
         }
         let group = self.group;
+        let mut tallied = 0;
         for (index, ballot) in part.items() {
-            if let Some(item) = self.item_mut(part.height, index) {
-                if item.is_voted_kind() && !item.by_order {
-                    let verdict = item.tally.order(group, part.voter, ballot);
-                    item.verdict = item.verdict.or(verdict);
+            if let Some(item) = self.item_mut(part.height, index)
+                && item.is_voted_kind()
+                && !item.by_order
+            {
+                let verdict = item.tally.order(group, part.voter, ballot);
+                if item.verdict.is_none() && verdict.is_some() {
+                    tallied += 1;
                 }
+                item.verdict = item.verdict.or(verdict);
             }
+        }
+        if tallied > 0 {
+            self.learn(None);
         }
     }
 
@@ -165,11 +183,26 @@ impl Engine {
         }
     }
 
+    /// How long the leader waits for the last votes: about as long as they usually take, and not at all once they have
+    /// stayed out several times. Others wait longer, in case that the leader does not ask.
     fn patience(&self) -> u64 {
-        match (self.leading, self.all_connected) {
-            (true, false) => 0,
-            (true, true) => limits::VOTE_GRACE_MS,
-            (false, _) => limits::VOTE_PATIENCE_MS,
+        if !self.leading {
+            return limits::VOTE_PATIENCE_MS;
+        }
+        if !self.all_connected || self.stayed_out >= STAYED_OUT {
+            return 0;
+        }
+        (4 * self.last_vote_ms).clamp(limits::VOTE_GRACE_MS, limits::VOTE_PATIENCE_MS / 2)
+    }
+
+    /// A verdict was found: learn how late the last vote of all usually is.
+    fn learn(&mut self, unanimous_after: Option<u64>) {
+        match unanimous_after {
+            Some(delay) => {
+                self.stayed_out = 0;
+                self.last_vote_ms = (7 * self.last_vote_ms + delay).div_ceil(8);
+            }
+            None => self.stayed_out = self.stayed_out.saturating_add(1),
         }
     }
 
