@@ -1,6 +1,7 @@
 //! `steeldb`: the one command. DESIGN.md, "Promises to the people who use it", fixes its interface.
 
 mod audit;
+mod bench;
 mod commands;
 mod config_file;
 mod directory;
@@ -51,6 +52,7 @@ enum Command {
     Init(init::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -78,6 +80,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Init(args) => init::run(&args),
         Command::Replica(args) => replica::run(&args).await,
         Command::Proxy(args) => proxy::run(&args).await,
+        Command::Bench(args) => bench::run(&args).await,
         Command::Supervise(args) => supervise::run(&args).await,
     }
 }

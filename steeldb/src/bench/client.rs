@@ -1,0 +1,233 @@
+//! Closed-loop clients: each has a key, a number and one request at a time, and sends the next one when Q replies match.
+//!
+//! A host is one connection to each replica that carries the requests of many clients, so that 200 clients do not cost 800
+//! TLS connections. Client `i` of the file belongs to host `i mod hosts`, and host `h` has the identity of client `h`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use ::consensus::{ClientId, ReplicaId, Request, SigningKey};
+use bytes::Bytes;
+use client_shim::count::ReplyCounter;
+use cluster::{Cluster, FIRST_CLIENT, channel};
+use hdrhistogram::Histogram;
+use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
+use txn::Ordered;
+use txn::client::{ClientMessage, ReplicaMessage, Reply};
+
+use crate::failure::Failure;
+
+/// A request without an answer is sent again after this time.
+const REPEAT: Duration = Duration::from_secs(1);
+/// The longest latency told apart, in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
+
+/// Between a host's thread and the measurement.
+#[derive(Default)]
+pub struct Gauge {
+    /// Whether answers enter the histogram.
+    pub measuring: AtomicBool,
+    pub stop: AtomicBool,
+    /// Answered since the start.
+    pub answered: AtomicU64,
+    /// Sent again for want of an answer.
+    pub repeated: AtomicU64,
+    /// Refused by a replica.
+    pub refused: AtomicU64,
+}
+
+/// The clients of one connection.
+pub struct Host {
+    cluster: Cluster,
+    identity: Identity,
+    clients: Vec<Client>,
+    /// Client `i` here has this incarnation plus `i`: a reply names its client by it.
+    first_incarnation: u64,
+    quorum: usize,
+    op: Bytes,
+    gauge: Arc<Gauge>,
+    latencies: Histogram<u64>,
+}
+
+struct Client {
+    id: ClientId,
+    key: SigningKey,
+    seq: u64,
+    began: Instant,
+    sent: Instant,
+    counter: ReplyCounter,
+}
+
+/// Latencies in nanoseconds.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants and valid")
+}
+
+impl Host {
+    /// Host number `host` of `hosts`.
+    pub fn new(
+        cluster: &Cluster,
+        clients: &[Identity],
+        (host, hosts): (usize, usize),
+        request: usize,
+        first_incarnation: u64,
+        gauge: Arc<Gauge>,
+    ) -> Host {
+        let quorum = cluster.membership().quorum();
+        let now = Instant::now();
+        let own = (FIRST_CLIENT..).zip(clients).skip(host).step_by(hosts);
+        let clients_here = own.map(|(id, identity)| Client {
+            id: ClientId(id),
+            key: identity.signing_key().clone(),
+            seq: 0,
+            began: now,
+            sent: now,
+            counter: ReplyCounter::new(quorum),
+        });
+        Host {
+            cluster: cluster.clone(),
+            identity: clients[host].clone(),
+            clients: clients_here.collect(),
+            first_incarnation,
+            quorum,
+            op: Ordered::Nothing(vec![0; request]).encode().into(),
+            gauge,
+            latencies: histogram(),
+        }
+    }
+
+    /// On a thread of its own until told to stop; hands back the latencies measured.
+    pub fn start(
+        self,
+    ) -> Result<std::thread::JoinHandle<Result<Histogram<u64>, Failure>>, Failure> {
+        let failed = |error: std::io::Error| Failure::new("cannot start the clients").cause(error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        std::thread::Builder::new()
+            .name("clients".to_owned())
+            .spawn(move || runtime.block_on(self.run()))
+            .map_err(failed)
+    }
+
+    async fn run(mut self) -> Result<Histogram<u64>, Failure> {
+        let failed = |cause: String| Failure::new("the clients' links do not start").cause(cause);
+        let me = self
+            .clients
+            .first()
+            .map_or(FIRST_CLIENT, |client| client.id.0);
+        let (endpoint, mut events) = Endpoint::start(EndpointConfig {
+            me: PeerId::Client(me),
+            identity: self.identity.clone(),
+            directory: self
+                .cluster
+                .directory()
+                .map_err(|error| failed(error.to_string()))?,
+            listen: None,
+            dial: self
+                .cluster
+                .replicas
+                .iter()
+                .map(|r| (PeerId::Replica(r.id), r.address))
+                .collect(),
+            limits: net::Limits::default(),
+        })
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+        while endpoint.connected().len() < self.cluster.replicas.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for index in 0..self.clients.len() {
+            self.next(index, &endpoint);
+        }
+        self.listen(&mut events, &endpoint).await;
+        endpoint.shutdown().await;
+        Ok(self.latencies)
+    }
+
+    async fn listen(&mut self, events: &mut Events, endpoint: &Endpoint) {
+        let mut tick = tokio::time::interval(REPEAT / 10);
+        while !self.gauge.stop.load(Relaxed) {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Frame { from: PeerId::Replica(from), payload, .. }) => {
+                        self.heard(ReplicaId(from), &payload, endpoint);
+                    }
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = tick.tick() => self.repeat(endpoint),
+            }
+        }
+    }
+
+    fn heard(&mut self, from: ReplicaId, payload: &Bytes, endpoint: &Endpoint) {
+        match postcard::from_bytes(payload) {
+            Ok(ReplicaMessage::Reply(reply)) => self.count(from, reply, endpoint),
+            Ok(ReplicaMessage::Rejected { reason, .. }) => {
+                tracing::warn!(%from, reason, "a request was refused");
+                self.gauge.refused.fetch_add(1, Relaxed);
+            }
+            _ => tracing::warn!(%from, "unexpected message dropped"),
+        }
+    }
+
+    fn count(&mut self, from: ReplicaId, reply: Reply, endpoint: &Endpoint) {
+        let index = reply.incarnation.wrapping_sub(self.first_incarnation) as usize;
+        let Some(client) = self.clients.get_mut(index) else {
+            return;
+        };
+        // The last of the replicas answers when the client has gone on already.
+        if reply.seq != client.seq || client.counter.add(from, reply).is_none() {
+            return;
+        }
+        if self.gauge.measuring.load(Relaxed) {
+            let latency = client.began.elapsed().as_nanos() as u64;
+            self.latencies.saturating_record(latency);
+        }
+        self.gauge.answered.fetch_add(1, Relaxed);
+        self.next(index, endpoint);
+    }
+
+    /// Signs the client's next request and sends it to all replicas.
+    fn next(&mut self, index: usize, endpoint: &Endpoint) {
+        let client = &mut self.clients[index];
+        client.seq += 1;
+        client.began = Instant::now();
+        client.counter = ReplyCounter::new(self.quorum);
+        self.send(index, endpoint);
+    }
+
+    fn send(&mut self, index: usize, endpoint: &Endpoint) {
+        let client = &mut self.clients[index];
+        client.sent = Instant::now();
+        let incarnation = self.first_incarnation + index as u64;
+        let request = Request::sign(
+            &client.key,
+            client.id,
+            incarnation,
+            client.seq,
+            self.op.clone(),
+        );
+        let bytes = postcard::to_stdvec(&ClientMessage::Request(request))
+            .expect("these types have no unserialisable parts");
+        let bytes = Bytes::from(bytes);
+        for replica in &self.cluster.replicas {
+            let to = PeerId::Replica(replica.id);
+            if let Err(error) = endpoint.send(to, channel::CLIENT, bytes.clone()) {
+                tracing::debug!(%to, %error, "a request was not sent");
+            }
+        }
+    }
+
+    fn repeat(&mut self, endpoint: &Endpoint) {
+        for index in 0..self.clients.len() {
+            if self.clients[index].sent.elapsed() >= REPEAT {
+                self.gauge.repeated.fetch_add(1, Relaxed);
+                self.send(index, endpoint);
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `steeldb bench consensus`: the total order under closed-loop clients, over loopback.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use super::children::{Order, Replicas};
+use super::client::{Gauge, Host};
+use super::layout::Layout;
+use super::report::{Latency, Report, per, us_per_op};
+use super::{client, cpu};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::signals;
+
+/// Measure the total order: signed requests, replicas as processes, TLS over loopback, a service that only answers
+///
+/// Each client has its own key and number and sends its next request when a quorum of replies matches. Clients share
+/// connections: one to each replica for every four cores carries all of their signed requests. The replicas' logs
+/// lie in a directory of their own below TMPDIR, which is removed at the end.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Replica processes; they bear f = (N-1)/3 liars
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31), value_name = "N")]
+    replicas: u16,
+    /// Closed-loop clients
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "N")]
+    clients: u16,
+    /// Size of a request's operation
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
+    request: u32,
+    /// Size of a reply
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
+    reply: u32,
+    /// How long to measure
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    duration: u64,
+    /// How long to run before measuring
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=600), value_name = "SECONDS")]
+    warmup: u64,
+    /// Do not make the logs durable, to see what the disk costs
+    #[arg(long)]
+    no_fsync: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    crate::logging::start()?;
+    let stop_wish = signals::stop_wish()?;
+    let mut measurement = Measurement::start(args)?;
+    let report = tokio::select! {
+        report = measurement.run() => report?,
+        () = stop_wish => return Err(Failure::new("interrupted: nothing was measured")),
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::new("cannot write the report").cause(error))?;
+        println!("{text}");
+    } else {
+        println!("{}", report.text());
+    }
+    Ok(())
+}
+
+struct Measurement<'a> {
+    args: &'a Args,
+    progress: Progress,
+    gauge: Arc<Gauge>,
+    hosts: Vec<std::thread::JoinHandle<Result<Histogram<u64>, Failure>>>,
+    // Ended before their directory is removed.
+    replicas: Replicas,
+    layout: Layout,
+}
+
+impl Measurement<'_> {
+    fn start(args: &Args) -> Result<Measurement<'_>, Failure> {
+        let mut progress = Progress::start();
+        progress.step(format!("starting {} replicas", args.replicas));
+        let clients = usize::from(args.clients);
+        let hosts = cores().div_ceil(4).min(clients);
+        let layout = Layout::create(args.replicas, clients)?;
+        let replicas = Replicas::start(&Order {
+            dir: layout.dir(),
+            replicas: args.replicas,
+            hosts,
+            reply: args.reply as usize,
+            fsync: !args.no_fsync,
+        })?;
+        progress.step(format!("connecting {clients} clients"));
+        let gauge = Arc::new(Gauge::default());
+        let incarnation = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(1, |time| time.as_nanos() as u64);
+        let mut measurement = Measurement {
+            args,
+            progress,
+            gauge,
+            hosts: Vec::new(),
+            replicas,
+            layout,
+        };
+        for host in 0..hosts {
+            let host = Host::new(
+                &measurement.layout.cluster,
+                &measurement.layout.clients,
+                (host, hosts),
+                args.request as usize,
+                incarnation,
+                measurement.gauge.clone(),
+            );
+            measurement.hosts.push(host.start()?);
+        }
+        Ok(measurement)
+    }
+
+    async fn run(&mut self) -> Result<Report, Failure> {
+        self.watch("warming up", self.args.warmup).await?;
+        let before = self.replicas.work()?;
+        let (client_before, began) = (cpu::of_this_process()?, Instant::now());
+        self.gauge.measuring.store(true, Relaxed);
+        self.watch("measuring", self.args.duration).await?;
+        self.gauge.measuring.store(false, Relaxed);
+        let (elapsed, client_cpu) = (began.elapsed(), cpu::of_this_process()? - client_before);
+        let after = self.replicas.work()?;
+        let latencies = self.latencies()?;
+        let operations = latencies.len();
+        if operations == 0 {
+            return Err(Failure::new("no request was answered")
+                .cause(format!(
+                    "{} were sent again, {} refused",
+                    self.gauge.repeated.load(Relaxed),
+                    self.gauge.refused.load(Relaxed)
+                ))
+                .next("run it with STEELDB_LOG=info to see what the replicas say"));
+        }
+        Ok(Report {
+            replicas: self.args.replicas,
+            f: self.layout.cluster.f,
+            clients: usize::from(self.args.clients),
+            request_bytes: self.args.request as usize,
+            reply_bytes: self.args.reply as usize,
+            fsync: !self.args.no_fsync,
+            cores: cores(),
+            seconds: elapsed.as_secs_f64(),
+            operations,
+            ops_per_second: operations as f64 / elapsed.as_secs_f64(),
+            latency_ms: Latency::of(&latencies),
+            replica_cpu_us_per_op: us_per_op(after.cpu - before.cpu, operations),
+            client_cpu_us_per_op: us_per_op(client_cpu, operations),
+            batch: per(
+                (after.requests - before.requests) as f64,
+                after.heights - before.heights,
+            ),
+            fsyncs_per_op: per((after.fsyncs - before.fsyncs) as f64, operations),
+            repeated: self.gauge.repeated.load(Relaxed),
+            refused: self.gauge.refused.load(Relaxed),
+        })
+    }
+
+    /// Lets the clients work, and shows every second how far they are.
+    async fn watch(&mut self, what: &str, seconds: u64) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        let mut answered = self.gauge.answered.load(Relaxed);
+        for second in 1..=seconds {
+            let next = until - Duration::from_secs(seconds - second);
+            tokio::time::sleep_until(next).await;
+            let now = self.gauge.answered.load(Relaxed);
+            self.progress.step(format!(
+                "{what}: {second} of {seconds} s, {} operations/s",
+                now - answered
+            ));
+            answered = now;
+            if self.hosts.iter().any(std::thread::JoinHandle::is_finished) {
+                return Err(Failure::new("the clients ended before their time"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the clients and gathers what they measured.
+    fn latencies(&mut self) -> Result<Histogram<u64>, Failure> {
+        self.gauge.stop.store(true, Relaxed);
+        let mut all = client::histogram();
+        for host in self.hosts.drain(..) {
+            let one = host
+                .join()
+                .map_err(|_| Failure::new("the clients' thread failed"))??;
+            all.add(&one)
+                .map_err(|error| Failure::new("cannot add up latencies").cause(error))?;
+        }
+        Ok(all)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}

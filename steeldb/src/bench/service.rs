@@ -1,0 +1,332 @@
+//! A replica of a measurement: real links, real order, real log, and a service that does nothing but answer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ::consensus::{ClientId, Digest, ReplicaId, Request};
+use bytes::Bytes;
+use cluster::{Cluster, FIRST_CLIENT, channel};
+use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
+use replica::log::{Log, LogOptions};
+use replica::order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
+
+use crate::failure::Failure;
+use crate::logging;
+
+/// One replica of `bench consensus`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(long)]
+    id: u16,
+    #[arg(long)]
+    replicas: usize,
+    #[arg(long)]
+    cluster: PathBuf,
+    #[arg(long)]
+    identity: PathBuf,
+    #[arg(long)]
+    log: PathBuf,
+    /// Connections that carry the clients' requests
+    #[arg(long)]
+    hosts: u32,
+    /// Bytes of a reply
+    #[arg(long)]
+    reply: usize,
+    #[arg(long)]
+    no_fsync: bool,
+}
+
+/// What a replica tells of itself, in one line of JSON for each line that it reads.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Replicas connected.
+    pub links: usize,
+    pub heights: u64,
+    pub requests: u64,
+    pub fsyncs: u64,
+}
+
+/// Until standard input ends.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    logging::start()?;
+    let failed =
+        |cause: String| Failure::new(format!("replica {} has stopped", args.id)).cause(cause);
+    let serving = serve_on_own_runtime(args).map_err(|error| failed(error.to_string()))?;
+    match serving.await {
+        Ok(result) => result.map_err(failed),
+        Err(_) => Err(failed("its thread failed".to_owned())),
+    }
+}
+
+/// The replicas share the machine's cores, so each takes its share of threads. On one thread no message wakes another.
+fn serve_on_own_runtime(
+    args: &Args,
+) -> std::io::Result<tokio::sync::oneshot::Receiver<Result<(), String>>> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = match cores / args.replicas.max(1) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        share => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(share);
+            builder
+        }
+    };
+    let runtime = builder.enable_all().build()?;
+    let start = Start::of(args);
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("replica".to_owned())
+        .spawn(move || {
+            // Nobody waits for the answer once the process ends.
+            let _ = sender.send(runtime.block_on(serve(start)));
+        })?;
+    Ok(receiver)
+}
+
+struct Start {
+    id: u16,
+    cluster: PathBuf,
+    identity: PathBuf,
+    log: PathBuf,
+    hosts: u32,
+    reply: usize,
+    fsync: bool,
+}
+
+impl Start {
+    fn of(args: &Args) -> Start {
+        Start {
+            id: args.id,
+            cluster: args.cluster.clone(),
+            identity: args.identity.clone(),
+            log: args.log.clone(),
+            hosts: args.hosts.max(1),
+            reply: args.reply,
+            fsync: !args.no_fsync,
+        }
+    }
+}
+
+async fn serve(start: Start) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let cluster = Cluster::load(&start.cluster).map_err(|e| text(&e))?;
+    let identity = Identity::load(&start.identity).map_err(|e| text(&e))?;
+    let key = identity.signing_key().clone();
+    let options = LogOptions {
+        fsync: start.fsync,
+        ..LogOptions::default()
+    };
+    let (log, replay) = Log::open(&start.log, options).map_err(|e| text(&e))?;
+    let recovered = order::recover(replay)?;
+    let (endpoint, events) = Endpoint::start(EndpointConfig {
+        me: PeerId::Replica(start.id),
+        identity,
+        directory: cluster.directory().map_err(|e| text(&e))?,
+        listen: cluster.address(start.id),
+        dial: cluster
+            .replicas
+            .iter()
+            .filter(|r| r.id < start.id)
+            .map(|r| (PeerId::Replica(r.id), r.address))
+            .collect(),
+        limits: net::Limits::default(),
+    })
+    .await
+    .map_err(|e| text(&e))?;
+    let (handle, from_order) = order::start(OrderParts {
+        me: ReplicaId(start.id),
+        key,
+        view: cluster.membership(),
+        settings: ::consensus::Settings::default(),
+        log: log.clone(),
+        endpoint: endpoint.clone(),
+        recovered,
+    });
+    let ordered = Arc::new(Ordered::default());
+    let service = Service {
+        endpoint: endpoint.clone(),
+        hosts: start.hosts,
+        payload: vec![0; start.reply].into(),
+        answer: Service::answer(start.reply),
+        last: BTreeMap::new(),
+        ordered: ordered.clone(),
+    };
+    tokio::select! {
+        () = dispatch(events, handle) => Err("its links ended".to_owned()),
+        () = service.run(from_order) => Err("the order ended".to_owned()),
+        error = log.failed() => Err(error.to_string()),
+        () = tell(&endpoint, &log, &ordered) => Ok(()),
+    }
+}
+
+/// Batches and requests answered so far.
+#[derive(Default)]
+struct Ordered {
+    heights: AtomicU64,
+    requests: AtomicU64,
+}
+
+/// Answers questions until standard input ends.
+async fn tell(endpoint: &Endpoint, log: &Log, ordered: &Ordered) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(_)) = lines.next_line().await {
+        let connected = endpoint.connected();
+        let counters = Counters {
+            links: connected
+                .iter()
+                .filter(|peer| matches!(peer, PeerId::Replica(_)))
+                .count(),
+            heights: ordered.heights.load(Relaxed),
+            requests: ordered.requests.load(Relaxed),
+            fsyncs: log.stats().fsyncs,
+        };
+        match serde_json::to_string(&counters) {
+            Ok(line) => println!("{line}"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Sorts what comes over the links, as a replica with PostgreSQL does.
+async fn dispatch(mut events: Events, order: OrderHandle) {
+    while let Some(event) = events.recv().await {
+        let inbound = match event {
+            Event::Up(PeerId::Replica(id)) => Inbound::Link {
+                peer: ReplicaId(id),
+                up: true,
+            },
+            Event::Down(PeerId::Replica(id), _) => Inbound::Link {
+                peer: ReplicaId(id),
+                up: false,
+            },
+            Event::Up(PeerId::Client(_)) | Event::Down(PeerId::Client(_), _) => continue,
+            Event::Frame {
+                from: PeerId::Replica(id),
+                channel: channel::CONSENSUS,
+                payload,
+            } => Inbound::Consensus {
+                from: ReplicaId(id),
+                payload,
+            },
+            Event::Frame { from, payload, .. } => match postcard::from_bytes(&payload) {
+                Ok(ClientMessage::Request(request)) => Inbound::Request(request),
+                _ => {
+                    tracing::warn!(%from, "not a request: dropped");
+                    continue;
+                }
+            },
+        };
+        order.inbound(inbound).await;
+    }
+}
+
+/// Answers what is ordered and durable.
+struct Service {
+    endpoint: Endpoint,
+    hosts: u32,
+    payload: Bytes,
+    answer: Answer,
+    /// The last answer to each client, for a request that comes again: a client has one at a time.
+    last: BTreeMap<ClientId, Reply>,
+    ordered: Arc<Ordered>,
+}
+
+impl Service {
+    /// The reply's content enters the match by its digest, as that of an `Exec` does.
+    fn answer(reply: usize) -> Answer {
+        match reply {
+            0 => Answer::Done,
+            bytes => Answer::Executed {
+                result: Digest::of(b"steeldb/bench", &[&vec![0; bytes]]),
+            },
+        }
+    }
+
+    async fn run(mut self, from_order: OrderEvents) {
+        let OrderEvents {
+            mut decided,
+            mut durable,
+            mut repeats,
+            status: _status,
+        } = from_order;
+        let mut waiting: VecDeque<Delivered> = VecDeque::new();
+        loop {
+            tokio::select! {
+                delivered = decided.recv() => match delivered {
+                    Some(delivered) => waiting.push_back(delivered),
+                    None => return,
+                },
+                changed = durable.changed() => if changed.is_err() {
+                    return;
+                },
+                Some((client, incarnation, seq)) = repeats.recv() => self.repeat(client, incarnation, seq),
+            }
+            let durable = *durable.borrow_and_update();
+            while let Some(delivered) =
+                waiting.pop_front_if(|delivered| delivered.decided.height <= durable)
+            {
+                self.answer_all(&delivered);
+            }
+        }
+    }
+
+    fn answer_all(&mut self, delivered: &Delivered) {
+        let decided = &delivered.decided;
+        for (index, request) in (0..).zip(&decided.requests) {
+            let reply = self.reply(decided.height, index, decided.batch.time_ms, request);
+            self.send(request.client, reply.clone());
+            self.last.insert(request.client, reply);
+        }
+        self.ordered.heights.fetch_add(1, Relaxed);
+        let requests = decided.requests.len() as u64;
+        self.ordered.requests.fetch_add(requests, Relaxed);
+    }
+
+    fn reply(&self, height: u64, index: u32, time_ms: u64, request: &Request) -> Reply {
+        let frames = match self.payload.is_empty() {
+            true => Vec::new(),
+            false => vec![self.payload.clone()],
+        };
+        Reply {
+            incarnation: request.incarnation,
+            seq: request.seq,
+            height,
+            index,
+            time_ms,
+            epoch: 0,
+            answer: self.answer.clone(),
+            reason: None,
+            frames,
+        }
+    }
+
+    fn repeat(&self, client: ClientId, incarnation: u64, seq: u64) {
+        let known = self
+            .last
+            .get(&client)
+            .filter(|reply| (reply.incarnation, reply.seq) == (incarnation, seq));
+        if let Some(reply) = known {
+            self.send(client, reply.clone());
+        }
+    }
+
+    /// The client's host is known by the client's number; see `client.rs`.
+    fn send(&self, client: ClientId, reply: Reply) {
+        let Some(place) = client.0.checked_sub(FIRST_CLIENT) else {
+            return;
+        };
+        let host = PeerId::Client(FIRST_CLIENT + place % self.hosts);
+        let bytes = postcard::to_stdvec(&ReplicaMessage::Reply(reply))
+            .expect("these types have no unserialisable parts");
+        if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
+            // The client asks again.
+            tracing::debug!(%host, %error, "a reply was not sent");
+        }
+    }
+}
