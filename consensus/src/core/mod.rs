@@ -228,19 +228,20 @@ impl Core {
         core
     }
 
-    /// Takes one input. Never panics, whatever a peer sends; time may stand still but
-    /// is expected not to go back.
+    /// Takes one input at `now_ms`, the replica's clock in Unix milliseconds. Never panics,
+    /// whatever a peer sends and however the clock steps.
     pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Action>) {
+        let now = self.clock.read(now_ms);
         match input {
-            Input::Request(request) => self.on_request(now_ms, request, out),
+            Input::Request(request) => self.on_request(now, request, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
-                    self.on_message(now_ms, from, message, out);
+                    self.on_message(now, from, message, out);
                 }
             }
-            Input::Timer => self.on_tick(now_ms, out),
-            Input::Persisted(id) => self.on_persisted(now_ms, id, out),
-            Input::LinkDown(peer) => self.peers.link_down(now_ms, peer),
+            Input::Timer => self.on_tick(now, out),
+            Input::Persisted(id) => self.on_persisted(now, id, out),
+            Input::LinkDown(peer) => self.peers.link_down(now, peer),
             Input::LinkUp(peer) => self.on_link_up(peer, out),
             Input::LoadedDecisions { to, decisions } => self.on_loaded(to, decisions, out),
         }
@@ -339,10 +340,9 @@ impl Core {
 
     /// When [`Input::Timer`] is due next.
     pub fn next_deadline(&self) -> Option<u64> {
-        Some(match self.instance.ask_bodies_at() {
-            Some(at) => at.min(self.clock.next_tick()),
-            None => self.clock.next_tick(),
-        })
+        let tick = self.clock.next_tick();
+        let bodies = self.instance.ask_bodies_at();
+        Some(self.clock.on_wall(bodies.map_or(tick, |at| at.min(tick))))
     }
 
     /// Where this core stands.

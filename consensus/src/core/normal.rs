@@ -23,7 +23,7 @@ impl Core {
     pub(crate) fn advance(&mut self, now: u64, out: &mut Vec<Action>) {
         loop {
             self.try_propose(now, out);
-            self.try_write(now, out);
+            self.try_write(out);
             self.try_accept(out);
             self.skip_persist(now, out);
             if !self.try_decide(now, out) {
@@ -137,7 +137,8 @@ impl Core {
 
     /// Clocks are compared on fresh proposals only. The bound above never lies below the
     /// last batch's time, or clocks that stepped back could wedge the order.
-    fn is_timely(&self, now: u64, batch: &Batch) -> bool {
+    fn is_timely(&self, batch: &Batch) -> bool {
+        let now = self.clock.wall();
         let skew = self.settings.clock_skew_ms;
         batch.time_ms <= now.saturating_add(skew).max(self.summary.time_ms)
             && batch.time_ms.saturating_add(skew) >= now
@@ -212,7 +213,7 @@ impl Core {
             return;
         }
         let batch = if height >= start.free_from() {
-            let time_ms = now.max(self.summary.time_ms);
+            let time_ms = self.clock.wall().max(self.summary.time_ms);
             let windows = &self.summary.windows;
             let Some(value) = self.pool.select(&self.settings, windows, time_ms) else {
                 return;
@@ -241,7 +242,7 @@ impl Core {
     }
 
     /// The value that this replica may write now, if any.
-    fn to_write(&self, now: u64) -> Option<Digest> {
+    fn to_write(&self) -> Option<Digest> {
         let start = self.start?;
         let height = self.instance.height;
         if height < start.open {
@@ -258,7 +259,7 @@ impl Core {
         let room = self.instance.votes.writeset.len() < self.settings.max_values
             || self.instance.votes.writeset.contains_key(&digest);
         let good = self.instance.is_complete(&digest)
-            && self.is_timely(now, batch)
+            && self.is_timely(batch)
             && self.is_small_enough(&digest);
         (room && good).then_some(digest)
     }
@@ -275,14 +276,14 @@ impl Core {
     }
 
     /// WRITE, once per instance and regency. Alg. 6, l. 25-28.
-    fn try_write(&mut self, now: u64, out: &mut Vec<Action>) {
+    fn try_write(&mut self, out: &mut Vec<Action>) {
         let (height, regency) = (self.instance.height, self.regency);
         let wrote = self.instance.votes.wrote_in(regency);
         let again = mutated!(self.settings, WriteTwice) && wrote != self.instance.proposal;
         if wrote.is_some() && !again {
             return;
         }
-        let Some(digest) = self.to_write(now) else {
+        let Some(digest) = self.to_write() else {
             return;
         };
         let first_time = !self.instance.votes.values.contains_key(&digest);

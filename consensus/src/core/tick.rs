@@ -14,6 +14,10 @@ const CALM: u32 = 8;
 /// All that a core knows of time.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    /// The runtime's clock as last read; proposals are stamped with it.
+    wall: u64,
+    /// Added to it for the timers, which never go back even if that clock does.
+    ahead: u64,
     base_ms: u64,
     max_ms: u64,
     status_ms: u64,
@@ -38,6 +42,8 @@ pub(crate) struct Clock {
 impl Clock {
     pub fn new(settings: &Settings, now: u64) -> Self {
         Self {
+            wall: now,
+            ahead: 0,
             base_ms: settings.request_timeout_ms,
             max_ms: settings.max_timeout_ms,
             status_ms: settings.status_ms,
@@ -54,6 +60,23 @@ impl Clock {
             asked_last: None,
             ask_after: 0,
         }
+    }
+
+    /// Reads the runtime's clock; returns the time for the timers.
+    pub fn read(&mut self, wall: u64) -> u64 {
+        self.ahead = self.ahead.saturating_add(self.wall.saturating_sub(wall));
+        self.wall = wall;
+        wall.saturating_add(self.ahead)
+    }
+
+    /// The runtime's clock.
+    pub fn wall(&self) -> u64 {
+        self.wall
+    }
+
+    /// A deadline of the timers on the runtime's clock.
+    pub fn on_wall(&self, deadline: u64) -> u64 {
+        deadline.saturating_sub(self.ahead)
     }
 
     pub fn next_tick(&self) -> u64 {
