@@ -41,6 +41,8 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
         };
         directory::make(&layout.home(member), Purpose::LeadsToPostgres)?;
         directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
+        // The log holds everything that clients have sent.
+        directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
         replicas.push(ReplicaEntry {
             id,
             address: *address,
@@ -141,7 +143,8 @@ fn refuse_foreign(layout: &Layout) -> Result<(), Failure> {
             .next("choose an empty or a new directory with --data"));
         }
         let data = entry.path().join("data");
-        if fs::read_dir(&data).is_ok_and(|mut inside| inside.next().is_some()) {
+        let used = fs::read_dir(data.join("log")).is_ok_and(|mut log| log.next().is_some());
+        if used || data.join("postgres").exists() {
             return Err(
                 Failure::new(format!("{} is missing", layout.cluster_file().display()))
                     .cause(format!("{} holds data of a cluster", data.display()))
@@ -216,7 +219,7 @@ mod tests {
         assert!(error.contains("thesis.tex"), "{error}");
         fs::remove_file(dir.path().join("thesis.tex")).unwrap();
         create(&layout, &plan(false)).unwrap();
-        fs::write(layout.home(Member::Replica(1)).join("data/log"), "").unwrap();
+        fs::write(layout.home(Member::Replica(1)).join("data/log/0"), "").unwrap();
         fs::remove_file(layout.cluster_file()).unwrap();
         let error = create(&layout, &plan(false)).unwrap_err().to_string();
         assert!(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::failure::Failure;
 use crate::layout::Layout;
 
-/// How long a command waits for another one. `up` holds the lock until the cluster is ready.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long a command waits for another one. Only stopping a cluster takes long.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Held while it lives; the system releases it when the process ends, however that happens.
 pub struct Lock {

@@ -8,13 +8,22 @@ use crate::failure::Failure;
 
 /// `STEELDB_LOG` filters (`info`, `replica=debug`, …; default `warn`), `STEELDB_LOG_FORMAT=json` writes JSON.
 pub fn start() -> Result<(), Failure> {
+    start_with("warn")
+}
+
+/// As [`start`], for a person at the terminal: that links are not up yet is shown by the progress.
+pub fn start_at_terminal() -> Result<(), Failure> {
+    start_with("warn,net=error")
+}
+
+fn start_with(default: &str) -> Result<(), Failure> {
     let filter = match std::env::var("STEELDB_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|error| {
             Failure::usage(format!("STEELDB_LOG={text:?} is no log filter"))
                 .cause(error)
                 .next("set it to error, warn, info, debug, or to a list such as warn,replica=debug")
         })?,
-        _ => EnvFilter::new("warn"),
+        _ => EnvFilter::new(default),
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -48,6 +48,18 @@ pub fn process(layout: &Layout, member: Member) -> Option<Process> {
     Process::named_by(&layout.pid_file(member))
 }
 
+/// Whether a member was started and has ended since. It has no pid file before its first start, and none after it was
+/// stopped.
+pub fn has_ended(layout: &Layout, member: Member) -> bool {
+    layout.pid_file(member).exists() && process(layout, member).is_none()
+}
+
+/// Removes the pid file of a member that does not run: see [`has_ended`].
+pub fn forget(layout: &Layout, member: Member) {
+    // One that stays names a process that is gone.
+    let _ = fs::remove_file(layout.pid_file(member));
+}
+
 /// Tells the supervisor to leave a member alone, or to care for it again.
 pub fn mark_stopped(layout: &Layout, member: Member, stopped: bool) -> Result<(), Failure> {
     let mark = layout.stopped_mark(member);

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use client_shim::{ReplicaStatus, Shim};
+use client_shim::ReplicaStatus;
 use cluster::Cluster;
 use consensus::ReplicaId;
 use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 use crate::layout::{Layout, Member};
+use crate::operator::Operator;
 use crate::progress::Progress;
 use crate::{members, ports, spawn};
 
@@ -20,27 +21,49 @@ const ASK: Duration = Duration::from_secs(1);
 /// Between two inquiries.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the supervisor may try again to start a member that has ended.
+const SECOND_TRY: Duration = Duration::from_secs(5);
+
 /// How long the proxy may take for its first statement.
 const FIRST_STATEMENT: Duration = Duration::from_secs(10);
 
 /// What is waited for.
 pub struct Wait<'a> {
-    pub layout: &'a Layout,
-    pub cluster: &'a Cluster,
-    pub shim: &'a Shim,
-    /// Where the part of the log begins that a start has written; missing for members that ran before.
-    pub log_begins: &'a BTreeMap<Member, u64>,
-    pub limit: Duration,
+    layout: &'a Layout,
+    cluster: &'a Cluster,
+    operator: Operator,
+    /// Where the part of each log begins that a start now writes.
+    log_begins: BTreeMap<Member, u64>,
+    limit: Duration,
 }
 
-impl Wait<'_> {
+impl<'a> Wait<'a> {
+    /// Taken before what is waited for is started.
+    pub fn new(
+        layout: &'a Layout,
+        cluster: &'a Cluster,
+        operator: Operator,
+        limit: Duration,
+    ) -> Wait<'a> {
+        let log_begin = |member| (member, spawn::log_length(&layout.log_file(member)));
+        Wait {
+            layout,
+            cluster,
+            operator,
+            log_begins: members::all(cluster).into_iter().map(log_begin).collect(),
+            limit,
+        }
+    }
+
     /// Waits until all replicas answer. Those that ended or stay silent are returned with the reason; it is an error only
     /// when too few are left to serve.
     pub async fn replicas(&self, progress: &mut Progress) -> Result<Vec<String>, Failure> {
         let until = Instant::now() + self.limit;
         let total = self.cluster.replicas.len();
+        let mut ends = Ends::default();
         loop {
             let answered: BTreeSet<u16> = self
+                .operator
                 .shim
                 .statuses(ASK)
                 .await
@@ -57,10 +80,11 @@ impl Wait<'_> {
                 "starting the replicas: {} of {total} ready",
                 answered.len()
             ));
-            let all_known = silent
+            let hopeless = silent
                 .iter()
-                .all(|member| members::process(self.layout, *member).is_none());
-            if all_known || Instant::now() >= until {
+                .filter(|member| ends.is_hopeless(self.layout, **member))
+                .count();
+            if hopeless == silent.len() || Instant::now() >= until {
                 let troubles: Vec<String> =
                     silent.iter().map(|member| self.trouble(*member)).collect();
                 let needed = self.cluster.membership().quorum();
@@ -81,11 +105,13 @@ impl Wait<'_> {
     pub async fn caught_up(&self, replica: u16, progress: &mut Progress) -> Result<u64, Failure> {
         let until = Instant::now() + self.limit;
         let member = Member::Replica(replica);
-        let mut target = None;
+        let mut ends = Ends::default();
+        let mut goal = None;
         loop {
-            let statuses = self.shim.statuses(ASK).await;
-            if let Some(mine) = statuses.get(&ReplicaId(replica)) {
-                let goal = *target.get_or_insert_with(|| vouched_height(&statuses, self.cluster.f));
+            let mut others = self.operator.shim.statuses(ASK).await;
+            let mine = others.remove(&ReplicaId(replica));
+            goal = goal.or_else(|| vouched_height(&others, self.cluster.f));
+            if let (Some(mine), Some(goal)) = (mine, goal) {
                 if mine.applied >= goal {
                     return Ok(mine.applied);
                 }
@@ -96,8 +122,7 @@ impl Wait<'_> {
             } else {
                 progress.step(format!("starting {member}"));
             }
-            let ended = members::process(self.layout, member).is_none();
-            if ended || Instant::now() >= until {
+            if ends.is_hopeless(self.layout, member) || Instant::now() >= until {
                 return Err(
                     Failure::new(format!("{member} is not back")).cause(self.trouble(member))
                 );
@@ -110,11 +135,12 @@ impl Wait<'_> {
     pub async fn proxy(&self, listen: SocketAddr, progress: &mut Progress) -> Result<(), Failure> {
         let until = Instant::now() + self.limit;
         progress.step("starting the proxy");
+        let mut ends = Ends::default();
         loop {
             let Err(error) = first_statement(listen).await else {
                 return Ok(());
             };
-            if members::process(self.layout, Member::Proxy).is_none() || Instant::now() >= until {
+            if ends.is_hopeless(self.layout, Member::Proxy) || Instant::now() >= until {
                 return Err(Failure::new("the proxy does not serve")
                     .cause(format!("{error}\n{}", self.trouble(Member::Proxy))));
             }
@@ -146,11 +172,25 @@ impl Wait<'_> {
     }
 }
 
-/// The greatest applied height that at least one correct replica has: f+1 name it or a greater one.
-pub fn vouched_height(statuses: &BTreeMap<ReplicaId, ReplicaStatus>, f: u16) -> u64 {
+/// When members were first seen to have ended.
+#[derive(Default)]
+struct Ends(BTreeMap<Member, Instant>);
+
+impl Ends {
+    /// It has ended, and the supervisor's further tries did not help.
+    fn is_hopeless(&mut self, layout: &Layout, member: Member) -> bool {
+        let now = Instant::now();
+        members::has_ended(layout, member)
+            && now.duration_since(*self.0.entry(member).or_insert(now)) >= SECOND_TRY
+    }
+}
+
+/// The greatest applied height that at least one correct replica has: f+1 name it or a greater one. `None` when fewer
+/// than f+1 answer.
+fn vouched_height(statuses: &BTreeMap<ReplicaId, ReplicaStatus>, f: u16) -> Option<u64> {
     let mut heights: Vec<u64> = statuses.values().map(|status| status.applied).collect();
     heights.sort_unstable_by(|a, b| b.cmp(a));
-    heights.get(usize::from(f)).copied().unwrap_or(0)
+    heights.get(usize::from(f)).copied()
 }
 
 /// A connection and a statement, as an application does it.
@@ -218,10 +258,10 @@ mod tests {
                 .map(|(id, h)| (ReplicaId(id as u16), status(id as u16, *h)))
                 .collect()
         };
-        assert_eq!(vouched_height(&heights(&[5, u64::MAX, 7, 6]), 1), 7);
+        assert_eq!(vouched_height(&heights(&[5, u64::MAX, 7, 6]), 1), Some(7));
         assert_eq!(
             vouched_height(&heights(&[9]), 1),
-            0,
+            None,
             "one alone vouches for nothing"
         );
     }

@@ -20,18 +20,10 @@ const LOG_BYTES: u64 = 16 << 20;
 const TAIL_BYTES: u64 = 4000;
 const TAIL_LINES: usize = 12;
 
-/// A member that was just started.
-pub struct Started {
-    /// For whoever lives longer than the member, to collect its end.
-    pub child: Child,
-    /// Where this start's part of the log begins, in bytes.
-    pub log_begin: u64,
-}
-
-/// Starts a member in its own session, with its output in its log, and writes its pid file.
-pub fn start(layout: &Layout, member: Member) -> Result<Started, Failure> {
+/// Starts a member in its own session, with its output in its log. A replica or proxy gets a pid file.
+pub fn start(layout: &Layout, member: Member) -> Result<Child, Failure> {
     let failed = |cause: String| Failure::new(format!("cannot start {member}")).cause(cause);
-    let (log, log_begin) = open_log(&layout.log_file(member)).map_err(|error| {
+    let log = open_log(&layout.log_file(member)).map_err(|error| {
         failed(format!(
             "its log {}: {error}",
             layout.log_file(member).display()
@@ -60,21 +52,29 @@ pub fn start(layout: &Layout, member: Member) -> Result<Started, Failure> {
     let child = command
         .spawn()
         .map_err(|error| failed(format!("{}: {error}", program.display())))?;
-    let Some(process) = Process::living(child.id() as i32) else {
-        return Err(failed("it ended at once".into())
-            .next(format!("look into {}", layout.log_file(member).display())));
-    };
-    process
-        .write_to(&layout.pid_file(member))
-        .map_err(|error| failed(format!("{}: {error}", layout.pid_file(member).display())))?;
-    Ok(Started { child, log_begin })
+    // The supervisor names itself, for only one can be.
+    if member != Member::Supervisor {
+        let path = layout.pid_file(member);
+        let process = Process::living(child.id() as i32);
+        let process = process.ok_or_else(|| failed("it ended at once".into()))?;
+        process
+            .write_to(&path)
+            .map_err(|error| failed(format!("{}: {error}", path.display())))?;
+    }
+    Ok(child)
 }
 
-/// The last lines of a log from a byte on, for an error message.
+/// How long a log is, in bytes; where a next start's part of it will begin.
+pub fn log_length(log: &Path) -> u64 {
+    std::fs::metadata(log).map_or(0, |found| found.len())
+}
+
+/// The last lines of a log from a byte on, for an error message. A log that is shorter was begun anew.
 pub fn log_tail(log: &Path, begin: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let end = file.metadata()?.len();
+        let begin = if begin > end { 0 } else { begin };
         file.seek(SeekFrom::Start(begin.max(end.saturating_sub(TAIL_BYTES))))?;
         let mut tail = Vec::new();
         file.take(TAIL_BYTES).read_to_end(&mut tail)?;
@@ -95,17 +95,15 @@ fn program() -> io::Result<PathBuf> {
         .map_or(path.clone(), PathBuf::from))
 }
 
-fn open_log(path: &Path) -> io::Result<(File, u64)> {
-    if std::fs::metadata(path).is_ok_and(|found| found.len() > LOG_BYTES) {
+fn open_log(path: &Path) -> io::Result<File> {
+    if log_length(path) > LOG_BYTES {
         std::fs::rename(path, path.with_extension("log.1"))?;
     }
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
-        .open(path)?;
-    let begin = file.metadata()?.len();
-    Ok((file, begin))
+        .open(path)
 }
 
 /// A session of its own, so that neither the terminal's Ctrl-C nor its end reaches the process, and no open files of
@@ -144,6 +142,11 @@ mod tests {
         assert_eq!(log_tail(&log, 0).lines().count(), TAIL_LINES);
         let begin = lines[..98].join("\n").len() as u64 + 1;
         assert_eq!(log_tail(&log, begin), "line 98\nline 99");
+        assert_eq!(
+            log_tail(&log, 1 << 30).lines().count(),
+            TAIL_LINES,
+            "begun anew"
+        );
         assert_eq!(log_tail(&dir.path().join("none"), 0), "");
     }
 
@@ -155,8 +158,8 @@ mod tests {
             .unwrap()
             .set_len(LOG_BYTES + 1)
             .unwrap();
-        let (_, begin) = open_log(&log).unwrap();
-        assert_eq!(begin, 0);
+        open_log(&log).unwrap();
+        assert_eq!(log_length(&log), 0);
         assert!(dir.path().join("x.log.1").exists());
     }
 }

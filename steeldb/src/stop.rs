@@ -1,15 +1,14 @@
 //! Stopping members: in order and within bounds, or at once.
 
-use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::failure::Failure;
 use crate::layout::{Layout, Member};
-use crate::postgres;
 use crate::process::Process;
 use crate::progress::Progress;
+use crate::{members, postgres};
 
 /// How long members may take to end in order before they are killed. A replica writes PostgreSQL's buffers to disk.
 const PROXY: Duration = Duration::from_secs(10);
@@ -28,9 +27,7 @@ pub fn stop_members(
     let (replicas, others): (Vec<Member>, Vec<Member>) = members
         .iter()
         .partition(|member| matches!(member, Member::Replica(_)));
-    progress.step("stopping the proxy");
     stop(layout, &others, PROXY, progress)?;
-    progress.step("stopping the replicas");
     stop(layout, &replicas, REPLICAS, progress)?;
     // What a killed replica has left.
     for member in replicas {
@@ -52,7 +49,7 @@ fn stop(
     for (member, process) in &living {
         signal(*member, process, Signal::SIGTERM)?;
     }
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     for (place, (member, process)) in living.iter().enumerate() {
         if let Member::Replica(_) = member {
             progress.step(format!(
@@ -69,8 +66,7 @@ fn stop(
         }
     }
     for member in members {
-        // A pid file that stays names a process that is gone, and counts for nothing.
-        let _ = fs::remove_file(layout.pid_file(*member));
+        members::forget(layout, *member);
     }
     Ok(())
 }
@@ -88,17 +84,30 @@ pub fn kill(member: Member, process: &Process) -> Result<(), Failure> {
     )
 }
 
-/// Ends the supervisor, so that it does not start again what is being stopped. It stops the cluster on its way out when
-/// it is the foreground `up`.
-pub fn stop_supervisor(layout: &Layout) -> Result<(), Failure> {
+/// Tells the supervisor to stop the cluster and end, and waits for it.
+pub fn stop_supervisor(
+    layout: &Layout,
+    members: &[Member],
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let Some(process) = Process::named_by(&layout.pid_file(Member::Supervisor)) else {
         return Ok(());
     };
     signal(Member::Supervisor, &process, Signal::SIGTERM)?;
-    if !process.ended_within(PROXY + REPLICAS + KILLED) {
-        kill(Member::Supervisor, &process)?;
+    let start = Instant::now();
+    while !process.ended_within(Duration::from_millis(50)) {
+        let running = members
+            .iter()
+            .filter(|member| Process::named_by(&layout.pid_file(**member)).is_some());
+        progress.step(format!(
+            "stopping: {} of {} still run",
+            running.count(),
+            members.len()
+        ));
+        if start.elapsed() > PROXY + REPLICAS + KILLED {
+            return kill(Member::Supervisor, &process);
+        }
     }
-    let _ = fs::remove_file(layout.pid_file(Member::Supervisor));
     Ok(())
 }
 

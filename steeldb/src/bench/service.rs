@@ -147,6 +147,7 @@ async fn serve(start: Start) -> Result<(), String> {
         log: log.clone(),
         endpoint: endpoint.clone(),
         recovered,
+        finished: None,
     });
     let ordered = Arc::new(Ordered::default());
     let service = Service {

@@ -23,9 +23,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .chain([&Member::Supervisor])
         .any(|member| members::process(&layout, *member).is_some());
     let mut progress = Progress::start();
-    // First and without the lock: a foreground `up` stops the cluster itself on its way out.
-    progress.step("stopping the supervisor");
-    stop::stop_supervisor(&layout)?;
+    // Without the lock, which the supervisor needs to stop the cluster.
+    stop::stop_supervisor(&layout, &members, &mut progress)?;
+    // What it has left, or what runs without one.
     let _lock = Lock::take(&layout)?;
     stop::stop_members(&layout, &members, &mut progress)?;
     drop(progress);

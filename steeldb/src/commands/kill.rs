@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         stop::kill(member, process)?;
     }
     postgres::kill(&layout, member)?;
-    let _ = std::fs::remove_file(layout.pid_file(member));
+    members::forget(&layout, member);
     match process {
         Some(process) => println!(
             "{member} (process {}) and its PostgreSQL are killed",

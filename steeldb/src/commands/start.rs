@@ -1,15 +1,17 @@
 //! `steeldb start`: a replica that was killed comes back and catches up.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use cluster::Cluster;
 
 use crate::commands::Where;
 use crate::failure::Failure;
+use crate::layout::{Layout, Member};
 use crate::lock::Lock;
 use crate::operator::Operator;
 use crate::progress::Progress;
 use crate::ready::Wait;
-use crate::{members, ports, spawn};
+use crate::{members, ports};
 
 /// Start one replica again and wait until it has caught up
 #[derive(Debug, clap::Args)]
@@ -28,28 +30,36 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
     let cluster = members::load(&layout)?;
     let member = members::replica(&cluster, args.replica)?;
-    let mut log_begins = BTreeMap::new();
-    let lock = Lock::take(&layout)?;
-    members::mark_stopped(&layout, member, false)?;
-    if members::process(&layout, member).is_none() {
-        if let Some(address) = cluster.address(args.replica) {
-            ports::check_free(member, address)?;
-        }
-        let started = spawn::start(&layout, member)?;
-        log_begins.insert(member, started.log_begin);
+    if members::process(&layout, Member::Supervisor).is_none() {
+        return Err(Failure::new(format!("{member} cannot be started alone"))
+            .cause("the cluster is not running")
+            .next(format!("steeldb up --data {}", layout.root().display())));
     }
-    drop(lock);
     let operator = Operator::connect(&layout, &cluster).await?;
-    let wait = Wait {
-        layout: &layout,
-        cluster: &cluster,
-        shim: &operator.shim,
-        log_begins: &log_begins,
-        limit: Duration::from_secs(args.timeout),
-    };
+    let wait = Wait::new(
+        &layout,
+        &cluster,
+        operator,
+        Duration::from_secs(args.timeout),
+    );
     let mut progress = Progress::start();
+    start(&layout, &cluster, member)?;
     let height = wait.caught_up(args.replica, &mut progress).await?;
     drop(progress);
     println!("{member} is back at height {height}");
     Ok(())
+}
+
+/// Lets the supervisor start it, unless it runs.
+fn start(layout: &Layout, cluster: &Cluster, member: Member) -> Result<(), Failure> {
+    let _lock = Lock::take(layout)?;
+    if members::process(layout, member).is_none() {
+        if let Member::Replica(id) = member
+            && let Some(address) = cluster.address(id)
+        {
+            ports::check_free(member, address)?;
+        }
+        members::forget(layout, member);
+    }
+    members::mark_stopped(layout, member, false)
 }

@@ -4,7 +4,7 @@ use crate::commands::Where;
 use crate::failure::Failure;
 use crate::{logging, members, signals, supervisor};
 
-/// Start again what crashes, until told to stop
+/// Start the cluster and again what crashes, until told to stop
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -16,5 +16,11 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     logging::start()?;
     let stop_wish = signals::stop_wish()?;
     let cluster = members::load(&layout)?;
-    supervisor::supervise(&layout, &cluster, Vec::new(), stop_wish).await
+    if !supervisor::enter(&layout)? {
+        return Err(Failure::new(format!(
+            "{} has a supervisor already",
+            layout.root().display()
+        )));
+    }
+    supervisor::supervise(&layout, &cluster, stop_wish).await
 }

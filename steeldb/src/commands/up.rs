@@ -1,6 +1,5 @@
 //! `steeldb up`: from nothing, or from what is there, to a connection string.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Child;
@@ -14,7 +13,6 @@ use crate::initialise::MAX_F;
 use crate::layout::{Layout, Member};
 use crate::lock::Lock;
 use crate::operator::Operator;
-use crate::process::Process;
 use crate::progress::Progress;
 use crate::proxy_file::ProxyFile;
 use crate::ready::Wait;
@@ -39,83 +37,50 @@ pub struct Args {
     timeout: u64,
 }
 
-/// What this `up` has started itself.
-#[derive(Default)]
-struct Mine {
-    members: Vec<Member>,
-    children: Vec<Child>,
-    log_begins: BTreeMap<Member, u64>,
-}
-
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
     let mut progress = Progress::start();
-    let (cluster, listen) = open(&layout, args, &mut progress)?;
-    let lock = Lock::take(&layout)?;
+    let cluster = open(&layout, args, &mut progress)?;
     let stop_wish = signals::stop_wish()?;
     let mut stop_wish = std::pin::pin!(stop_wish);
+    let operator = Operator::connect(&layout, &cluster).await?;
+    let wait = Wait::new(
+        &layout,
+        &cluster,
+        operator,
+        Duration::from_secs(args.timeout),
+    );
 
     let supervised = members::process(&layout, Member::Supervisor).is_some();
-    let missing: Vec<Member> = members::all(&cluster)
-        .into_iter()
-        .filter(|member| members::process(&layout, *member).is_none())
-        .collect();
-    if missing.is_empty() && supervised {
+    let listen = prepare(&layout, &cluster, args, supervised)?;
+    let Some(listen) = listen else {
         progress.note(&format!("{} is running already", layout.root().display()));
         drop(progress);
         return connection_string(&layout);
-    }
-    let listen = take_port(&layout, args, listen, &missing)?;
-    let mut mine = Mine::default();
-    let ready = async {
-        start_members(&layout, &cluster, &missing, listen, &mut mine)?;
-        let operator = Operator::connect(&layout, &cluster).await?;
-        wait_until_ready(
-            &layout,
-            &cluster,
-            &operator,
-            &mine,
-            args,
-            listen,
-            &mut progress,
-        )
-        .await
     };
-    let ready = tokio::select! {
-        ready = ready => ready,
-        () = &mut stop_wish => Err(Failure::new("interrupted")),
-    };
-    if let Err(failure) = ready {
-        progress.note("what was started is stopped again");
-        stop::stop_members(&layout, &mine.members, &mut progress)?;
-        return Err(failure);
-    }
     if supervised {
-        drop(progress);
-        return connection_string(&layout);
+        wait_until_ready(&wait, listen, &mut progress).await?;
+    } else if args.detach {
+        let child = spawn::start(&layout, Member::Supervisor)?;
+        let ready = tokio::select! {
+            ready = wait_until_ready(&wait, listen, &mut progress) => ready,
+            failure = end_of_supervisor(&layout, child) => Err(failure),
+            () = &mut stop_wish => Err(Failure::new("interrupted")),
+        };
+        if ready.is_err() {
+            progress.note("what was started is stopped again");
+            stop::stop_supervisor(&layout, &members::all(&cluster), &mut progress)?;
+        }
+        ready?;
+    } else {
+        return foreground(&layout, wait, &cluster, listen, progress, stop_wish).await;
     }
-    if args.detach {
-        spawn::start(&layout, Member::Supervisor)?;
-        drop(progress);
-        return connection_string(&layout);
-    }
-    let me = Process::living(std::process::id() as i32)
-        .ok_or_else(|| Failure::new("this process is not in /proc"))?;
-    me.write_to(&layout.pid_file(Member::Supervisor))
-        .map_err(|error| Failure::new("cannot write the supervisor's pid file").cause(error))?;
-    drop(lock);
-    progress.note("ready; Ctrl-C stops the cluster");
     drop(progress);
-    connection_string(&layout)?;
-    foreground(&layout, &cluster, mine.children, stop_wish).await
+    connection_string(&layout)
 }
 
-/// The cluster of the directory, made if there is none, and where its proxy listens.
-fn open(
-    layout: &Layout,
-    args: &Args,
-    progress: &mut Progress,
-) -> Result<(Cluster, SocketAddr), Failure> {
+/// The cluster of the directory, made if there is none.
+fn open(layout: &Layout, args: &Args, progress: &mut Progress) -> Result<Cluster, Failure> {
     if !layout.cluster_file().exists() {
         progress.step(format!("making a cluster in {}", layout.root().display()));
         let port = args.port.unwrap_or(init::DEFAULT_PORT);
@@ -123,7 +88,7 @@ fn open(
         // Before anything is written.
         ports::check_free(Member::Proxy, front.listen)?;
         let plan = init::on_this_machine(args.f.unwrap_or(1), front)?;
-        return Ok((init::create(layout, &plan)?, plan.front.listen));
+        return init::create(layout, &plan);
     }
     let cluster = members::load(layout)?;
     if let Some(f) = args.f.filter(|f| *f != cluster.f) {
@@ -135,79 +100,67 @@ fn open(
         .next("leave --f out, or make another cluster in another directory"));
     }
     directory::open_temporary_way(layout.root());
-    let front = ProxyFile::load(&layout.config(Member::Proxy))?;
-    Ok((cluster, front.front.listen))
+    Ok(cluster)
 }
 
-/// Lets the proxy listen at the port that was asked for, unless it runs already.
-fn take_port(
+/// Checks that what does not run can be started, and forgets that it was stopped. Returns where the proxy listens, or
+/// nothing when everything runs.
+fn prepare(
     layout: &Layout,
+    cluster: &Cluster,
     args: &Args,
-    listen: SocketAddr,
-    missing: &[Member],
-) -> Result<SocketAddr, Failure> {
-    let wanted = SocketAddr::new(listen.ip(), args.port.unwrap_or(listen.port()));
-    if !missing.contains(&Member::Proxy) {
-        if wanted != listen {
-            eprintln!(
-                "the proxy keeps its port {}; `steeldb down` first to change it",
-                listen.port()
-            );
+    supervised: bool,
+) -> Result<Option<SocketAddr>, Failure> {
+    let _lock = Lock::take(layout)?;
+    let missing: Vec<Member> = members::all(cluster)
+        .into_iter()
+        .filter(|member| members::process(layout, *member).is_none())
+        .collect();
+    let listen = proxy_address(layout, args, missing.contains(&Member::Proxy))?;
+    if missing.is_empty() && supervised {
+        return Ok(None);
+    }
+    for member in missing {
+        let address = match member {
+            Member::Replica(id) => cluster.address(id),
+            Member::Proxy | Member::Supervisor => Some(listen),
+        };
+        if let Some(address) = address {
+            ports::check_free(member, address)?;
         }
-        return Ok(listen);
+        members::forget(layout, member);
+        members::mark_stopped(layout, member, false)?;
+    }
+    Ok(Some(listen))
+}
+
+/// Where the proxy listens: at the port that was asked for, unless it runs already.
+fn proxy_address(layout: &Layout, args: &Args, can_change: bool) -> Result<SocketAddr, Failure> {
+    let path = layout.config(Member::Proxy);
+    let mut file = ProxyFile::load(&path)?;
+    let kept = file.front.listen;
+    let wanted = SocketAddr::new(kept.ip(), args.port.unwrap_or(kept.port()));
+    if wanted == kept {
+        return Ok(kept);
+    }
+    if !can_change {
+        eprintln!(
+            "the proxy keeps its port {}; to change it, `steeldb down` first",
+            kept.port()
+        );
+        return Ok(kept);
     }
     ports::check_free(Member::Proxy, wanted)?;
-    if wanted != listen {
-        let path = layout.config(Member::Proxy);
-        let mut file = ProxyFile::load(&path)?;
-        file.front.listen = wanted;
-        directory::write(&path, &file.to_text())?;
-    }
+    file.front.listen = wanted;
+    directory::write(&path, &file.to_text())?;
     Ok(wanted)
 }
 
-fn start_members(
-    layout: &Layout,
-    cluster: &Cluster,
-    missing: &[Member],
-    listen: SocketAddr,
-    mine: &mut Mine,
-) -> Result<(), Failure> {
-    for member in missing {
-        match member {
-            Member::Replica(id) => {
-                let address = cluster.address(*id).unwrap_or(listen);
-                ports::check_free(*member, address)?;
-            }
-            Member::Proxy | Member::Supervisor => {}
-        }
-    }
-    for member in missing {
-        members::mark_stopped(layout, *member, false)?;
-        let started = spawn::start(layout, *member)?;
-        mine.members.push(*member);
-        mine.children.push(started.child);
-        mine.log_begins.insert(*member, started.log_begin);
-    }
-    Ok(())
-}
-
 async fn wait_until_ready(
-    layout: &Layout,
-    cluster: &Cluster,
-    operator: &Operator,
-    mine: &Mine,
-    args: &Args,
+    wait: &Wait<'_>,
     listen: SocketAddr,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let wait = Wait {
-        layout,
-        cluster,
-        shim: &operator.shim,
-        log_begins: &mine.log_begins,
-        limit: Duration::from_secs(args.timeout),
-    };
     for trouble in wait.replicas(progress).await? {
         progress.note(&format!("the cluster serves, but {trouble}"));
     }
@@ -219,23 +172,65 @@ fn connection_string(layout: &Layout) -> Result<(), Failure> {
     let front = ProxyFile::load(&layout.config(Member::Proxy))?.front;
     let address = ports::reachable(front.listen);
     println!("psql \"postgresql://postgres@{address}/postgres\"");
+    // Whoever reads it through a pipe starts now; a closed pipe is the reader's choice.
     let _ = std::io::stdout().flush();
     Ok(())
 }
 
-/// Cares for the cluster until Ctrl-C or SIGTERM, then stops it.
+/// Resolves when the supervisor has ended, which it does not as long as all is well.
+async fn end_of_supervisor(layout: &Layout, mut child: Child) -> Failure {
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            let log = layout.log_file(Member::Supervisor);
+            return Failure::new(format!("the supervisor has ended ({status})")).cause(format!(
+                "its log {} ends with:\n{}",
+                log.display(),
+                spawn::log_tail(&log, 0)
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Is the supervisor itself, until Ctrl-C or SIGTERM.
 async fn foreground(
     layout: &Layout,
+    wait: Wait<'_>,
     cluster: &Cluster,
-    children: Vec<Child>,
+    listen: SocketAddr,
+    mut progress: Progress,
     stop_wish: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    logging::start()?;
-    supervisor::supervise(layout, cluster, children, stop_wish).await?;
-    let _lock = Lock::take(layout)?;
-    let mut progress = Progress::start();
-    stop::stop_members(layout, &members::all(cluster), &mut progress)?;
-    progress.note("stopped");
-    let _ = std::fs::remove_file(layout.pid_file(Member::Supervisor));
+    logging::start_at_terminal()?;
+    if !supervisor::enter(layout)? {
+        return Err(Failure::new("another `steeldb up` was faster").next("wait for it to be ready"));
+    }
+    let (give_up, given_up) = tokio::sync::oneshot::channel::<()>();
+    let stop = async {
+        tokio::select! {
+            () = stop_wish => {}
+            // The sender is used once or lives until the end.
+            _ = given_up => {}
+        }
+    };
+    let mut care = std::pin::pin!(supervisor::supervise(layout, cluster, stop));
+    let ready = tokio::select! {
+        ready = wait_until_ready(&wait, listen, &mut progress) => ready,
+        stopped = &mut care => return stopped.and(Err(Failure::new("interrupted"))),
+    };
+    // The operator's links are not needed any more.
+    drop(wait);
+    if let Err(failure) = ready {
+        progress.note("what was started is stopped again");
+        drop(progress);
+        let _ = give_up.send(());
+        care.await?;
+        return Err(failure);
+    }
+    progress.note("ready; Ctrl-C stops the cluster");
+    drop(progress);
+    connection_string(layout)?;
+    care.await?;
+    eprintln!("{} is stopped", layout.root().display());
     Ok(())
 }

@@ -101,9 +101,8 @@ fn text(audit: &Audit, replicas: usize) -> String {
         .collect();
     let summary = match audit.passes() {
         true => format!(
-            "all {replicas} replicas are identical at height {}: {} tables",
-            audit.height,
-            audit.tables.len()
+            "all {replicas} replicas are identical at height {}",
+            audit.height
         ),
         false => format!("compared at height {}", audit.height),
     };
