@@ -1,3 +1,22 @@
 //! Attacks on a cluster of four replicas with real PostgreSQL servers, told as tests: `cargo test -p attacks`.
 //!
 //! What each attack is, what a client sees of it, and what the replicas hold afterwards: `docs/attacks.md`.
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod disconnects;
+#[cfg(test)]
+mod forgery;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod lying_follower;
+#[cfg(test)]
+mod lying_master;
+#[cfg(test)]
+mod odd_replica;
+#[cfg(test)]
+mod raw;

@@ -67,6 +67,11 @@ impl Transaction {
         }
     }
 
+    /// What names it in the order.
+    pub fn id(&self) -> TxId {
+        self.tx
+    }
+
     /// Whether the last operation failed, so that PostgreSQL ignores commands until the end or a `ROLLBACK TO`.
     pub fn failed(&self) -> bool {
         self.failed

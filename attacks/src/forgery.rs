@@ -1,0 +1,325 @@
+//! A client with a key of its own speaks in others' names.
+
+use crate::harness::{Cluster, MALLORY, OPERATOR, PROXY, column};
+use bytes::Bytes;
+use client_shim::{Operation, Shim};
+use cluster::channel;
+use consensus::{ClientId, Digest, Height, ReplicaId, Request};
+use ed25519_dalek::SigningKey;
+use net::{Endpoint, EndpointConfig, Events, PeerId};
+use std::time::{Duration, Instant};
+use txn::client::{Answer, ClientMessage};
+use txn::peer::PeerMessage;
+use txn::write_set::RowChange;
+use txn::{Auto, Ballot, Commit, Event, Evidence, Ordered, Step, TxId, VotePart, WriteSet};
+
+/// A link to every replica over which anything can be said.
+pub struct Link {
+    endpoint: Endpoint,
+    _events: Events,
+}
+
+impl Link {
+    /// Waits until all replicas are connected.
+    pub async fn up(cluster: &Cluster, me: PeerId, name: &str) -> Link {
+        let dial = cluster
+            .file
+            .replicas
+            .iter()
+            .filter(|r| PeerId::Replica(r.id) != me);
+        let config = EndpointConfig {
+            me,
+            identity: cluster.key(name).clone(),
+            directory: cluster.file.directory().unwrap(),
+            listen: None,
+            dial: dial.map(|r| (PeerId::Replica(r.id), r.address)).collect(),
+            limits: net::Limits::default(),
+        };
+        let wanted = config.dial.len();
+        let (endpoint, events) = Endpoint::start(config).await.unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while endpoint.connected().len() < wanted {
+            assert!(Instant::now() < until, "the replicas take the link");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Link {
+            endpoint,
+            _events: events,
+        }
+    }
+
+    pub fn all(&self, on: u8, payload: impl Into<Bytes>) {
+        let payload = payload.into();
+        for peer in self.endpoint.connected() {
+            let _ = self.endpoint.send(peer, on, payload.clone());
+        }
+    }
+
+    fn say(&self, message: &ClientMessage) {
+        self.all(channel::CLIENT, postcard::to_stdvec(message).unwrap());
+    }
+
+    fn request(
+        &self,
+        key: &SigningKey,
+        client: ClientId,
+        incarnation: u64,
+        seq: u64,
+        ordered: &Ordered,
+    ) {
+        let request = Request::sign(key, client, incarnation, seq, ordered.encode());
+        self.say(&ClientMessage::Request(request));
+    }
+
+    pub async fn down(self) {
+        self.endpoint.shutdown().await;
+    }
+}
+
+async fn decided(cluster: &Cluster) -> Height {
+    cluster.settle().await;
+    cluster
+        .statuses()
+        .await
+        .values()
+        .map(|s| s.decided)
+        .max()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_speaks_for_another() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    client
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let before = cluster.verdicts().await;
+    forged_signatures(&cluster).await;
+    another_ones_transaction(&cluster).await;
+    forged_votes(&cluster, &client).await;
+    let after = cluster.verdicts().await;
+    // The one Commit in another's name is the only ABORT of each replica.
+    for (replica, (before, after)) in before.iter().zip(&after).enumerate() {
+        assert_eq!(after.1, before.1 + 2, "aborts at replica {replica}");
+    }
+    one_name_for_two_writes(&cluster).await;
+    cluster.end().await;
+}
+
+async fn insert(victim: &Shim, value: u32) -> client_shim::Transaction {
+    let mut transaction = victim.begin(Vec::new(), false);
+    let sql = format!("INSERT INTO t VALUES ({value})");
+    transaction
+        .execute(Operation::text(sql), false)
+        .await
+        .unwrap();
+    transaction
+}
+
+/// What is not signed by the client in whose name it comes is not ordered.
+async fn forged_signatures(cluster: &Cluster) {
+    let transaction = insert(&cluster.operator, 1).await;
+    let tx = transaction.id();
+    let height = decided(cluster).await;
+    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let key = cluster.key("mallory").signing_key();
+    for incarnation in [tx.incarnation, u64::MAX] {
+        for seq in 1..20 {
+            link.request(key, OPERATOR, incarnation, seq, &Ordered::Rollback { tx });
+            link.request(key, PROXY, incarnation, seq, &Ordered::Nothing(Vec::new()));
+        }
+    }
+    for replica in 0..4 {
+        let name = ClientId::of(ReplicaId(replica));
+        link.request(key, name, u64::MAX, 1, &Ordered::MasterChange { epoch: 0 });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    link.down().await;
+    assert_eq!(decided(cluster).await, height, "nothing forged was ordered");
+    transaction.commit().await.unwrap();
+    cluster.hold("SELECT a FROM t", &["1"]).await;
+}
+
+/// Rightly signed, about somebody else's transaction.
+async fn another_ones_transaction(cluster: &Cluster) {
+    let mut transaction = insert(&cluster.operator, 2).await;
+    let tx = transaction.id();
+    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let operation = Operation::text("DELETE FROM t");
+    link.say(&ClientMessage::Operation {
+        tx,
+        step: 1,
+        operation: operation.clone(),
+    });
+    link.say(&ClientMessage::AutoOperation {
+        tx,
+        epoch: 0,
+        settings: Vec::new(),
+        operation,
+    });
+    link.say(&ClientMessage::AutoForget { tx });
+    link.say(&ClientMessage::Cancel { tx });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    link.down().await;
+
+    let mallory = cluster.mallory().await;
+    let step = written("INSERT INTO t VALUES (666)", 666);
+    let auto = Auto {
+        tx,
+        epoch: 0,
+        ran_at: decided(cluster).await,
+        settings: Vec::new(),
+        step: step.clone(),
+    };
+    let attempts = [
+        (Ordered::Rollback { tx }, Answer::Done),
+        (
+            Ordered::Commit(Commit {
+                tx,
+                epoch: 0,
+                steps: vec![step],
+            }),
+            Answer::Aborted,
+        ),
+        (Ordered::Auto(auto), Answer::Aborted),
+        (Ordered::MasterChange { epoch: 0 }, Answer::Done),
+        (Ordered::MasterChange { epoch: 0 }, Answer::Done),
+    ];
+    for (attempt, answer) in attempts {
+        assert_eq!(
+            mallory.invoke(&attempt).await.unwrap().answer,
+            answer,
+            "{attempt:?}"
+        );
+    }
+    let read = transaction
+        .execute(Operation::text("SELECT count(*) FROM t"), false)
+        .await
+        .unwrap();
+    assert_ne!(read.transaction, b'E');
+    transaction.commit().await.unwrap();
+    cluster
+        .hold("SELECT a FROM t ORDER BY a", &["1", "2"])
+        .await;
+    let epochs: Vec<_> = cluster.statuses().await.values().map(|s| s.epoch).collect();
+    assert_eq!(
+        epochs, [0; 4],
+        "a client is no replica: it cannot move the master"
+    );
+}
+
+/// Votes in the replicas' names, for heights to come, over the link and through the order.
+async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
+    let height = decided(cluster).await;
+    let key = cluster.key("mallory").signing_key();
+    let forged: Vec<VotePart> = (height + 1..height + 40)
+        .flat_map(|height| (0..4).map(move |replica| (height, replica)))
+        .map(|(height, replica)| {
+            VotePart::sign(
+                key,
+                0,
+                ReplicaId(replica),
+                height,
+                0,
+                vec![(0, Ballot::Abort)],
+            )
+        })
+        .collect();
+    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    for part in &forged {
+        link.all(
+            channel::PEER,
+            postcard::to_stdvec(&PeerMessage::Vote(part.clone())).unwrap(),
+        );
+    }
+    link.down().await;
+    let mallory = cluster.mallory().await;
+    let answer = mallory
+        .invoke(&Ordered::Votes(forged))
+        .await
+        .unwrap()
+        .answer;
+    assert_eq!(answer, Answer::Done);
+    for n in 0..10 {
+        client
+            .batch_execute(&format!("INSERT INTO t VALUES ({})", 10 + n))
+            .await
+            .unwrap();
+    }
+}
+
+/// A client signs two different writes under one name and has them ordered together: each replica must still do the
+/// same.
+async fn one_name_for_two_writes(cluster: &Cluster) {
+    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let key = cluster.key("mallory").signing_key();
+    let incarnation = u64::MAX - 1;
+    for round in 0..20u64 {
+        let ran_at = decided(cluster).await;
+        let tx = TxId {
+            client: MALLORY,
+            incarnation,
+            seq: 1 << 63 | round,
+        };
+        for half in 0..2 {
+            let value = (1000 + 10 * round + half) as u32;
+            let step = written(&format!("INSERT INTO t VALUES ({value})"), value);
+            let auto = Auto {
+                tx,
+                epoch: 0,
+                ran_at,
+                settings: Vec::new(),
+                step,
+            };
+            link.request(
+                key,
+                MALLORY,
+                incarnation,
+                2 * round + half + 1,
+                &Ordered::Auto(auto),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    link.down().await;
+    cluster.audit().await;
+    let rows = column(&cluster.at(1).await, "SELECT a FROM t WHERE a >= 1000")
+        .await
+        .unwrap();
+    assert!(
+        rows.len() >= 20,
+        "one of two is a write like any other: {rows:?}"
+    );
+    let distinct: std::collections::BTreeSet<_> = rows.iter().collect();
+    assert_eq!(
+        distinct.len(),
+        rows.len(),
+        "nothing is written twice: {rows:?}"
+    );
+}
+
+/// The honest evidence of `INSERT INTO t VALUES (value)`.
+fn written(sql: &str, value: u32) -> Step {
+    let mut tag = vec![b'C', 0, 0, 0, 15];
+    tag.extend(b"INSERT 0 1\0");
+    let rows = Event::Rows {
+        table: "public.t".into(),
+        change: RowChange::Insert,
+        old: Vec::new(),
+        new: vec![format!("({value})")],
+    };
+    let evidence = Evidence {
+        result: txn::result::digest(&[Bytes::from(tag)], None),
+        write: WriteSet { events: vec![rows] }.digest(),
+        sequences: Vec::new(),
+        schema_change: false,
+        unvalidated: false,
+    };
+    assert_ne!(evidence.write, Digest([0; 32]));
+    Step {
+        operation: Operation::text(sql),
+        evidence,
+    }
+}

@@ -1,0 +1,403 @@
+//! A cluster in this process: four replicas, each with a runtime and a PostgreSQL of its own, and a proxy.
+
+use client_shim::{AuditReport, ReplicaStatus, Shim};
+use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
+use consensus::{ClientId, ReplicaId};
+use net::Identity;
+use proxy::{Proxy, ProxyConfig};
+use replica::executor::lies::{self, Lie};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// One cluster at a time: two cores carry no more.
+static ONE: Mutex<()> = Mutex::new(());
+/// Panics of the threads of replicas and of the proxy.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Who may speak to the replicas besides each other.
+pub const PROXY: ClientId = ClientId(FIRST_CLIENT);
+pub const OPERATOR: ClientId = ClientId(FIRST_CLIENT + 1);
+pub const MALLORY: ClientId = ClientId(FIRST_CLIENT + 2);
+
+/// The master of epoch 0, which leads the first regency too.
+pub const MASTER: u16 = 0;
+
+pub struct Cluster {
+    pub file: cluster::Cluster,
+    /// Where clients connect.
+    pub front: SocketAddr,
+    /// The operator's own link to the replicas: status and audit.
+    pub operator: Shim,
+    dir: tempfile::TempDir,
+    keys: BTreeMap<String, Identity>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    /// Replicas that ended by themselves, and why.
+    ended: Arc<Mutex<Vec<String>>>,
+    // Last: the next cluster starts when everything above is gone.
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    pub async fn start() -> Cluster {
+        let one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+        watch_panics();
+        let dir = tempfile::Builder::new()
+            .prefix("attacks")
+            .tempdir_in("/tmp")
+            .unwrap();
+        // PostgreSQL's account has to pass.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let ports = free_ports(5);
+        let (file, keys) = members(&ports);
+        let path = dir.path().join("cluster.toml");
+        std::fs::write(&path, file.to_text()).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let ended = Arc::default();
+        let mut cluster = Cluster {
+            front: SocketAddr::from(([127, 0, 0, 1], ports[4])),
+            operator: connect(&file, OPERATOR, &keys["operator"]).await,
+            file,
+            dir,
+            keys,
+            stop,
+            threads: Vec::new(),
+            ended,
+            _one: one,
+        };
+        for id in 0..4 {
+            cluster.start_replica(id, stopping.clone());
+        }
+        cluster.start_front(stopping);
+        cluster
+            .operator
+            .ready(Duration::from_secs(60))
+            .await
+            .expect("the cluster comes up");
+        cluster.settle().await;
+        cluster.wait_for_front().await;
+        cluster
+    }
+
+    fn start_replica(&mut self, id: u16, stopping: watch::Receiver<bool>) {
+        let data = self.dir.path().join(format!("r{id}"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o711)).unwrap();
+        let identity = self.dir.path().join(format!("r{id}.key"));
+        self.keys[&format!("r{id}")].save(&identity).unwrap();
+        let config = replica::Config {
+            id,
+            cluster: self.dir.path().join("cluster.toml"),
+            identity,
+            data,
+            master_timeout_ms: None,
+            request_timeout_ms: None,
+            postgres: replica::Postgres {
+                socket_dir: Some(self.dir.path().join(format!("s{id}"))),
+                // What is tested here is not the disk.
+                settings: [("fsync".into(), "off".into())].into(),
+                ..Default::default()
+            },
+        };
+        let ended = self.ended.clone();
+        self.threads
+            .push(thread(format!("replica-{id}"), async move {
+                if let Err(error) = replica::run(config, stopped(stopping)).await {
+                    ended.lock().unwrap().push(format!("replica {id}: {error}"));
+                }
+            }));
+    }
+
+    fn start_front(&mut self, stopping: watch::Receiver<bool>) {
+        let (file, identity, listen) = (self.file.clone(), self.keys["proxy"].clone(), self.front);
+        self.threads.push(thread("proxy".into(), async move {
+            let shim = connect(&file, PROXY, &identity).await;
+            let config = ProxyConfig {
+                listen,
+                ..ProxyConfig::default()
+            };
+            let proxy = Proxy::bind(config, shim).await.unwrap();
+            proxy.run(stopped(stopping)).await;
+        }));
+    }
+
+    async fn wait_for_front(&self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.try_client().await.is_err() {
+            assert!(Instant::now() < until, "the proxy does not serve");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Has a replica tell lies from now on.
+    pub fn lies(&self, replica: u16, told: &[Lie]) {
+        lies::of(self.key(&format!("r{replica}")).signing_key()).tell(told);
+    }
+
+    pub fn key(&self, name: &str) -> &Identity {
+        &self.keys[name]
+    }
+
+    /// Where a replica listens to other replicas and to proxies.
+    pub fn port_of(&self, replica: u16) -> SocketAddr {
+        self.file.address(replica).unwrap()
+    }
+
+    /// A client of the proxy.
+    pub async fn client(&self) -> Client {
+        self.try_client().await.unwrap()
+    }
+
+    async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.front.port())
+            .user("postgres")
+            .dbname("postgres");
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// A client that speaks to the replicas itself.
+    pub async fn mallory(&self) -> Shim {
+        let shim = connect(&self.file, MALLORY, self.key("mallory")).await;
+        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim
+    }
+
+    /// The superuser of one replica's own server, past SteelDB.
+    pub async fn at(&self, replica: u16) -> Client {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host_path(self.dir.path().join(format!("s{replica}")))
+            .port(5432)
+            .user("steel")
+            .dbname("postgres");
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// What every replica's own server answers, in this order.
+    pub async fn everywhere(&self, sql: &str) -> Vec<Vec<String>> {
+        self.settle().await;
+        let mut answers = Vec::new();
+        for replica in 0..4 {
+            answers.push(column(&self.at(replica).await, sql).await.unwrap());
+        }
+        answers
+    }
+
+    /// Asserts that every replica's own server holds exactly these values.
+    pub async fn hold(&self, sql: &str, values: &[&str]) {
+        for (replica, found) in self.everywhere(sql).await.iter().enumerate() {
+            assert_eq!(found, values, "{sql} at replica {replica}");
+        }
+    }
+
+    pub async fn statuses(&self) -> BTreeMap<ReplicaId, ReplicaStatus> {
+        self.operator.statuses(Duration::from_secs(5)).await
+    }
+
+    /// Waits until every replica has applied what any of them has decided.
+    pub async fn settle(&self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let statuses = self.statuses().await;
+            let decided = statuses.values().map(|s| s.decided).max();
+            if statuses.len() == 4 && statuses.values().all(|s| Some(s.applied) == decided) {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "the replicas do not settle: {statuses:#?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// (commits, aborts, adoptions) of each replica so far.
+    pub async fn verdicts(&self) -> Vec<(u64, u64, u64)> {
+        self.settle().await;
+        self.statuses()
+            .await
+            .into_values()
+            .map(|s| s.verdicts)
+            .collect()
+    }
+
+    /// Asserts that all four replicas hold the same tables at one height.
+    pub async fn audit(&self) {
+        let reports = self.operator.audit(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(reports.len(), 4, "every replica answers the audit");
+        let first = &reports[&ReplicaId(0)];
+        for (replica, report) in &reports {
+            assert_eq!(report.error, None, "replica {replica}");
+            assert_eq!(report.height, first.height, "replica {replica}");
+            assert_eq!(contents(report), contents(first), "replica {replica}");
+        }
+    }
+
+    /// Asserts that nobody panicked and that every replica still runs; then stops everything.
+    pub async fn end(self) {
+        assert!(
+            self.ended.lock().unwrap().is_empty(),
+            "{:?}",
+            self.ended.lock().unwrap()
+        );
+        assert_eq!(self.statuses().await.len(), 4, "every replica answers");
+        drop(self);
+        let panics = std::mem::take(&mut *PANICS.lock().unwrap());
+        assert!(panics.is_empty(), "{panics:#?}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            // Its panic was noted already.
+            let _ = thread.join();
+        }
+        for id in 0..4 {
+            lies::of(self.keys[&format!("r{id}")].signing_key()).tell(&[]);
+        }
+    }
+}
+
+/// First column of a simple query's rows.
+pub async fn column(client: &Client, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+    let messages = client.simple_query(sql).await?;
+    let values = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
+        _ => None,
+    });
+    Ok(values.collect())
+}
+
+/// SQLSTATE and DETAIL of what must have failed.
+pub fn failure<T: std::fmt::Debug>(result: Result<T, tokio_postgres::Error>) -> (String, String) {
+    let error = result.expect_err("this must fail");
+    let error = error
+        .as_db_error()
+        .unwrap_or_else(|| panic!("not an error of the server: {error}"));
+    (
+        error.code().code().to_owned(),
+        error.detail().unwrap_or_default().to_owned(),
+    )
+}
+
+type Contents = Vec<(String, u64, String)>;
+
+fn contents(report: &AuditReport) -> Contents {
+    let tables = report.tables.iter();
+    tables
+        .map(|(name, rows, digest)| (name.clone(), *rows, digest.to_string()))
+        .collect()
+}
+
+async fn connect(file: &cluster::Cluster, me: ClientId, identity: &Identity) -> Shim {
+    Shim::connect(file, me, identity.clone(), Default::default())
+        .await
+        .unwrap()
+}
+
+fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
+    let mut keys = BTreeMap::new();
+    let mut fresh = |name: &str| {
+        let identity = Identity::generate();
+        let key = hex::encode(identity.public_key());
+        keys.insert(name.to_owned(), identity);
+        key
+    };
+    let replicas = (0..4u16)
+        .map(|id| ReplicaEntry {
+            id,
+            address: SocketAddr::from(([127, 0, 0, 1], ports[usize::from(id)])),
+            key: fresh(&format!("r{id}")),
+        })
+        .collect();
+    let clients = [
+        (PROXY, "proxy"),
+        (OPERATOR, "operator"),
+        (MALLORY, "mallory"),
+    ]
+    .into_iter()
+    .map(|(id, name)| ClientEntry {
+        id: id.0,
+        name: name.into(),
+        key: fresh(name),
+    })
+    .collect();
+    (
+        cluster::Cluster {
+            f: 1,
+            view: 0,
+            replicas,
+            clients,
+        },
+        keys,
+    )
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    held.iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect()
+}
+
+/// Runs a future in a thread with a runtime of its own.
+fn thread(name: String, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let named = format!("steel-{name}");
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name(format!("steel-{name}"))
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(work);
+        runtime.shutdown_timeout(Duration::from_secs(2));
+    };
+    std::thread::Builder::new().name(named).spawn(run).unwrap()
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // The sender is gone: as good as a word.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn watch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Ok(filter) = std::env::var("STEELDB_LOG") {
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_thread_names(true)
+                .init();
+        }
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let thread = std::thread::current();
+            if thread.name().is_some_and(|name| name.starts_with("steel-")) {
+                PANICS
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push(info.to_string());
+            }
+            usual(info);
+        }));
+    });
+}

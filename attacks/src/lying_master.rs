@@ -1,0 +1,173 @@
+//! The master lies about its answers (DESIGN.md, 3-5 and 7).
+
+use crate::harness::{Cluster, MASTER, column, failure};
+use replica::executor::lies::Lie;
+use tokio_postgres::Client;
+
+const LEDGER: &str = "SELECT balance FROM ledger ORDER BY id";
+
+async fn ledger() -> (Cluster, Client) {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let setup = "CREATE TABLE ledger (id int PRIMARY KEY, balance int NOT NULL);
+        INSERT INTO ledger SELECT g, 100 FROM generate_series(1, 3) g";
+    client.batch_execute(setup).await.unwrap();
+    cluster.lies(MASTER, &[Lie::Answers]);
+    (cluster, client)
+}
+
+/// Runs statements in a transaction; what their COMMIT says.
+async fn transaction(client: &Client, statements: &[&str]) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute("BEGIN").await.unwrap();
+    for sql in statements {
+        // What the liar answers is provisional; only the commit tells.
+        let _ = client.simple_query(sql).await;
+    }
+    client.batch_execute("COMMIT").await
+}
+
+/// Commits that must fail, with the lie's statement named, and must leave nothing anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lie_of_the_master_in_a_transaction_is_committed() {
+    let (cluster, client) = ledger().await;
+
+    let lies: [(&str, &[&str], &str); 5] = [
+        (
+            "a row of an answer is altered",
+            &[
+                "SELECT /*lie:row*/ balance FROM ledger WHERE id = 1",
+                "UPDATE ledger SET balance = 0 WHERE id = 1",
+            ],
+            "Statement 1 (SELECT /*lie:row*/ balance",
+        ),
+        (
+            "the row that an update returns is altered",
+            &[
+                "UPDATE ledger SET balance = 1 WHERE id = 2",
+                "UPDATE /*lie:row*/ ledger SET balance = balance + 1 WHERE id = 1 RETURNING balance",
+            ],
+            "Statement 2 (UPDATE /*lie:row*/ ledger",
+        ),
+        (
+            "a write is claimed that was not made",
+            &["UPDATE /*lie:write*/ ledger SET balance = 7 WHERE id = 1"],
+            "Statement 1 (UPDATE /*lie:write*/ ledger",
+        ),
+        (
+            "a write is claimed that a read did not make",
+            &[
+                "SELECT /*lie:write*/ 1",
+                "UPDATE ledger SET balance = 8 WHERE id = 1",
+            ],
+            "Statement 1 (SELECT /*lie:write*/ 1",
+        ),
+        (
+            "a write is hidden",
+            &["UPDATE /*lie:hide*/ ledger SET balance = 9 WHERE id = 1"],
+            "Statement 1 (UPDATE /*lie:hide*/ ledger",
+        ),
+    ];
+    for (lie, statements, named) in lies {
+        let (sqlstate, detail) = failure(transaction(&client, statements).await);
+        assert_eq!(sqlstate, "40001", "{lie}");
+        assert!(detail.contains(named), "{lie}: {detail}");
+        cluster.hold(LEDGER, &["100", "100", "100"]).await;
+    }
+    // The client's connection lives, and what the master does honestly is committed.
+    transaction(&client, &["UPDATE ledger SET balance = 50 WHERE id = 1"])
+        .await
+        .unwrap();
+    cluster.hold(LEDGER, &["50", "100", "100"]).await;
+
+    // An error that the liar invented: the statement is skipped, and what the transaction did before it is not
+    // committed as if that were the truth.
+    client
+        .batch_execute("BEGIN; UPDATE ledger SET balance = 51 WHERE id = 1; SAVEPOINT s")
+        .await
+        .unwrap();
+    let (sqlstate, _) = failure(
+        client
+            .batch_execute("UPDATE /*lie:error*/ ledger SET balance = 2 WHERE id = 2")
+            .await,
+    );
+    assert_eq!(sqlstate, "22012");
+    client.batch_execute("ROLLBACK TO s").await.unwrap();
+    let (sqlstate, detail) = failure(client.batch_execute("COMMIT").await);
+    assert_eq!(sqlstate, "40001");
+    assert!(detail.contains("lie:error"), "{detail}");
+    cluster.hold(LEDGER, &["50", "100", "100"]).await;
+
+    cluster.audit().await;
+    cluster.end().await;
+}
+
+/// Autocommit: the client gets the right row, or an error; never the liar's.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lie_of_the_master_in_autocommit_reaches_a_client() {
+    let (cluster, client) = ledger().await;
+
+    let rows = column(
+        &client,
+        "SELECT /*lie:row*/ balance FROM ledger WHERE id = 1",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["100"], "a read is confirmed by others");
+    let row = client
+        .query_one(
+            "SELECT /*lie:row*/ balance FROM ledger WHERE id = $1",
+            &[&2],
+        )
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, i32>(0), 100);
+
+    let rows = column(
+        &client,
+        "SELECT /*lie:smuggle*/ balance FROM ledger WHERE id = 1",
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        rows,
+        ["100"],
+        "a row that rides behind a notice is not shown"
+    );
+
+    let rows = column(
+        &client,
+        "SELECT /*lie:error*/ balance FROM ledger WHERE id = 1",
+    )
+    .await;
+    assert_eq!(
+        rows.unwrap(),
+        ["100"],
+        "an invented error of a read is outvoted"
+    );
+
+    for lie in ["lie:row", "lie:write", "lie:hide", "lie:error"] {
+        let sql = format!("UPDATE /*{lie}*/ ledger SET balance = 0 WHERE id = 1 RETURNING balance");
+        let (sqlstate, detail) = failure(client.simple_query(&sql).await);
+        assert_eq!(sqlstate, "40001", "{lie}");
+        assert!(detail.contains("Statement 1"), "{lie}: {detail}");
+        cluster.hold(LEDGER, &["100", "100", "100"]).await;
+    }
+    let smuggled = "UPDATE /*lie:smuggle*/ ledger SET balance = 10 WHERE id = 1 RETURNING balance";
+    match column(&client, smuggled).await {
+        Ok(rows) => assert_eq!(rows, ["10"]),
+        Err(error) => {
+            assert_eq!(failure::<()>(Err(error)).0, "40001");
+            cluster.hold(LEDGER, &["100", "100", "100"]).await;
+        }
+    }
+
+    client
+        .batch_execute("UPDATE ledger SET balance = 20 WHERE id = 3")
+        .await
+        .unwrap();
+    cluster
+        .hold("SELECT balance FROM ledger WHERE id = 3", &["20"])
+        .await;
+    cluster.audit().await;
+    cluster.end().await;
+}
