@@ -7,6 +7,8 @@ use crate::ids::{Height, ReplicaId};
 use crate::message::Message;
 use crate::request::{Request, Verified, verify_batch};
 
+use crate::window::Place;
+
 use super::{Action, Core};
 
 /// Bodies that did not come are asked from the next replica after this time (milliseconds).
@@ -142,9 +144,16 @@ impl Core {
     /// Requests that another replica waits for. Alg. 2, l. 18-20. They count only with
     /// their clients' signatures; what is known already is not verified again.
     pub(crate) fn on_forward(&mut self, now: u64, requests: Vec<Request>, out: &mut Vec<Action>) {
-        let new = requests
-            .into_iter()
-            .filter(|request| !self.pool.holds(request));
+        let new = requests.into_iter().filter(|request| {
+            let Request {
+                client,
+                incarnation,
+                seq,
+                ..
+            } = *request;
+            let place = self.summary.windows.place(client, incarnation, seq);
+            place == Place::Free && !self.pool.holds(request)
+        });
         let new: Vec<Request> = new
             .take(self.settings.max_pending_requests_per_client)
             .collect();

@@ -54,7 +54,7 @@ impl Core {
             } => self.is_early(*height, *regency),
             // An ACCEPT of this height counts in any regency; only the next is early.
             Message::Accept { height, .. } => *height == self.instance.height + 1,
-            Message::StopData(data) => data.state.regency > self.regency,
+            Message::StopData(data) => data.state.regency > self.regency && self.is_bounded(data),
             _ => false,
         };
         if !early {

@@ -11,6 +11,7 @@ mod persist;
 #[cfg(feature = "mutation")]
 mod planted;
 mod pool;
+mod proposing;
 mod regency;
 mod stopping;
 mod tick;
@@ -41,6 +42,8 @@ use tick::Clock;
 pub enum Input {
     /// A client's request, its signature verified by the runtime.
     Request(Verified<Request>),
+    /// Many of them, for one batch if they fit: they are looked at together.
+    Requests(Vec<Verified<Request>>),
     /// A message of a peer; `from` is the link's authenticated identity.
     Message {
         /// The peer.
@@ -150,7 +153,7 @@ pub struct Status {
     pub pending_bytes: usize,
     /// Waiting for the SYNC of its regency.
     pub synchronizing: bool,
-    /// A peer is known to be further.
+    /// A peer claims to be further.
     pub lagging: bool,
     /// Consensus time of the last batch, Unix milliseconds.
     pub time_ms: u64,
@@ -233,7 +236,8 @@ impl Core {
     pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Action>) {
         let now = self.clock.read(now_ms);
         match input {
-            Input::Request(request) => self.on_request(now, request, out),
+            Input::Request(request) => self.on_requests(now, vec![request], out),
+            Input::Requests(requests) => self.on_requests(now, requests, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
                     self.on_message(now, from, message, out);
@@ -297,18 +301,23 @@ impl Core {
         }
     }
 
-    /// A client's request. Alg. 2, l. 1-2 and 21-25.
-    fn on_request(&mut self, now: u64, request: Verified<Request>, out: &mut Vec<Action>) {
-        let (client, incarnation, seq) = (request.client, request.incarnation, request.seq);
-        match self.admit(now, request) {
-            Ok(true) => self.after_admission(now, out),
-            Ok(false) => {}
-            Err(reason) => out.push(Action::Reject {
-                client,
-                incarnation,
-                seq,
-                reason,
-            }),
+    /// Clients' requests. Alg. 2, l. 1-2 and 21-25.
+    fn on_requests(&mut self, now: u64, requests: Vec<Verified<Request>>, out: &mut Vec<Action>) {
+        let mut wanted = false;
+        for request in requests {
+            let (client, incarnation, seq) = (request.client, request.incarnation, request.seq);
+            match self.admit(now, request) {
+                Ok(new) => wanted |= new,
+                Err(reason) => out.push(Action::Reject {
+                    client,
+                    incarnation,
+                    seq,
+                    reason,
+                }),
+            }
+        }
+        if wanted {
+            self.after_admission(now, out);
         }
     }
 

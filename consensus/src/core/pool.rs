@@ -24,7 +24,28 @@ struct Queue {
     bytes: usize,
     /// Since when none of this client's requests was ordered though some waited.
     since: u64,
+    /// The newest of this client's requests that was ordered while others waited.
+    newest_ordered: (u64, u64),
+    /// Since when an older one than that waits: a leader that has it orders it first, so
+    /// the leader misses it, or does not want it.
+    overtaken: Option<u64>,
     forwarded: bool,
+}
+
+impl Queue {
+    /// Since when the leader owes this client something.
+    fn owed_since(&self) -> u64 {
+        self.overtaken.map_or(self.since, |at| at.min(self.since))
+    }
+
+    fn settle(&mut self, now: u64) {
+        let oldest = self.requests.keys().next();
+        if oldest.is_some_and(|oldest| *oldest < self.newest_ordered) {
+            self.overtaken.get_or_insert(now);
+        } else {
+            (self.overtaken, self.forwarded) = (None, false);
+        }
+    }
 }
 
 /// All clients' waiting requests.
@@ -70,10 +91,27 @@ impl Pool {
         }
         if queue.requests.is_empty() {
             (queue.since, queue.forwarded) = (now, false);
-        } else if queue.requests.len() >= settings.max_pending_requests_per_client
-            || queue.bytes + cost > settings.max_pending_bytes_per_client
+        }
+        // An older request takes the room of the client's newest ones: what the order
+        // comes to first is always held, whatever else the client sent to whom.
+        while !queue.requests.is_empty()
+            && (queue.requests.len() >= settings.max_pending_requests_per_client
+                || queue.bytes + cost > settings.max_pending_bytes_per_client)
         {
-            return Err(Reason::TooMuchPending);
+            if queue
+                .requests
+                .keys()
+                .next_back()
+                .is_none_or(|newest| *newest < name)
+            {
+                return Err(Reason::TooMuchPending);
+            }
+            if let Some((_, newest)) = queue.requests.pop_last() {
+                let freed = newest.op.len() + OVERHEAD;
+                queue.bytes -= freed;
+                self.bytes -= freed;
+                self.len -= 1;
+            }
         }
         if self.bytes + cost > settings.max_pending_bytes {
             if queue.requests.is_empty() {
@@ -174,7 +212,9 @@ impl Pool {
                 self.bytes -= cost;
                 self.len -= 1;
             }
-            (queue.since, queue.forwarded) = (now, false);
+            queue.since = now;
+            queue.newest_ordered = queue.newest_ordered.max((entry.incarnation, entry.seq));
+            queue.settle(now);
             if queue.requests.is_empty() {
                 self.clients.remove(&entry.client);
             }
@@ -200,15 +240,16 @@ impl Pool {
         }
     }
 
-    /// Since when the client that waits longest had nothing ordered.
+    /// Since when the leader owes something to the client that waits longest.
     pub fn waiting_since(&self) -> Option<u64> {
-        self.clients.values().map(|queue| queue.since).min()
+        self.clients.values().map(Queue::owed_since).min()
     }
 
     /// Restarts all timers. Alg. 3, l. 8 and 24.
     pub fn restart_timers(&mut self, now: u64) {
         for queue in self.clients.values_mut() {
             (queue.since, queue.forwarded) = (now, false);
+            queue.overtaken = queue.overtaken.map(|_| now);
         }
     }
 
@@ -217,10 +258,15 @@ impl Pool {
     pub fn take_overdue(&mut self, before: u64, max_bytes: usize) -> Vec<Request> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         for queue in self.clients.values_mut() {
-            if queue.since > before || queue.forwarded {
+            if queue.owed_since() > before || queue.forwarded {
                 continue;
             }
-            for request in queue.requests.values() {
+            let starved = queue.since <= before;
+            let owed = queue
+                .requests
+                .iter()
+                .filter(|(name, _)| starved || **name < queue.newest_ordered);
+            for (_, request) in owed {
                 bytes += request.op.len() + OVERHEAD;
                 if bytes > max_bytes && !requests.is_empty() {
                     return requests;
@@ -292,6 +338,64 @@ mod tests {
             clients_of(&pool.select(&settings, &windows, 0).unwrap()),
             [(1, 1)]
         );
+    }
+
+    #[test]
+    fn an_older_request_takes_the_room_of_newer_ones() {
+        let settings = Settings {
+            max_pending_requests_per_client: 2,
+            ..Settings::default()
+        };
+        let mut pool = Pool::default();
+        for (seq, taken) in [
+            (3, true),
+            (4, true),
+            (5, false),
+            (1, true),
+            (2, true),
+            (3, false),
+        ] {
+            assert_eq!(
+                pool.add(0, &settings, request(1, 1, seq, 5)).is_ok(),
+                taken,
+                "{seq}"
+            );
+        }
+        assert_eq!((pool.len(), pool.bytes()), (2, 2 * (5 + OVERHEAD)));
+    }
+
+    #[test]
+    fn a_request_that_newer_ones_overtook_is_forwarded_though_its_client_is_served() {
+        let (mut pool, mut windows) = (Pool::default(), Windows::default());
+        let settings = Settings::default();
+        assert_eq!(pool.add(0, &settings, request(1, 1, 1, 5)), Ok(true));
+        for seq in 2..=5 {
+            assert_eq!(
+                pool.add(seq * 100, &settings, request(1, 1, seq, 5)),
+                Ok(true)
+            );
+            let batch = Batch {
+                time_ms: 0,
+                entries: vec![Entry::of(&request(1, 1, seq, 5))],
+            };
+            let renewed = windows.apply(&batch);
+            pool.decided(seq * 100, &batch, &renewed, &windows);
+        }
+        assert_eq!(
+            pool.waiting_since(),
+            Some(200),
+            "when the first overtook it"
+        );
+        assert_eq!(pool.add(550, &settings, request(1, 1, 6, 5)), Ok(true));
+        let overdue = pool.take_overdue(200, 1 << 20);
+        assert_eq!(
+            overdue
+                .iter()
+                .map(|request| request.seq)
+                .collect::<Vec<_>>(),
+            [1]
+        );
+        assert!(pool.take_overdue(200, 1 << 20).is_empty(), "once");
     }
 
     #[test]

@@ -121,6 +121,15 @@ impl Core {
         }
     }
 
+    /// No larger than a correct replica's.
+    pub(crate) fn is_bounded(&self, data: &StopData) -> bool {
+        let signers = data
+            .last
+            .as_ref()
+            .map_or(0, |last| last.proof.accepts.len());
+        data.state.writeset.len() <= self.settings.max_values + 1 && signers <= self.view.n()
+    }
+
     /// Bounds, and nothing from the future.
     fn is_plausible(&self, state: &StopState) -> bool {
         state.writeset.len() <= self.settings.max_values + 1
