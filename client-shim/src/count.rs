@@ -44,8 +44,12 @@ impl ReplyCounter {
         // Numbers that do not enter the match: the smallest is one that a correct replica vouches for at least.
         matched.time_ms = matching.iter().map(|r| r.time_ms).min().unwrap_or(0);
         matched.epoch = matching.iter().map(|r| r.epoch).min().unwrap_or(0);
-        if let Some(with_frames) = matching.iter().find(|r| !r.frames.is_empty()) {
-            matched.frames = with_frames.frames.clone();
+        if let Answer::Executed { result } = matched.answer {
+            // Frames are each replica's own words too: only those that have the matched digest are passed on.
+            let agreed = |r: &&&Reply| {
+                txn::result::is_whole(&r.frames) && txn::result::digest(&r.frames, None) == result
+            };
+            matched.frames = matching.iter().find(agreed)?.frames.clone();
         }
         Some(matched)
     }
@@ -122,6 +126,25 @@ mod tests {
                     .is_none()
             );
         }
+    }
+
+    #[test]
+    fn frames_come_from_a_replica_whose_frames_have_the_agreed_digest() {
+        let frame = |tag: &'static [u8]| vec![bytes::Bytes::from_static(tag)];
+        let honest = frame(b"C\0\0\0\x0bVACUUM\0");
+        let result = txn::result::digest(&honest, None);
+        let mut counter = ReplyCounter::new(3);
+        let mut executed = |replica, frames| {
+            let answer = Answer::Executed { result };
+            let reply = Reply {
+                frames,
+                ..reply(5, answer)
+            };
+            counter.add(ReplicaId(replica), reply)
+        };
+        assert!(executed(0, frame(b"C\0\0\0\x0bREMOVE\0")).is_none());
+        assert!(executed(1, honest.clone()).is_none());
+        assert_eq!(executed(2, honest.clone()).unwrap().frames, honest);
     }
 
     #[test]

@@ -287,6 +287,14 @@ impl Inner {
                 if from != self.master() {
                     return;
                 }
+                if !txn::result::is_whole(&outcome.frames) {
+                    tracing::warn!(%from, "an answer that is not whole messages");
+                    let reason = malformed();
+                    if let Some(done) = waiting.operations.remove(&(tx, step)) {
+                        let _ = done.send(MasterAnswer::Doomed(reason));
+                    }
+                    return;
+                }
                 if let Some(done) = waiting.operations.remove(&(tx, step)) {
                     let _ = done.send(MasterAnswer::Outcome {
                         outcome,
@@ -297,6 +305,10 @@ impl Inner {
             }
             ReplicaMessage::Doomed { tx, reason, epoch } => {
                 self.note_epoch(&mut waiting, from, epoch);
+                // No other replica has a say in a transaction that is open at the master.
+                if from != self.master() {
+                    return;
+                }
                 let steps: Vec<_> = waiting
                     .operations
                     .keys()
@@ -316,6 +328,10 @@ impl Inner {
                 failed,
                 outcome,
             } => {
+                if outcome.as_ref().is_some_and(|o| !txn::result::is_whole(&o.frames)) {
+                    tracing::warn!(%from, "an answer that is not whole messages");
+                    return;
+                }
                 if let Some(reads) = waiting.reads.get(&id) {
                     let _ = reads.send(ReadAnswer {
                         from,
@@ -377,6 +393,14 @@ impl Inner {
                 pending.message.clone(),
             );
         }
+    }
+}
+
+fn malformed() -> Reason {
+    Reason {
+        sqlstate: "40001".into(),
+        message: "the master's answer is not made of whole messages".into(),
+        detail: String::new(),
     }
 }
 

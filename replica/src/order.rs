@@ -28,6 +28,12 @@ const GULP: usize = 512;
 const INBOX: usize = 8_192;
 /// Decided batches that wait for the service.
 const OUTBOX: usize = 4_096;
+/// Decided heights that the service has not finished, from which on the leader holds clients' requests back: what waits
+/// goes together in the next batch, and a batch costs the same however many requests it holds.
+const HOLD_AT: Height = 1;
+/// The longest that a request is held back, and how many are.
+const HOLD_FOR: Duration = Duration::from_millis(15);
+const HOLD_MOST: usize = 1_024;
 /// Bytes of decisions loaded for a lagging peer at a time.
 const LOADED_BYTES: usize = 8 << 20;
 
@@ -95,9 +101,15 @@ pub struct OrderParts {
     pub log: Log,
     pub endpoint: Endpoint,
     pub recovered: Recovered,
+    /// The last height that the service has finished; without it nothing is held back.
+    pub finished: Option<watch::Receiver<Height>>,
 }
 
 struct Order {
+    finished: Option<watch::Receiver<Height>>,
+    /// Clients' requests that wait for the service, and since when.
+    held: Vec<Request>,
+    held_since: Option<tokio::time::Instant>,
     me: ReplicaId,
     key: SigningKey,
     view: View,
@@ -156,6 +168,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         log,
         endpoint,
         recovered,
+        finished,
     } = parts;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (own_sender, own) = mpsc::unbounded_channel();
@@ -169,6 +182,9 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let order = Order {
+        finished,
+        held: Vec::new(),
+        held_since: None,
         me,
         key,
         view,
@@ -228,6 +244,17 @@ impl Order {
                     None => std::future::pending().await,
                 }
             };
+            let (held_since, decided) = (self.held_since, self.core.status().height);
+            let finished = self.finished.clone();
+            // Until the service has caught up, or those that wait have waited enough.
+            let free = async move {
+                let (Some(since), Some(mut finished)) = (held_since, finished) else {
+                    return std::future::pending().await;
+                };
+                let caught_up =
+                    finished.wait_for(|height| decided.saturating_sub(*height) < HOLD_AT);
+                let _ = tokio::time::timeout_at(since + HOLD_FOR, caught_up).await;
+            };
             tokio::select! {
                 biased;
                 Some(done) = done.recv() => self.done(done, &mut actions),
@@ -239,6 +266,7 @@ impl Order {
                     self.take(&mut gulp, &mut actions);
                 }
                 () = sleep => self.core.handle(now_ms(), Input::Timer, &mut actions),
+                () = free => self.release(&mut actions),
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -285,12 +313,40 @@ impl Order {
         if requests.is_empty() {
             return;
         }
-        for verified in consensus::verify_batch(requests, &self.view) {
+        let busy = self.backlog() >= HOLD_AT && self.core.status().leader == self.me;
+        if busy && self.held.len() + requests.len() <= HOLD_MOST {
+            self.held_since
+                .get_or_insert_with(tokio::time::Instant::now);
+            self.held.append(&mut requests);
+            return;
+        }
+        self.held.append(&mut requests);
+        self.release(actions);
+    }
+
+    /// Decided heights that the service has not finished.
+    fn backlog(&self) -> Height {
+        let decided = self.core.status().height;
+        self.finished
+            .as_ref()
+            .map_or(0, |finished| decided.saturating_sub(*finished.borrow()))
+    }
+
+    /// Gives the core what was held back.
+    fn release(&mut self, actions: &mut Vec<Action>) {
+        self.held_since = None;
+        if self.held.is_empty() {
+            return;
+        }
+        let mut requests = Vec::with_capacity(self.held.len());
+        for verified in consensus::verify_batch(std::mem::take(&mut self.held), &self.view) {
             match verified {
-                Ok(request) => self.core.handle(now, Input::Request(request), actions),
+                Ok(request) => requests.push(request),
                 Err(error) => tracing::warn!(%error, "a request was dropped"),
             }
         }
+        self.core
+            .handle(now_ms(), Input::Requests(requests), actions);
     }
 
     /// Signs a request of this replica and gives it to everybody, as any client does.

@@ -13,7 +13,7 @@ use pgsession::Target;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use txn::client::ClientMessage;
 
 /// Frames that wait for the executor.
@@ -155,6 +155,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     if let Some(timeout) = config.request_timeout_ms {
         settings.request_timeout_ms = timeout;
     }
+    let (finished, finished_seen) = watch::channel(0);
     let (order, order_events) = order::start(OrderParts {
         me,
         key: key.clone(),
@@ -163,6 +164,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         log: log.clone(),
         endpoint: endpoint.clone(),
         recovered,
+        finished: Some(finished_seen),
     });
     let fingerprint = format!("{:?}", server.fingerprint);
     let parts = Parts {
@@ -186,6 +188,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
             .unsigned_abs(),
         server_version: server.fingerprint.version.to_string(),
         fingerprint,
+        finished,
     };
     let OrderEvents {
         decided: live,

@@ -36,7 +36,8 @@ impl Drop for Asked<'_> {
 }
 
 enum Confirmed {
-    Outcome(Outcome),
+    /// With a height that the answer is not older than.
+    Outcome(Outcome, consensus::Height),
     /// It would write, so it needs its place in the order.
     Writes,
     Mismatch,
@@ -55,7 +56,12 @@ impl Shim {
     ) -> Result<Outcome, ShimError> {
         for _ in 0..ATTEMPTS {
             match self.read_once(&settings, &operation, unvalidated).await? {
-                Confirmed::Outcome(outcome) => return Ok(outcome),
+                Confirmed::Outcome(outcome, height) => {
+                    if !unvalidated {
+                        self.0.seen.fetch_max(height, Ordering::Relaxed);
+                    }
+                    return Ok(outcome);
+                }
                 Confirmed::Writes => return self.auto(settings, operation).await,
                 Confirmed::Mismatch => {}
             }
@@ -211,7 +217,9 @@ impl Matching {
             return None;
         }
         let whole = same.iter().find_map(|a| a.outcome.clone())?;
-        Some(Confirmed::Outcome(whole))
+        // The least height of them is one that a correct replica has reached.
+        let height = same.iter().map(|a| a.height).min().unwrap_or(0);
+        Some(Confirmed::Outcome(whole, height))
     }
 
     /// Enough digests agree, but nobody who agrees sent the rows.

@@ -111,7 +111,6 @@ impl Executor {
             }
             (Verdict::Commit, _) => {
                 self.counters.0 += 1;
-                self.counters.2 += 1;
                 self.abandon(tx);
                 self.adopt(height, index, tx, ordered);
             }
@@ -171,6 +170,7 @@ impl Executor {
             self.applied(height, index);
             return;
         }
+        self.counters.2 += 1;
         if let Some(item) = self.items.get_mut(&(height, index)) {
             item.since = Instant::now();
         }
@@ -442,6 +442,7 @@ impl Executor {
     /// A height is final: everything of it is applied and its snapshots are taken.
     pub(super) fn finished(&mut self, height: Height, time_ms: u64, verdicts: &[(u32, Verdict)]) {
         self.reads.advance(height, time_ms);
+        self.finished.send_replace(height);
         self.gate_held = None;
         let replayed = self.history.as_ref().is_some_and(|h| h.was_final(height));
         if !replayed {

@@ -78,6 +78,8 @@ pub struct Parts {
     pub postgres_pid: u32,
     pub server_version: String,
     pub fingerprint: String,
+    /// Tells the order which height is final.
+    pub finished: watch::Sender<Height>,
 }
 
 /// Times of the executor.
@@ -234,6 +236,7 @@ pub struct Executor {
     server_version: String,
     fingerprint: String,
     parameters: Vec<(String, String)>,
+    finished: watch::Sender<Height>,
     sessions: BTreeMap<TxId, TxSession>,
     parked: BTreeMap<TxId, Parked>,
     ends: BTreeMap<TxId, Reason>,
@@ -316,6 +319,7 @@ impl Executor {
             server_version: parts.server_version,
             fingerprint: parts.fingerprint,
             parameters,
+            finished: parts.finished,
             sessions: BTreeMap::new(),
             parked: BTreeMap::new(),
             ends: BTreeMap::new(),

@@ -45,12 +45,13 @@ pub fn kill_postgres(data_dir: &Path) -> Result<usize, Error> {
     }
 }
 
-/// Makes sure that nothing of an earlier run is alive, and removes its `postmaster.pid`, which
-/// PostgreSQL would heed if an unrelated process had got the same number since.
+/// Makes sure that nothing of an earlier run is alive, and removes its `postmaster.pid` and the lock of its `socket`,
+/// which PostgreSQL would heed if an unrelated process had got the same number since, or if the dead one waits for its
+/// parent to take notice.
 ///
 /// The caller holds the data directory's lock, so whatever runs there belongs to a replica that is
 /// gone.
-pub(super) fn clear(data_dir: &Path) -> Result<(), Error> {
+pub(super) fn clear(data_dir: &Path, socket: &Path) -> Result<(), Error> {
     if let Some(pid) = postmaster(data_dir).filter(|pid| processes(data_dir).contains(pid)) {
         tracing::warn!(pid, "stopping the PostgreSQL of an earlier run");
         signal(pid, Signal::SIGINT)?;
@@ -60,7 +61,8 @@ pub(super) fn clear(data_dir: &Path) -> Result<(), Error> {
         }
     }
     kill_postgres(data_dir)?;
-    remove_if_there(&data_dir.join("postmaster.pid"))
+    remove_if_there(&data_dir.join("postmaster.pid"))?;
+    remove_if_there(&socket.with_added_extension("lock"))
 }
 
 /// The process number in `postmaster.pid`, whosoever it may be by now.

@@ -112,8 +112,12 @@ impl PostgresServer {
         if self.is_alive() {
             return Ok(());
         }
-        let data_dir = self.data_dir.clone();
-        blocking(move || clear(&data_dir)).await?;
+        let (data_dir, socket) = (
+            self.data_dir.clone(),
+            self.socket_dir
+                .join(format!(".s.PGSQL.{}", self.config.port)),
+        );
+        blocking(move || clear(&data_dir, &socket)).await?;
         let (log, begin) = self.open_log()?;
         let program = self.binaries.program("postgres");
         let mut command = self.account.command(&program);
