@@ -1,5 +1,7 @@
 //! The command's own manners: exit codes, clear errors, repeated commands.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Replicas that die under load.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Whole clusters for tests: real processes, real PostgreSQL, in a directory and at ports of their own.
 
 // Each test file uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub mod load;
 
