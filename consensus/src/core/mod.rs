@@ -4,6 +4,7 @@ mod bodies;
 mod catchup;
 mod choice;
 mod early;
+mod fairness;
 mod instance;
 mod normal;
 mod peers;

@@ -2,11 +2,9 @@
 //! within bounds of bytes (Alg. 2, l. 21-25; the predicate *fair* of l. 4).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use crate::batch::{Batch, Entry};
 use crate::ids::ClientId;
-use crate::record::Value;
 use crate::request::{Request, Verified};
 use crate::settings::Settings;
 use crate::window::{Place, Windows};
@@ -18,9 +16,9 @@ const OVERHEAD: usize = 256;
 
 /// One client's waiting requests.
 #[derive(Debug, Default)]
-struct Queue {
+pub(super) struct Queue {
     /// By (incarnation, seq).
-    requests: BTreeMap<(u64, u64), Verified<Request>>,
+    pub(super) requests: BTreeMap<(u64, u64), Verified<Request>>,
     bytes: usize,
     /// Since when none of this client's requests was ordered though some waited.
     since: u64,
@@ -51,11 +49,11 @@ impl Queue {
 /// All clients' waiting requests.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    clients: BTreeMap<ClientId, Queue>,
+    pub(super) clients: BTreeMap<ClientId, Queue>,
     bytes: usize,
     len: usize,
     /// The client served last; the next batch begins after it.
-    last_served: Option<ClientId>,
+    pub(super) last_served: Option<ClientId>,
 }
 
 impl Pool {
@@ -141,57 +139,6 @@ impl Pool {
                 .requests
                 .contains_key(&(request.incarnation, request.seq))
         })
-    }
-
-    /// The next batch: clients take turns, one request each, beginning after the one
-    /// served last; of a client only its oldest incarnation.
-    pub fn select(
-        &mut self,
-        settings: &Settings,
-        windows: &Windows,
-        time_ms: u64,
-    ) -> Option<Value> {
-        let start = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
-        let after = self.clients.range((start, Bound::Unbounded));
-        let mut turns: Vec<_> = after
-            .chain(self.clients.iter())
-            .take(self.clients.len())
-            .map(|(client, queue)| (*client, queue.requests.iter().peekable(), None))
-            .collect();
-        let mut value = Value {
-            batch: Batch {
-                time_ms,
-                entries: Vec::new(),
-            },
-            bodies: Vec::new(),
-        };
-        let (mut bytes, mut last) = (0, None);
-        while !turns.is_empty() {
-            turns.retain_mut(|(client, requests, incarnation)| {
-                if value.bodies.len() >= settings.max_batch_requests {
-                    return false;
-                }
-                let Some((&(of, seq), request)) = requests.next() else {
-                    return false;
-                };
-                if incarnation.is_some_and(|first| first != of) {
-                    return false;
-                }
-                if windows.place(*client, of, seq) != Place::Free {
-                    return true;
-                }
-                let grown = bytes + request.op.len();
-                if grown > settings.max_batch_bytes && !value.bodies.is_empty() {
-                    return false;
-                }
-                (bytes, *incarnation, last) = (grown, Some(of), Some(*client));
-                value.batch.entries.push(Entry::of(request));
-                value.bodies.push(request.clone());
-                true
-            });
-        }
-        self.last_served = last.or(self.last_served);
-        (!value.bodies.is_empty()).then_some(value)
     }
 
     /// Drops what a decided batch ordered, and what it made stale.
@@ -280,43 +227,29 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::SigningKey;
+    use crate::record::Value;
 
-    fn request(client: u32, incarnation: u64, seq: u64, bytes: usize) -> Verified<Request> {
+    pub(crate) fn request(
+        client: u32,
+        incarnation: u64,
+        seq: u64,
+        bytes: usize,
+    ) -> Verified<Request> {
         let key = SigningKey::from_bytes(&[1; 32]);
         let request = Request::sign(&key, ClientId(client), incarnation, seq, vec![0; bytes]);
         Verified::from_own_log(request)
     }
 
-    fn clients_of(value: &Value) -> Vec<(u32, u64)> {
+    pub(crate) fn clients_of(value: &Value) -> Vec<(u32, u64)> {
         value
             .batch
             .entries
             .iter()
             .map(|entry| (entry.client.0, entry.seq))
             .collect()
-    }
-
-    #[test]
-    fn clients_take_turns_and_the_next_batch_goes_on_where_the_last_ended() {
-        let settings = Settings {
-            max_batch_requests: 4,
-            ..Settings::default()
-        };
-        let (mut pool, mut windows) = (Pool::default(), Windows::default());
-        for seq in 1..=5 {
-            for client in [1, 2, 3] {
-                assert_eq!(pool.add(0, &settings, request(client, 1, seq, 1)), Ok(true));
-            }
-        }
-        let first = pool.select(&settings, &windows, 0).unwrap();
-        assert_eq!(clients_of(&first), [(1, 1), (2, 1), (3, 1), (1, 2)]);
-        let renewed = windows.apply(&first.batch);
-        pool.decided(0, &first.batch, &renewed, &windows);
-        let second = pool.select(&settings, &windows, 0).unwrap();
-        assert_eq!(clients_of(&second), [(2, 2), (3, 2), (1, 3), (2, 3)]);
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! Replicas on their machines: lives, disks and what they say to each other.
+
+use consensus::{Action, Core, Input, Message, ReplicaId};
+
+use crate::disk::Entry;
+use crate::trace::words;
+
+use super::{Cluster, EPOCH, Event, key};
+
+impl Cluster {
+    pub(super) fn restart(&mut self, replica: ReplicaId) {
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        if node.core.is_some() {
+            return;
+        }
+        let recovered = match node.disk.replay() {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                self.violation = Err(format!("durability: {replica} cannot restart: {error}"));
+                return;
+            }
+        };
+        node.life += 1;
+        node.timer_at = u64::MAX;
+        let clock = EPOCH + self.now + self.plan.clocks.get(&replica).copied().unwrap_or(0);
+        let height = recovered.height();
+        self.trace
+            .line(self.now, || format!("{replica} starts at height {height}"));
+        if node.liar.is_none() {
+            self.checks.restarted(replica, height);
+        }
+        let (settings, view) = (self.plan.settings.clone(), self.view.clone());
+        node.core = Some(Core::new(
+            settings,
+            view,
+            replica,
+            key(replica.0),
+            recovered,
+            clock,
+        ));
+        self.feed(replica, Input::Timer);
+        self.tell_links(replica, true);
+    }
+
+    pub(super) fn crash(&mut self, replica: ReplicaId) {
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        if node.core.take().is_some() {
+            node.disk.crash(&mut self.rng);
+            self.trace.line(self.now, || format!("{replica} CRASHES"));
+            self.tell_links(replica, false);
+        }
+    }
+
+    /// Links to `replica` break or come up; both ends hear it, if the plan says so.
+    pub(super) fn tell_links(&mut self, replica: ReplicaId, up: bool) {
+        if !self.plan.link_events {
+            return;
+        }
+        for peer in self
+            .nodes
+            .keys()
+            .copied()
+            .filter(|id| *id != replica)
+            .collect::<Vec<_>>()
+        {
+            if up && !(self.network.connects(peer, replica) && self.is_up(peer)) {
+                continue;
+            }
+            let link = |id| {
+                if up {
+                    Input::LinkUp(id)
+                } else {
+                    Input::LinkDown(id)
+                }
+            };
+            self.feed(peer, link(replica));
+            self.feed(replica, link(peer));
+        }
+    }
+
+    pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
+        self.nodes
+            .get(&replica)
+            .is_some_and(|node| node.core.is_some())
+    }
+
+    pub(super) fn feed(&mut self, replica: ReplicaId, input: Input) {
+        let clock = EPOCH + self.now + self.plan.clocks.get(&replica).copied().unwrap_or(0);
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        let Some(core) = node.core.as_mut() else {
+            return;
+        };
+        let mut actions = Vec::new();
+        core.handle(clock, input, &mut actions);
+        let deadline = core
+            .next_deadline()
+            .map(|at| (at - clock.min(at)).max(1) + self.now);
+        let life = node.life;
+        if let Some(at) = deadline.filter(|at| *at < node.timer_at) {
+            node.timer_at = at;
+            self.at(at, Event::Timer { replica, life });
+        }
+        for action in actions {
+            self.act(replica, life, action);
+        }
+    }
+
+    pub(super) fn act(&mut self, replica: ReplicaId, life: u64, action: Action) {
+        match action {
+            Action::Send { to, message } => self.say(replica, to, message),
+            Action::Broadcast { message } => {
+                let others = self.nodes.keys().copied().filter(|id| *id != replica);
+                for to in others.collect::<Vec<_>>() {
+                    self.say(replica, to, message.clone());
+                }
+            }
+            Action::Persist { id, record } => self.append(replica, Entry::Record(id, record)),
+            Action::Decide(decided) => {
+                let (height, digest) = (decided.height, decided.batch.digest());
+                self.trace.line(self.now, || {
+                    format!("{replica} DECIDES height {height} value {digest}")
+                });
+                if self
+                    .nodes
+                    .get(&replica)
+                    .is_some_and(|node| node.liar.is_none())
+                {
+                    let verdict = self.checks.decided(&self.view, replica, &decided);
+                    self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+                }
+                self.append(replica, Entry::Decided(decided));
+            }
+            Action::LoadDecisions { to, from, max } => {
+                let Some(node) = self.nodes.get(&replica) else {
+                    return;
+                };
+                let decisions = node.disk.decisions(from, max);
+                let at = self.now + self.rng.between(0, 5);
+                self.at(
+                    at,
+                    Event::Loaded {
+                        replica,
+                        life,
+                        to,
+                        decisions,
+                    },
+                );
+            }
+            Action::Reject {
+                client,
+                incarnation,
+                seq,
+                reason,
+            } => {
+                self.trace.line(self.now, || {
+                    format!("{replica} rejects {client} {incarnation}.{seq}: {reason}")
+                });
+            }
+        }
+    }
+
+    pub(super) fn append(&mut self, replica: ReplicaId, entry: Entry) {
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        if node.disk.append(entry) {
+            self.fsync(replica);
+        }
+    }
+
+    pub(super) fn fsync(&mut self, replica: ReplicaId) {
+        let Some(node) = self.nodes.get(&replica) else {
+            return;
+        };
+        let (low, high) = self.plan.fsync;
+        let (life, slow) = (node.life, node.fsync_ms);
+        let takes = slow.unwrap_or_else(|| self.rng.between(low, high));
+        self.at(self.now + takes, Event::Synced { replica, life });
+    }
+
+    pub(super) fn synced(&mut self, replica: ReplicaId, life: u64) {
+        if !self.lives(replica, life) {
+            return;
+        }
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        let (newest, again) = node.disk.synced();
+        if again {
+            self.fsync(replica);
+        }
+        if let Some(id) = newest {
+            self.feed(replica, Input::Persisted(id));
+        }
+    }
+
+    pub(super) fn say(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let Some(node) = self.nodes.get_mut(&from) else {
+            return;
+        };
+        let said = match &mut node.liar {
+            Some(liar) => liar.bend(to, message),
+            None => {
+                let verdict = self.checks.says(from, &message, &node.disk);
+                self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+                vec![(0, message)]
+            }
+        };
+        for (late, message) in said {
+            self.trace
+                .line(self.now, || format!("{from} → {to}  {}", words(&message)));
+            let bytes = message.encode();
+            for delay in self.network.carry(from, to, &message) {
+                let bytes = bytes.clone();
+                self.at(self.now + late + delay, Event::Deliver { from, to, bytes });
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self, from: ReplicaId, to: ReplicaId, bytes: &[u8]) {
+        match Message::decode(bytes) {
+            Ok(message) => {
+                let Some(node) = self.nodes.get_mut(&to) else {
+                    return;
+                };
+                let answer = node.liar.as_mut().and_then(|liar| liar.hear(&message));
+                self.trace
+                    .line(self.now, || format!("  {to} ← {from}  {}", words(&message)));
+                self.feed(to, Input::Message { from, message });
+                if let Some(answer) = answer {
+                    self.say(to, from, answer);
+                }
+            }
+            Err(error) => self.violation = Err(format!("codec: {error}")),
+        }
+    }
+}
