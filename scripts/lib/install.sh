@@ -4,7 +4,8 @@
 # package is kept from making and starting a cluster of its own.
 
 OLDEST_POSTGRES=15
-OLDEST_RUST=1.90
+# shellcheck disable=SC2154 # `here` is the repository, set by whoever sources this
+OLDEST_RUST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$here/Cargo.toml")
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
