@@ -32,6 +32,11 @@ impl ShimError {
         self
     }
 
+    /// The client asked to cancel, in time.
+    pub fn cancelled() -> ShimError {
+        ShimError::new("57014", "canceling statement due to user request")
+    }
+
     /// The transaction is over; the application may run it again.
     pub fn retry(message: impl Into<String>) -> ShimError {
         ShimError::new("40001", message).hint("The transaction might succeed if retried.")

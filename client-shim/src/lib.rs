@@ -2,6 +2,7 @@
 //!
 //! [`Shim`] is what the proxy holds; a Rust program can hold it directly.
 
+mod cancellation;
 pub mod count;
 mod error;
 mod shim;

@@ -328,7 +328,10 @@ impl Inner {
                 failed,
                 outcome,
             } => {
-                if outcome.as_ref().is_some_and(|o| !txn::result::is_whole(&o.frames)) {
+                if outcome
+                    .as_ref()
+                    .is_some_and(|o| !txn::result::is_whole(&o.frames))
+                {
                     tracing::warn!(%from, "an answer that is not whole messages");
                     return;
                 }
@@ -355,8 +358,8 @@ impl Inner {
                 tables,
                 error,
             } => {
-                if incarnation == self.incarnation {
-                    if let Some(audits) = waiting.audits.get(&seq) {
+                if incarnation == self.incarnation
+                    && let Some(audits) = waiting.audits.get(&seq) {
                         let _ = audits.send((
                             from,
                             AuditReport {
@@ -366,7 +369,6 @@ impl Inner {
                             },
                         ));
                     }
-                }
             }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
         }

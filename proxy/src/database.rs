@@ -74,13 +74,11 @@ impl Database for Shim {
         cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, ShimError> {
         match how {
-            Autocommit::Read { unvalidated } => tokio::select! {
-                biased;
-                outcome = self.read(settings, operation, unvalidated) => outcome,
-                () = cancelled => Err(ShimError::new("57014", "canceling statement due to user request")),
-            },
-            // Once ordered it cannot be called back, and the shim alone knows when that is: the client waits for the truth.
-            Autocommit::Write => self.auto(settings, operation).await,
+            Autocommit::Read { unvalidated } => {
+                self.read(settings, operation, unvalidated, cancelled).await
+            }
+            // Once ordered it cannot be called back, and the shim knows when that is.
+            Autocommit::Write => self.auto(settings, operation, cancelled).await,
             Autocommit::Exec => self.exec(settings, operation).await,
         }
     }

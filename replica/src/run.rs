@@ -219,11 +219,11 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     dispatcher.abort();
     feeder.abort();
     endpoint.shutdown().await;
-    if let Some(server) = &mut server.own {
-        if let Err(error) = server.stop(StopMode::Fast).await {
-            tracing::warn!(%error, "PostgreSQL did not stop in order");
-            server.stop(StopMode::Kill).await?;
-        }
+    if let Some(server) = &mut server.own
+        && let Err(error) = server.stop(StopMode::Fast).await
+    {
+        tracing::warn!(%error, "PostgreSQL did not stop in order");
+        server.stop(StopMode::Kill).await?;
     }
     result
 }

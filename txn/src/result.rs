@@ -12,7 +12,7 @@ use consensus::Digest;
 /// rows are ordered: then the sequence of their values counts too.
 pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 result digest");
-    if let Some(sqlstate) = frames.iter().find_map(|f| sqlstate(f)) {
+    if let Some(sqlstate) = frames.iter().find_map(sqlstate) {
         text(&mut hasher, b'E', &sqlstate);
         return Digest(*hasher.finalize().as_bytes());
     }
@@ -36,6 +36,17 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
         sequence(&mut hasher, frames, order);
     }
     Digest(*hasher.finalize().as_bytes())
+}
+
+/// Whether every element is one backend message, whole, of a kind that a statement's outcome may hold. Messages of the
+/// other kinds are not counted by [`digest`], so a liar could ride rows on the back of a notice, or tell a client that
+/// it is at the end of its answers; what is not whole is never forwarded.
+pub fn is_whole(frames: &[Bytes]) -> bool {
+    frames.iter().all(|frame| {
+        let length = frame.get(1..5).and_then(|l| <[u8; 4]>::try_from(l).ok());
+        length.is_some_and(|length| u32::from_be_bytes(length) as usize + 1 == frame.len())
+            && b"CDEGHINSTcdnt".contains(&frame[0])
+    })
 }
 
 /// The SQLSTATE of an ErrorResponse frame.
@@ -136,6 +147,19 @@ mod tests {
 
     fn tag(text: &str) -> Bytes {
         frame(b'C', format!("{text}\0").as_bytes())
+    }
+
+    #[test]
+    fn what_hides_behind_a_message_is_not_whole() {
+        let (notice, hidden) = (frame(b'N', b"\0"), row(&[Some("1")]));
+        assert!(is_whole(&[notice.clone(), hidden.clone(), tag("SELECT 1")]));
+        assert!(!is_whole(&[
+            [notice, hidden.clone()].concat().into(),
+            tag("SELECT 0")
+        ]));
+        assert!(!is_whole(&[hidden.slice(..hidden.len() - 1)]));
+        assert!(!is_whole(&[frame(b'Z', b"I")]));
+        assert!(!is_whole(&[Bytes::new()]));
     }
 
     #[test]

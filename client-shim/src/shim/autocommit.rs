@@ -1,8 +1,10 @@
 //! Autocommit writes: one ordered round (DESIGN.md, 7).
 
 use super::{MasterAnswer, Shim};
+use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use crate::transaction::{aborted, doomed};
+use std::future::Future;
 use std::time::Duration;
 use txn::client::{Answer, ClientMessage, Outcome};
 use txn::ordered::SessionSettings;
@@ -34,19 +36,35 @@ impl Shim {
     /// Runs one write in a transaction of its own. An SQL error is an outcome whose frames end in an ErrorResponse.
     ///
     /// # Errors
-    /// 40001 when it was aborted again and again, 08007 when no quorum tells what became of it.
+    /// 40001 when it was aborted again and again, 08007 when no quorum tells what became of it, 57014 when `cancelled`
+    /// resolved between two runs. A run is cancelled at the master as long as it is not ordered; afterwards its client
+    /// waits for the truth.
     pub async fn auto(
         &self,
         settings: SessionSettings,
         operation: Operation,
+        cancelled: impl Future<Output = ()> + Send,
+    ) -> Result<Outcome, ShimError> {
+        self.auto_cancellable(settings, operation, &mut Cancellation::new(cancelled))
+            .await
+    }
+
+    pub(super) async fn auto_cancellable<F: Future<Output = ()> + Send>(
+        &self,
+        settings: SessionSettings,
+        operation: Operation,
+        cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
         let mut last = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 let pause = Duration::from_millis(2 << attempt.min(7));
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = cancelled.comes() => return Err(ShimError::cancelled()),
+                }
             }
-            match self.auto_once(&settings, &operation).await {
+            match self.auto_once(&settings, &operation, cancelled).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) if error.sqlstate == "40001" => last = Some(error),
                 Err(error) => return Err(error),
@@ -57,10 +75,11 @@ impl Shim {
         Err(last.detail(format!("Run {ATTEMPTS} times. {detail}")))
     }
 
-    async fn auto_once(
+    async fn auto_once<F: Future<Output = ()> + Send>(
         &self,
         settings: &SessionSettings,
         operation: &Operation,
+        cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
         let inner = &self.0;
         let epoch = *inner.epoch.borrow();
@@ -80,7 +99,8 @@ impl Shim {
             settings: settings.clone(),
             operation: operation.clone(),
         };
-        let (outcome, mut evidence, ran_at) = self.at_master(tx, epoch, &message).await?;
+        let (outcome, mut evidence, ran_at) =
+            self.at_master(tx, epoch, &message, cancelled).await?;
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         let failure = outcome.frames.iter().find_map(txn::result::sqlstate);
         if failure.is_some_and(|sqlstate| is_local(&sqlstate)) {
@@ -106,11 +126,12 @@ impl Shim {
         }
     }
 
-    async fn at_master(
+    async fn at_master<F: Future<Output = ()> + Send>(
         &self,
         tx: TxId,
         epoch: u64,
         message: &ClientMessage,
+        cancelled: &mut Cancellation<F>,
     ) -> Result<(Outcome, Evidence, u64), ShimError> {
         let inner = &self.0;
         let mut answer = inner.expect_operation(tx, 0);
@@ -125,6 +146,9 @@ impl Shim {
                         Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
                         Err(_) => Err(aborted(None)),
                     };
+                }
+                () = cancelled.comes() => {
+                    inner.send(inner.master_of(epoch), &ClientMessage::Cancel { tx });
                 }
                 _ = epochs.changed() => {
                     if *epochs.borrow() > epoch {

@@ -1,9 +1,11 @@
 //! Reads outside of the order, confirmed by matching digests (DESIGN.md, 7).
 
 use super::{ReadAnswer, Reads, Shim};
+use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use consensus::{Digest, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -47,34 +49,42 @@ impl Shim {
     /// Reads at a state between two batches. `unvalidated`: the master alone answers (catalogs, EXPLAIN, settings).
     ///
     /// # Errors
-    /// 40001 or 57P03 when no quorum agrees on an answer.
+    /// 40001 or 57P03 when no quorum agrees on an answer, 57014 when `cancelled` resolved first.
     pub async fn read(
         &self,
         settings: SessionSettings,
         operation: Operation,
         unvalidated: bool,
+        cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, ShimError> {
+        let mut cancelled = Cancellation::new(cancelled);
         for _ in 0..ATTEMPTS {
-            match self.read_once(&settings, &operation, unvalidated).await? {
+            let read = self.read_once(&settings, &operation, unvalidated);
+            let confirmed = tokio::select! {
+                biased;
+                confirmed = read => confirmed?,
+                () = cancelled.comes() => return Err(ShimError::cancelled()),
+            };
+            match confirmed {
                 Confirmed::Outcome(outcome, height) => {
                     if !unvalidated {
                         self.0.seen.fetch_max(height, Ordering::Relaxed);
                     }
                     return Ok(outcome);
                 }
-                Confirmed::Writes => return self.auto(settings, operation).await,
+                Confirmed::Writes => {
+                    return self
+                        .auto_cancellable(settings, operation, &mut cancelled)
+                        .await;
+                }
                 Confirmed::Mismatch => {}
             }
         }
         // In the order all replicas read the same snapshot.
         let mut transaction = self.begin(settings, true);
         let outcome = transaction.execute(operation, false).await?;
-        let failed = transaction.failed();
-        if failed {
-            transaction.rollback().await;
-        } else {
-            transaction.commit().await?;
-        }
+        // An error is confirmed like rows: the master may have invented it.
+        transaction.commit().await?;
         Ok(outcome)
     }
 

@@ -75,7 +75,7 @@ impl Executor {
             ordered,
             verdict,
             own,
-            ..
+            client,
         } = action
         else {
             return;
@@ -86,7 +86,8 @@ impl Executor {
         match (verdict, own) {
             (Verdict::Abort, _) => {
                 self.counters.1 += 1;
-                if !self.engine.is_open(&tx) {
+                // Who names another client's transaction ends nothing by it.
+                if client == tx.client && !self.engine.is_open(&tx) {
                     self.abandon(tx);
                 }
                 self.applied(height, index);

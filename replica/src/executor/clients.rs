@@ -303,7 +303,7 @@ impl Executor {
             let Place::Home(own) = std::mem::replace(&mut session.place, Place::Gone) else {
                 return;
             };
-            return self.ran(tx, own, operation, ran);
+            self.ran(tx, own, operation, ran)
         }
     }
 

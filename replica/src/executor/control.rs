@@ -48,10 +48,10 @@ impl Control {
         }
         let (pool, notes, looking) = (self.pool.clone(), self.notes.clone(), self.looking.clone());
         tokio::spawn(async move {
-            if let Some(pairs) = blockers(&pool, &pids).await {
-                if !pairs.is_empty() {
-                    let _ = notes.send(Note::Blocked(pairs));
-                }
+            if let Some(pairs) = blockers(&pool, &pids).await
+                && !pairs.is_empty()
+            {
+                let _ = notes.send(Note::Blocked(pairs));
             }
             looking.store(false, Ordering::Release);
         });

@@ -255,10 +255,7 @@ impl Bench {
         statements.push(quiet(if commit { "COMMIT" } else { "ROLLBACK" }));
         let ended = session.run(statements).await;
         let error = match ended {
-            Ok(outcomes) => match first_error(outcomes) {
-                Some(error) => Some(error.to_string()),
-                None => None,
-            },
+            Ok(outcomes) => first_error(outcomes).map(|error| error.to_string()),
             Err(error) if commit => Some(error.to_string()),
             Err(_) => None,
         };

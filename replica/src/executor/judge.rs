@@ -253,6 +253,15 @@ pub fn admissible(operation: &Operation, unvalidated: bool) -> Result<bool, Reas
         ));
     }
     match statement.kind {
+        Kind::Savepoint(name) | Kind::Release(name) | Kind::RollbackTo(name)
+            if name == super::opening::SAVEPOINT =>
+        {
+            Err(reason(
+                "42939",
+                format!("the savepoint name {name} is reserved"),
+                "Choose another name.",
+            ))
+        }
         Kind::Savepoint(_)
         | Kind::Release(_)
         | Kind::RollbackTo(_)

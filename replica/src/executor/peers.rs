@@ -261,7 +261,7 @@ impl Executor {
             return;
         }
         self.watch.number += 1;
-        if self.watch.number % 2 == 0 {
+        if self.watch.number.is_multiple_of(2) {
             self.send_peer(
                 master,
                 &PeerMessage::Ping {

@@ -39,6 +39,10 @@ pub enum Work {
 }
 
 /// Where the session is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "sessions move in and out at every operation"
+)]
 pub enum Place {
     /// Here, idle in its transaction.
     Home(Session),

@@ -84,11 +84,10 @@ impl Group4 {
         for (engine, done) in self.engines.iter_mut().zip(&mut self.done) {
             let mut at = 0;
             while at < done.len() {
-                if let Action::Snapshots { height, .. } = done[at] {
-                    if engine.final_height() < height {
+                if let Action::Snapshots { height, .. } = done[at]
+                    && engine.final_height() < height {
                         engine.snapshots_taken(self.now, height, done);
                     }
-                }
                 at += 1;
             }
         }
