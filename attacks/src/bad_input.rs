@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio_postgres::Client;
 
-/// What a flood may leave behind in this process (bytes).
-const GROWTH: u64 = 256 << 20;
+/// What a second flood may leave behind in this process, beyond the first (bytes).
+const GROWTH: u64 = 64 << 20;
 
 fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut noise = vec![0; bytes];
@@ -30,36 +30,39 @@ async fn nothing_that_is_sent_disturbs_others() {
         .await
         .unwrap();
     let idle = connections(cluster.front);
-    let memory = resident();
-
-    before_log_in(cluster.front).await;
-    works(&cluster, &client, "after garbage at log-in").await;
-    after_log_in(cluster.front).await;
-    works(&cluster, &client, "after garbage of a client").await;
     deep_statements(&cluster).await;
     works(&cluster, &client, "after deep statements").await;
-    crowd(cluster.front).await;
-    works(&cluster, &client, "after a crowd at the proxy").await;
-    for replica in 0..4 {
-        strangers(cluster.port_of(replica)).await;
+    // What the first flood leaves behind is buffers; a second one must find them again.
+    let mut memory = 0;
+    for round in 0..2 {
+        flood(&cluster, &client).await;
+        if round == 0 {
+            memory = resident();
+        }
     }
-    works(&cluster, &client, "after strangers at the replicas").await;
-    members(&cluster, PeerId::Client(MALLORY.0), "mallory").await;
-    works(
-        &cluster,
-        &client,
-        "after a client's garbage at the replicas",
-    )
-    .await;
-    members(&cluster, PeerId::Replica(3), "r3").await;
-    works(&cluster, &client, "after a replica's garbage").await;
-
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(connections(cluster.front) <= idle, "connections are left");
     let grown = resident().saturating_sub(memory);
     assert!(grown < GROWTH, "{} MiB more than before", grown >> 20);
     cluster.audit().await;
     cluster.end().await;
+}
+
+async fn flood(cluster: &Cluster, client: &Client) {
+    before_log_in(cluster.front).await;
+    works(cluster, client, "after garbage at log-in").await;
+    after_log_in(cluster.front).await;
+    works(cluster, client, "after garbage of a client").await;
+    crowd(cluster.front).await;
+    works(cluster, client, "after a crowd at the proxy").await;
+    for replica in 0..4 {
+        strangers(cluster.port_of(replica)).await;
+    }
+    works(cluster, client, "after strangers at the replicas").await;
+    members(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    works(cluster, client, "after a client's garbage at the replicas").await;
+    members(cluster, PeerId::Replica(3), "r3").await;
+    works(cluster, client, "after a replica's garbage").await;
 }
 
 /// An old client and a new one write and read at once.

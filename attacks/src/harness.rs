@@ -6,6 +6,8 @@ use consensus::{ClientId, ReplicaId};
 use net::Identity;
 use proxy::{Proxy, ProxyConfig};
 use replica::executor::lies::{self, Lie};
+use replica::executor::record;
+use replica::log::{Log, LogOptions};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -15,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use txn::{Ballot, VotePart};
 
 /// One cluster at a time: two cores carry no more.
 static ONE: Mutex<()> = Mutex::new(());
@@ -28,6 +31,9 @@ pub const MALLORY: ClientId = ClientId(FIRST_CLIENT + 2);
 
 /// The master of epoch 0, which leads the first regency too.
 pub const MASTER: u16 = 0;
+
+/// (height, index, ballot)
+pub type Vote = (u64, u32, Ballot);
 
 pub struct Cluster {
     pub file: cluster::Cluster,
@@ -247,22 +253,36 @@ impl Cluster {
         }
     }
 
-    /// Asserts that nobody panicked and that every replica still runs; then stops everything.
-    pub async fn end(self) {
+    /// Asserts that nobody panicked and that every replica still runs; then stops everything. What each replica voted, as
+    /// its log holds it.
+    pub async fn end(mut self) -> Vec<Vec<Vote>> {
         assert!(
             self.ended.lock().unwrap().is_empty(),
             "{:?}",
             self.ended.lock().unwrap()
         );
         assert_eq!(self.statuses().await.len(), 4, "every replica answers");
-        drop(self);
+        self.stop();
         let panics = std::mem::take(&mut *PANICS.lock().unwrap());
         assert!(panics.is_empty(), "{panics:#?}");
+        (0..4).map(|replica| self.votes(replica)).collect()
     }
-}
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
+    fn votes(&self, replica: u16) -> Vec<Vote> {
+        let dir = self.dir.path().join(format!("r{replica}/log"));
+        let (log, _) = Log::open(dir, LogOptions::default()).unwrap();
+        let records = log.read(record::VOTES, 0..=u64::MAX, usize::MAX).unwrap();
+        let votes = records.iter().flat_map(|record| {
+            let (part, _) = postcard::take_from_bytes::<VotePart>(&record.payload).unwrap();
+            let items: Vec<_> = part.items().collect();
+            items
+                .into_iter()
+                .map(move |(index, ballot)| (part.height, index, ballot))
+        });
+        votes.collect()
+    }
+
+    fn stop(&mut self) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             // Its panic was noted already.
@@ -271,6 +291,12 @@ impl Drop for Cluster {
         for id in 0..4 {
             lies::of(self.keys[&format!("r{id}")].signing_key()).tell(&[]);
         }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
