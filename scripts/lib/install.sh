@@ -90,9 +90,11 @@ let_postgres_be() {
     [ ! -e "$QUIET" ] || as_root rm -f "$QUIET"
 }
 
+# Where rustup puts cargo, for shells that do not know it yet.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
 # Whether cargo is there and new enough.
 have_rust() {
-    PATH=$PATH:$HOME/.cargo/bin
     command -v cargo >/dev/null 2>&1 || return 1
     version=$(rustc --version 2>/dev/null | cut -d' ' -f2) || return 1
     [ -n "$version" ] || return 1
@@ -103,7 +105,7 @@ have_rust() {
 install_rust() {
     have_rust && return 0
     say "installing Rust ($OLDEST_RUST or newer)"
-    if ! command -v rustup >/dev/null 2>&1 && may_install && apt-cache show rustup >/dev/null 2>&1; then
+    if ! command -v rustup >/dev/null 2>&1 && may_install && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends rustup >&2 || true
     fi
     if command -v rustup >/dev/null 2>&1; then
