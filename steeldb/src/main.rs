@@ -57,9 +57,24 @@ enum Command {
     Supervise(supervise::Args),
 }
 
+/// A process of the cluster hands small pieces of work from task to task all the time; where there are few cores, waking
+/// another thread for each of them costs more than it brings.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match (cores / 2).min(8) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+        workers => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_all()
+            .build(),
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&Failure::new("cannot start the runtime").cause(error)),
     };
