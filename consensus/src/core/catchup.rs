@@ -5,13 +5,15 @@ use crate::message::Message;
 use crate::proof::Decided;
 use crate::settings::mutated;
 
+use super::early::EARLY_HEIGHTS;
 use super::{Action, Core};
 
 /// A peer that does not answer is left for the next one after this time (milliseconds).
 const PATIENCE_MS: u64 = 500;
 /// After an answer that brought nothing, the next peer is asked after this time.
 const PAUSE_MS: u64 = 20;
-/// One missing decision may still come by itself; it is asked for after this time.
+/// A few missing decisions may still come by themselves; after so long without any they
+/// are asked for.
 const GRACE_MS: u64 = 100;
 /// A peer's log is read for it at most once at a time, and again after this time.
 const LOADING_MS: u64 = 1_000;
@@ -28,7 +30,9 @@ impl Core {
             .clock
             .asked
             .is_some_and(|(_, at)| now < at + PATIENCE_MS);
-        let fresh = furthest == height + 1 && now < self.clock.last_progress() + GRACE_MS;
+        // Votes of so few heights ahead are kept (`early`): they may still be on their way.
+        let near = furthest <= height.saturating_add(EARLY_HEIGHTS);
+        let fresh = near && now < self.clock.last_progress() + GRACE_MS;
         if waiting || fresh || now < self.clock.ask_after {
             return;
         }

@@ -1,6 +1,8 @@
-//! Messages that arrive before their time: of the next instance, or of a regency that is
-//! about to begin here. One of each kind per peer is kept, so the room is bounded; what
-//! falls out is said again by its sender.
+//! Messages that arrive before their time: of the next few instances, or of a regency that
+//! is about to begin here. One of each kind per peer and height is kept, so the room is
+//! bounded; what falls out is said again by its sender, or fetched as a decision.
+
+use std::collections::BTreeMap;
 
 use crate::batch::Batch;
 use crate::crypto::{Digest, Signature};
@@ -10,105 +12,115 @@ use crate::stopdata::StopData;
 
 use super::{Action, Core};
 
-/// A vote and its (height, regency).
-type Slot<T> = Option<((Height, Regency), T)>;
+/// How many instances ahead votes are kept: a slow replica follows by them, instead of
+/// asking its peers for whole decisions.
+pub(crate) const EARLY_HEIGHTS: u64 = 16;
+
+/// What a peer may say once per height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Propose,
+    Write,
+    Accept,
+}
+
+#[derive(Debug)]
+enum Vote {
+    Propose(Batch),
+    Write(Digest),
+    Accept(Digest, Signature),
+}
 
 /// One peer's early messages.
 #[derive(Debug, Default)]
 pub(crate) struct Early {
-    propose: Slot<Batch>,
-    write: Slot<Digest>,
-    accept: Slot<(Digest, Signature)>,
+    votes: BTreeMap<(Height, Kind), (Regency, Vote)>,
     stopdata: Option<Box<StopData>>,
-}
-
-/// Keeps the newer of two.
-fn keep<T>(slot: &mut Slot<T>, at: (Height, Regency), vote: T) {
-    if slot.as_ref().is_none_or(|(kept, _)| *kept < at) {
-        *slot = Some((at, vote));
-    }
 }
 
 impl Core {
     /// Whether a vote of (height, regency) belongs to a near future.
     fn is_early(&self, height: Height, regency: Regency) -> bool {
         let here = self.instance.height;
-        (height == here + 1 && regency >= self.regency)
-            || (height == here && regency > self.regency)
-            || (height == here && regency == self.regency && self.start.is_none())
+        let ahead = height > here && height - here <= EARLY_HEIGHTS && regency >= self.regency;
+        let waiting = self.start.is_none() && regency == self.regency;
+        ahead || (height == here && (regency > self.regency || waiting))
     }
 
-    /// Keeps a message for later if it is early and newer than the one kept.
+    /// Keeps a message for later if it is early and of a newer regency than the one kept.
     pub(crate) fn keep_for_later(&mut self, from: ReplicaId, message: Message) {
-        let early = match &message {
+        let here = self.instance.height;
+        let (height, regency, kind, vote) = match message {
             Message::Propose {
                 height,
                 regency,
                 batch,
             } => {
-                self.is_early(*height, *regency)
-                    && batch.entries.len() <= self.settings.max_batch_requests
-            }
-            Message::Write {
-                height, regency, ..
-            } => self.is_early(*height, *regency),
-            // An ACCEPT of this height counts in any regency; only the next is early.
-            Message::Accept { height, .. } => *height == self.instance.height + 1,
-            Message::StopData(data) => data.state.regency > self.regency && self.is_bounded(data),
-            _ => false,
-        };
-        if !early {
-            return;
-        }
-        let slot = self.early.entry(from).or_default();
-        match message {
-            Message::Propose {
-                height,
-                regency,
-                batch,
-            } => {
-                keep(&mut slot.propose, (height, regency), batch);
+                if batch.entries.len() > self.settings.max_batch_requests {
+                    return;
+                }
+                (height, regency, Kind::Propose, Vote::Propose(batch))
             }
             Message::Write {
                 height,
                 regency,
                 digest,
-            } => {
-                keep(&mut slot.write, (height, regency), digest);
-            }
+            } => (height, regency, Kind::Write, Vote::Write(digest)),
             Message::Accept {
                 height,
                 regency,
                 digest,
                 signature,
-            } => {
-                keep(&mut slot.accept, (height, regency), (digest, signature));
+            } => (
+                height,
+                regency,
+                Kind::Accept,
+                Vote::Accept(digest, signature),
+            ),
+            Message::StopData(data) => {
+                if data.state.regency > self.regency && self.is_bounded(&data) {
+                    self.early.entry(from).or_default().stopdata = Some(data);
+                }
+                return;
             }
-            Message::StopData(data) => slot.stopdata = Some(data),
-            _ => {}
+            _ => return,
+        };
+        // An ACCEPT counts in any regency, at its height.
+        let accept = kind == Kind::Accept && height > here && height - here <= EARLY_HEIGHTS;
+        if !accept && !self.is_early(height, regency) {
+            return;
+        }
+        let votes = &mut self.early.entry(from).or_default().votes;
+        if votes
+            .get(&(height, kind))
+            .is_none_or(|(kept, _)| *kept < regency)
+        {
+            votes.insert((height, kind), (regency, vote));
         }
     }
 
     /// Hears again what was early, now that the instance or the regency has moved.
     pub(crate) fn replay_early(&mut self, now: u64, out: &mut Vec<Action>) {
-        for (from, kept) in std::mem::take(&mut self.early) {
-            let Early {
-                propose,
-                write,
-                accept,
-                stopdata,
-            } = kept;
+        let here = self.instance.height;
+        let peers: Vec<ReplicaId> = self.early.keys().copied().collect();
+        for from in peers {
+            let Some(early) = self.early.get_mut(&from) else {
+                continue;
+            };
+            let later = early.votes.split_off(&(here + 1, Kind::Propose));
+            let due = std::mem::replace(&mut early.votes, later);
+            let stopdata = early.stopdata.take();
+            for ((height, _), (regency, vote)) in due {
+                match vote {
+                    Vote::Propose(batch) => self.note_propose(now, from, height, regency, batch),
+                    Vote::Write(digest) => self.note_write(from, height, regency, digest),
+                    Vote::Accept(digest, signature) => {
+                        self.note_accept(from, height, regency, digest, signature);
+                    }
+                }
+            }
             if let Some(data) = stopdata {
                 self.on_stopdata(now, from, data, out);
-            }
-            if let Some(((height, regency), batch)) = propose {
-                self.note_propose(now, from, height, regency, batch);
-            }
-            if let Some(((height, regency), digest)) = write {
-                self.note_write(from, height, regency, digest);
-            }
-            if let Some(((height, regency), (digest, signature))) = accept {
-                self.note_accept(from, height, regency, digest, signature);
             }
         }
     }
