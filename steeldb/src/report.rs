@@ -22,6 +22,8 @@ pub enum State {
     Killed,
     /// It does not run.
     Down,
+    /// It runs on another machine, if it does; from here nothing is known.
+    Elsewhere,
 }
 
 impl State {
@@ -31,6 +33,7 @@ impl State {
             State::Silent => "silent",
             State::Killed => "killed",
             State::Down => "down",
+            State::Elsewhere => "elsewhere",
         }
     }
 }

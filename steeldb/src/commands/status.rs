@@ -47,7 +47,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             )
         })
         .collect();
-    let proxy = proxy(&layout).await?;
+    let proxy = proxy(&layout, &cluster).await?;
     let report = Report::new(&cluster, &statuses, &seen, proxy);
     if args.json {
         let text = serde_json::to_string_pretty(&report)
@@ -101,11 +101,16 @@ fn seen(layout: &Layout, id: u16, address: std::net::SocketAddr, answers: bool) 
     }
 }
 
-async fn proxy(layout: &Layout) -> Result<ProxyReport, Failure> {
+async fn proxy(layout: &Layout, cluster: &Cluster) -> Result<ProxyReport, Failure> {
     let listen = ProxyFile::load(&layout.config(Member::Proxy))?.front.listen;
     let process = members::process(layout, Member::Proxy);
     let connected = timeout(PATIENCE, TcpStream::connect(ports::reachable(listen))).await;
+    let all_here = cluster
+        .replicas
+        .iter()
+        .all(|r| r.address.ip().is_loopback());
     let state = match (&process, connected) {
+        (None, _) if !all_here => State::Elsewhere,
         (Some(_), Ok(Ok(_))) => State::Up,
         (Some(_), _) => State::Silent,
         (None, _) => State::Down,
