@@ -247,7 +247,7 @@ impl Core {
             Input::Timer => self.on_tick(now, out),
             Input::Persisted(id) => self.on_persisted(now, id, out),
             Input::LinkDown(peer) => self.peers.link_down(now, peer),
-            Input::LinkUp(peer) => self.on_link_up(peer, out),
+            Input::LinkUp(peer) => self.on_link_up(now, peer, out),
             Input::LoadedDecisions { to, decisions } => self.on_loaded(to, decisions, out),
         }
     }

@@ -117,7 +117,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn on_link_up(&mut self, peer: ReplicaId, out: &mut Vec<Action>) {
+    pub(crate) fn on_link_up(&mut self, now: u64, peer: ReplicaId, out: &mut Vec<Action>) {
         let Some(known) = self.peers.all.get_mut(&peer) else {
             return;
         };
@@ -129,6 +129,9 @@ impl Core {
         // What was under way when the link broke is lost: say it again.
         self.repeat_stop(Some(peer), out);
         self.repeat_votes(Some(peer), out);
+        if peer == self.leader() {
+            self.send_stopdata(now, out);
+        }
     }
 
     pub(crate) fn on_status(
