@@ -1,22 +1,22 @@
 //! Idle sessions with the private PostgreSQL, reused for transaction after transaction.
 
+use deadpool::unmanaged::{self, Object};
 use pgsession::{Error, Session, Target};
-use std::sync::Mutex;
 
 /// Idle sessions kept; more are closed when they come back.
 const MAX_IDLE: usize = 64;
 
-/// Sessions of one role.
+/// Sessions of one role. They leave the pool for as long as a transaction lives, and come back when they are idle.
 pub struct Pool {
     target: Target,
-    idle: Mutex<Vec<Session>>,
+    idle: unmanaged::Pool<Session>,
 }
 
 impl Pool {
     pub fn new(target: Target) -> Pool {
         Pool {
             target,
-            idle: Mutex::new(Vec::new()),
+            idle: unmanaged::Pool::new(MAX_IDLE),
         }
     }
 
@@ -25,28 +25,19 @@ impl Pool {
     /// # Errors
     /// When PostgreSQL does not accept another session.
     pub async fn get(&self) -> Result<Session, Error> {
-        loop {
-            let idle = self.lock().pop();
-            match idle {
-                Some(session) if !session.is_broken() => return Ok(session),
-                Some(_) => {}
-                None => return Session::connect(&self.target).await,
+        while let Ok(idle) = self.idle.try_get() {
+            let session = Object::take(idle);
+            if !session.is_broken() {
+                return Ok(session);
             }
         }
+        Session::connect(&self.target).await
     }
 
-    /// Takes back a session that is idle and reset. One that is anything else is closed.
+    /// Takes back a session that is idle and reset. One that is anything else, or too many, is closed.
     pub fn put(&self, session: Session) {
-        if session.is_broken() || session.transaction() != b'I' {
-            return;
+        if !session.is_broken() && session.transaction() == b'I' {
+            let _ = self.idle.try_add(session);
         }
-        let mut idle = self.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(session);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
-        self.idle.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
