@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cluster::channel;
 use consensus::{
     Action, ClientId, Core, Decided, Height, Input, Message, Reason, Record, Recovered, ReplicaId,
-    Request, SigningKey, Status, View,
+    Request, SigningKey, Status, Verifier, View,
 };
 use net::{Endpoint, PeerId};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -85,7 +85,7 @@ impl OrderHandle {
 /// What the order tells the service.
 pub struct OrderEvents {
     pub decided: mpsc::Receiver<Delivered>,
-    /// Decisions up to this height are durable.
+    /// Decisions up to this height are durable, whatever happens to this replica: see [`Order::decided`].
     pub durable: watch::Receiver<Height>,
     /// Requests that were ordered before and came again.
     pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
@@ -113,13 +113,14 @@ struct Order {
     me: ReplicaId,
     key: SigningKey,
     view: View,
+    verifier: Verifier,
     log: Log,
     endpoint: Endpoint,
     core: Core,
     incarnation: u64,
     next_seq: u64,
     decided: mpsc::Sender<Delivered>,
-    durable: std::sync::Arc<watch::Sender<Height>>,
+    durable: watch::Sender<Height>,
     repeats: mpsc::UnboundedSender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
@@ -187,6 +188,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         held_since: None,
         me,
         key,
+        verifier: Verifier::default(),
         view,
         log,
         endpoint,
@@ -194,7 +196,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         incarnation: since_epoch.as_nanos() as u64,
         next_seq: 1,
         decided: decided_sender,
-        durable: std::sync::Arc::new(durable_sender),
+        durable: durable_sender,
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
@@ -231,19 +233,16 @@ impl Order {
     ) {
         let mut gulp = Vec::with_capacity(GULP);
         let mut actions = Vec::new();
+        let sleep = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(sleep);
+        let mut slept_for = None;
         loop {
             let deadline = self.core.next_deadline();
-            let sleep = async {
-                match deadline {
-                    Some(at) => {
-                        tokio::time::sleep(Duration::from_millis(
-                            at.saturating_sub(now_ms()).max(1),
-                        ))
-                        .await
-                    }
-                    None => std::future::pending().await,
-                }
-            };
+            if let Some(at) = deadline.filter(|_| deadline != slept_for) {
+                let wait = Duration::from_millis(at.saturating_sub(now_ms()).max(1));
+                sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+                slept_for = deadline;
+            }
             let (held_since, decided) = (self.held_since, self.core.status().height);
             let finished = self.finished.clone();
             // Until the service has caught up, or those that wait have waited enough.
@@ -265,7 +264,10 @@ impl Order {
                     }
                     self.take(&mut gulp, &mut actions);
                 }
-                () = sleep => self.core.handle(now_ms(), Input::Timer, &mut actions),
+                () = sleep.as_mut(), if deadline.is_some() => {
+                    slept_for = None;
+                    self.core.handle(now_ms(), Input::Timer, &mut actions);
+                }
                 () = free => self.release(&mut actions),
             }
             for action in std::mem::take(&mut actions) {
@@ -339,7 +341,8 @@ impl Order {
             return;
         }
         let mut requests = Vec::with_capacity(self.held.len());
-        for verified in consensus::verify_batch(std::mem::take(&mut self.held), &self.view) {
+        let held = std::mem::take(&mut self.held);
+        for verified in self.verifier.verify_batch(held, &self.view) {
             match verified {
                 Ok(request) => requests.push(request),
                 Err(error) => tracing::warn!(%error, "a request was dropped"),
@@ -394,23 +397,7 @@ impl Order {
                         }
                     });
             }
-            Action::Decide(decided) => {
-                let payload =
-                    postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
-                let (height, durable) = (decided.height, self.durable.clone());
-                let position =
-                    self.log
-                        .append_then(record::DECIDED, height, payload.into(), move |result| {
-                            if result.is_ok() {
-                                durable.send_modify(|known| *known = height.max(*known));
-                            }
-                        });
-                let delivered = Delivered {
-                    decided,
-                    position: Some(position),
-                };
-                return self.decided.send(delivered).await.is_ok();
-            }
+            Action::Decide(decided) => return self.decided(decided).await,
             Action::LoadDecisions { to, from, max } => {
                 let (log, done) = (self.log.clone(), self.done.clone());
                 tokio::task::spawn_blocking(move || {
@@ -426,6 +413,33 @@ impl Order {
             } => self.reject(client, incarnation, seq, reason),
         }
         true
+    }
+
+    /// Hands a decision on; false when nobody takes it.
+    ///
+    /// It is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
+    /// it said so: if all lose power now, f+1 of any quorum still hold it, and no other value can be decided at this
+    /// height (the same argument as for regency changes, Alg. 4). So nobody waits for this record; it saves asking the peers after a
+    /// restart, and shares the next fsync.
+    async fn decided(&mut self, decided: Decided) -> bool {
+        let payload =
+            postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
+        let height = decided.height;
+        // PostgreSQL applies an item when votes for it are decided at a later height, whose own WRITE record takes this one
+        // to the disk. Heights learnt from peers have no such record.
+        let position = if self.core.status().lagging {
+            self.log.append(record::DECIDED, height, payload.into())
+        } else {
+            self.log
+                .append_lazily(record::DECIDED, height, payload.into())
+        };
+        let delivered = Delivered {
+            decided,
+            position: Some(position),
+        };
+        let taken = self.decided.send(delivered).await.is_ok();
+        self.durable.send_replace(height);
+        taken
     }
 
     fn send(&self, to: ReplicaId, bytes: &Bytes) {

@@ -137,7 +137,13 @@ impl Log {
     /// Hands a record to the log. Cheap; blocks only when the disk is [`LogOptions::pending_bytes`] behind.
     /// Records are kept in the order of the calls.
     pub fn append(&self, kind: u8, key: u64, payload: Bytes) -> Position {
-        self.push(kind, key, payload, None)
+        self.push(kind, key, payload, true, None)
+    }
+
+    /// Like [`append`](Log::append) for a record that nobody waits for: it shares the fsync of the next one, and gets its own
+    /// only when none comes within 20 ms.
+    pub fn append_lazily(&self, kind: u8, key: u64, payload: Bytes) -> Position {
+        self.push(kind, key, payload, false, None)
     }
 
     /// Like [`append`](Log::append), and calls `done` on the log's thread once the record is durable, or cannot be.
@@ -149,12 +155,23 @@ impl Log {
         payload: Bytes,
         done: impl FnOnce(Result<(), LogError>) + Send + 'static,
     ) -> Position {
-        self.push(kind, key, payload, Some(Box::new(done)))
+        self.push(kind, key, payload, true, Some(Box::new(done)))
     }
 
-    fn push(&self, kind: u8, key: u64, payload: Bytes, done: Option<writer::Done>) -> Position {
+    fn push(
+        &self,
+        kind: u8,
+        key: u64,
+        payload: Bytes,
+        urgent: bool,
+        done: Option<writer::Done>,
+    ) -> Position {
         let record = Record { kind, key, payload };
-        self.inner.queue.push(Pending { record, done })
+        self.inner.queue.push(Pending {
+            record,
+            done,
+            urgent,
+        })
     }
 
     /// Waits until the record at `position`, and so every earlier one, is durable.

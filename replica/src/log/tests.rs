@@ -63,6 +63,32 @@ fn replay_gives_back_what_was_appended_in_order() {
 }
 
 #[test]
+fn a_record_that_nobody_waits_for_shares_the_next_fsync_or_gets_one_soon() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path());
+    for number in 1..=3 {
+        let Record { kind, key, payload } = record(number);
+        log.append_lazily(kind, key, payload);
+    }
+    let (told, heard) = mpsc::channel();
+    let position = log.append_then(7, 7, Bytes::new(), move |done| told.send(done).unwrap());
+    heard.recv().unwrap().unwrap();
+    assert_eq!((position.0, log.stats().records), (4, 4));
+    // Nothing comes after these: the first finds the thread dozing, the last asleep.
+    for pause in [0, 100] {
+        std::thread::sleep(Duration::from_millis(pause));
+        let before = log.stats().records;
+        log.append_lazily(8, 8, Bytes::new());
+        wait_until(|| log.stats().records == before + 1);
+    }
+    assert_eq!(log.read(8, 8..=8, 100).unwrap().len(), 2);
+    // Those still waiting when the log closes are not lost.
+    log.append_lazily(9, 9, Bytes::new());
+    drop(log);
+    assert_eq!(replayed(dir.path()).len(), 7);
+}
+
+#[test]
 fn a_replay_ends_where_the_log_ended_when_it_was_opened() {
     let dir = TempDir::new().unwrap();
     written(dir.path(), &[record(1)]);

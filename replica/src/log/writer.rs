@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -20,10 +21,15 @@ const GATHER: usize = 256 << 10;
 /// The largest segment size that can be asked for: with one record more it still counts in 32 bits.
 const MAX_SEGMENT: u32 = 1 << 30;
 
+/// How long a record that nobody waits for may wait for another whose fsync it shares.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// A record on its way to the disk.
 pub struct Pending {
     pub record: Record,
     pub done: Option<Done>,
+    /// Somebody waits for it.
+    pub urgent: bool,
 }
 
 /// How far the log is.
@@ -51,9 +57,20 @@ struct State {
     limit: usize,
     /// The position of the newest record.
     last: u64,
-    /// The log's thread sleeps; without this every append would be a system call.
-    idle: bool,
+    /// One of those waiting is urgent.
+    urgent: bool,
+    /// What the log's thread does; without this every append would be a system call.
+    thread: Thread,
     closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    Works,
+    /// Waits for an urgent record, and for [`LINGER`] to pass.
+    Dozes,
+    /// Waits for any record.
+    Sleeps,
 }
 
 impl Queue {
@@ -63,7 +80,8 @@ impl Queue {
             bytes: 0,
             limit,
             last,
-            idle: false,
+            urgent: false,
+            thread: Thread::Works,
             closed: false,
         };
         Queue {
@@ -87,8 +105,15 @@ impl Queue {
         }
         state.bytes += pending.record.payload.len() + RECORD_HEAD;
         state.last += 1;
+        state.urgent |= pending.urgent || state.bytes > state.limit;
         state.waiting.push(pending);
-        if std::mem::take(&mut state.idle) {
+        let wakes = match state.thread {
+            Thread::Works => false,
+            Thread::Dozes => state.urgent,
+            Thread::Sleeps => true,
+        };
+        if wakes {
+            state.thread = Thread::Works;
             self.filled.notify_one();
         }
         Position(state.last)
@@ -99,25 +124,35 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits for records and moves all of them to `group`; false once the queue is closed and empty.
+    /// Waits for records that should be written and moves all that wait to `group`; false once the queue is closed and
+    /// empty.
     fn take(&self, group: &mut Vec<Pending>) -> bool {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
-            if state.closed {
-                return false;
+        let mut lingered = false;
+        while !(state.urgent || state.closed || (lingered && !state.waiting.is_empty())) {
+            if lingered {
+                state.thread = Thread::Sleeps;
+                state = self
+                    .filled
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                lingered = false;
+            } else {
+                state.thread = Thread::Dozes;
+                let (woken, timeout) = self
+                    .filled
+                    .wait_timeout(state, LINGER)
+                    .unwrap_or_else(PoisonError::into_inner);
+                (state, lingered) = (woken, timeout.timed_out());
             }
-            state.idle = true;
-            state = self
-                .filled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
         }
-        state.idle = false;
+        state.thread = Thread::Works;
+        state.urgent = false;
         std::mem::swap(&mut state.waiting, group);
         if std::mem::take(&mut state.bytes) > state.limit {
             self.emptied.notify_all();
         }
-        true
+        !(group.is_empty() && state.closed)
     }
 }
 
