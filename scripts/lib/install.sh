@@ -60,9 +60,9 @@ install_packages() {
     command -v apt-get >/dev/null 2>&1 ||
         fail "missing: $packages. This machine has no apt-get; install them its own way, then run this again."
     if ! may_install; then
-        say "missing: $packages. Have this run by an administrator, then run this again:"
+        say "missing: $packages. Have this run as root, then run this again:"
         say ""
-        say "    sudo sh -c 'apt-get update && apt-get install -y $packages'"
+        say "    apt-get update && apt-get install -y $packages"
         say ""
         exit 1
     fi
