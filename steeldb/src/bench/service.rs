@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ::consensus::{ClientId, Digest, ReplicaId, Request};
+use ::consensus::{ClientId, ReplicaId, Request};
 use bytes::Bytes;
 use cluster::{Cluster, FIRST_CLIENT, channel};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
@@ -36,8 +36,8 @@ pub struct Args {
     #[arg(long)]
     hosts: u32,
     /// Bytes of a reply
-    #[arg(long)]
-    reply: usize,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    reply: u32,
     #[arg(long)]
     no_fsync: bool,
 }
@@ -107,7 +107,7 @@ impl Start {
             identity: args.identity.clone(),
             log: args.log.clone(),
             hosts: args.hosts.max(1),
-            reply: args.reply,
+            reply: args.reply as usize,
             fsync: !args.no_fsync,
         }
     }
@@ -150,11 +150,12 @@ async fn serve(start: Start) -> Result<(), String> {
         finished: None,
     });
     let ordered = Arc::new(Ordered::default());
+    let (answer, frames) = Service::answer(start.reply);
     let service = Service {
         endpoint: endpoint.clone(),
         hosts: start.hosts,
-        payload: vec![0; start.reply].into(),
-        answer: Service::answer(start.reply),
+        answer,
+        frames,
         last: BTreeMap::new(),
         ordered: ordered.clone(),
     };
@@ -231,22 +232,26 @@ async fn dispatch(mut events: Events, order: OrderHandle) {
 struct Service {
     endpoint: Endpoint,
     hosts: u32,
-    payload: Bytes,
     answer: Answer,
+    frames: Vec<Bytes>,
     /// The last answer to each client, for a request that comes again: a client has one at a time.
     last: BTreeMap<ClientId, Reply>,
     ordered: Arc<Ordered>,
 }
 
 impl Service {
-    /// The reply's content enters the match by its digest, as that of an `Exec` does.
-    fn answer(reply: usize) -> Answer {
-        match reply {
-            0 => Answer::Done,
-            bytes => Answer::Executed {
-                result: Digest::of(b"steeldb/bench", &[&vec![0; bytes]]),
-            },
+    /// The reply's content as one CopyData message, whose digest enters the match as that of an `Exec` does.
+    fn answer(reply: usize) -> (Answer, Vec<Bytes>) {
+        if reply == 0 {
+            return (Answer::Done, Vec::new());
         }
+        let length = u32::try_from(reply + 4).expect("a reply's size is at most a MiB");
+        let mut message = vec![b'd'];
+        message.extend(length.to_be_bytes());
+        message.resize(message.len() + reply, 0);
+        let frames = vec![Bytes::from(message)];
+        let result = txn::result::digest(&frames, None);
+        (Answer::Executed { result }, frames)
     }
 
     async fn run(mut self, from_order: OrderEvents) {
@@ -290,10 +295,6 @@ impl Service {
     }
 
     fn reply(&self, height: u64, index: u32, time_ms: u64, request: &Request) -> Reply {
-        let frames = match self.payload.is_empty() {
-            true => Vec::new(),
-            false => vec![self.payload.clone()],
-        };
         Reply {
             incarnation: request.incarnation,
             seq: request.seq,
@@ -303,7 +304,7 @@ impl Service {
             epoch: 0,
             answer: self.answer.clone(),
             reason: None,
-            frames,
+            frames: self.frames.clone(),
         }
     }
 
