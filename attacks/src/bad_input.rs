@@ -174,7 +174,7 @@ async fn deep_statements(cluster: &Cluster) {
     let (open, close) = ("(".repeat(deep), ")".repeat(deep));
     let statements = [
         format!("SELECT {open}1{close}"),
-        format!("SELECT {}1", "-".repeat(1) + &"- ".repeat(deep)),
+        format!("SELECT {}1", "- ".repeat(deep)),
         format!("SELECT {}1", "NOT ".repeat(deep)),
         format!("SELECT {}", "CASE WHEN true THEN ".repeat(deep)),
         format!(

@@ -13,6 +13,8 @@ use txn::peer::PeerMessage;
 use txn::write_set::RowChange;
 use txn::{Auto, Ballot, Commit, Event, Evidence, Ordered, Step, TxId, VotePart, WriteSet};
 
+const SLOW: &str = "INSERT INTO t SELECT 3 FROM pg_sleep(1)";
+
 /// A link to every replica over which anything can be said.
 pub struct Link {
     endpoint: Endpoint,
@@ -216,16 +218,7 @@ async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
     let key = cluster.key("mallory").signing_key();
     let forged: Vec<VotePart> = (height + 1..height + 40)
         .flat_map(|height| (0..4).map(move |replica| (height, replica)))
-        .map(|(height, replica)| {
-            VotePart::sign(
-                key,
-                0,
-                ReplicaId(replica),
-                height,
-                0,
-                vec![(0, Ballot::Abort)],
-            )
-        })
+        .map(|(height, replica)| abort(key, height, replica))
         .collect();
     let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
     for part in &forged {
@@ -235,19 +228,47 @@ async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
         );
     }
     link.down().await;
+    // Judged for a second at every follower: its verdict is open when the votes are ordered.
     let mallory = cluster.mallory().await;
+    let slow = cluster.client().await;
+    let write = tokio::spawn(async move { slow.batch_execute(SLOW).await });
+    let until = Instant::now() + Duration::from_secs(10);
+    let height = loop {
+        let statuses = cluster.statuses().await;
+        let decided = statuses.values().map(|s| s.decided).max().unwrap();
+        if decided > height {
+            let open = statuses.values().any(|s| s.applied < decided);
+            assert!(open, "the slow write is still being judged");
+            break decided;
+        }
+        assert!(Instant::now() < until, "the slow write is ordered");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let forged = (0..4).map(|replica| abort(key, height, replica)).collect();
     let answer = mallory
         .invoke(&Ordered::Votes(forged))
         .await
         .unwrap()
         .answer;
     assert_eq!(answer, Answer::Done);
+    write.await.unwrap().unwrap();
     for n in 0..10 {
         client
             .batch_execute(&format!("INSERT INTO t VALUES ({})", 10 + n))
             .await
             .unwrap();
     }
+}
+
+fn abort(key: &SigningKey, height: Height, voter: u16) -> VotePart {
+    VotePart::sign(
+        key,
+        0,
+        ReplicaId(voter),
+        height,
+        0,
+        vec![(0, Ballot::Abort)],
+    )
 }
 
 /// A client signs two different writes under one name and has them ordered together: each replica must still do the

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use txn::{Ballot, VotePart};
 
 /// One cluster at a time: two cores carry no more.
-static ONE: Mutex<()> = Mutex::new(());
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Panics of the threads of replicas and of the proxy.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -48,12 +48,12 @@ pub struct Cluster {
     /// Replicas that ended by themselves, and why.
     ended: Arc<Mutex<Vec<String>>>,
     // Last: the next cluster starts when everything above is gone.
-    _one: MutexGuard<'static, ()>,
+    _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Cluster {
     pub async fn start() -> Cluster {
-        let one = ONE.lock().unwrap_or_else(|e| e.into_inner());
+        let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
             .prefix("attacks")
