@@ -20,6 +20,9 @@ use crate::{members, ports};
 /// How long replicas may take to be reached and to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long even those are waited for that do not seem to run: somebody else may have started them.
+const GLANCE: Duration = Duration::from_millis(300);
+
 /// Show replicas, leader, master, heights and what is wrong
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -65,16 +68,17 @@ async fn ask(
     cluster: &Cluster,
     shim: &Shim,
 ) -> BTreeMap<ReplicaId, client_shim::ReplicaStatus> {
-    let until = Instant::now() + PATIENCE;
+    let start = Instant::now();
+    let until = start + PATIENCE;
     loop {
         let statuses = shim
             .statuses(until.saturating_duration_since(Instant::now()))
             .await;
-        let could = |id: u16, address| might_run(layout, id, address);
         let missing = cluster
             .replicas
             .iter()
-            .any(|r| !statuses.contains_key(&ReplicaId(r.id)) && could(r.id, r.address));
+            .filter(|r| !statuses.contains_key(&ReplicaId(r.id)))
+            .any(|r| start.elapsed() < GLANCE || might_run(layout, r.id, r.address));
         if !missing || Instant::now() >= until {
             return statuses;
         }
