@@ -359,16 +359,17 @@ impl Inner {
                 error,
             } => {
                 if incarnation == self.incarnation
-                    && let Some(audits) = waiting.audits.get(&seq) {
-                        let _ = audits.send((
-                            from,
-                            AuditReport {
-                                height,
-                                tables,
-                                error,
-                            },
-                        ));
-                    }
+                    && let Some(audits) = waiting.audits.get(&seq)
+                {
+                    let _ = audits.send((
+                        from,
+                        AuditReport {
+                            height,
+                            tables,
+                            error,
+                        },
+                    ));
+                }
             }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
         }

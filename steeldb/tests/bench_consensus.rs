@@ -1,5 +1,7 @@
 //! `steeldb bench consensus`: real replicas, a short measurement, nothing left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

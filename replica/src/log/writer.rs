@@ -112,11 +112,14 @@ impl Queue {
             Thread::Dozes => state.urgent,
             Thread::Sleeps => true,
         };
+        let position = Position(state.last);
         if wakes {
             state.thread = Thread::Works;
+            // The woken thread's first step is to take the lock.
+            drop(state);
             self.filled.notify_one();
         }
-        Position(state.last)
+        position
     }
 
     pub fn close(&self) {

@@ -85,9 +85,10 @@ impl Group4 {
             let mut at = 0;
             while at < done.len() {
                 if let Action::Snapshots { height, .. } = done[at]
-                    && engine.final_height() < height {
-                        engine.snapshots_taken(self.now, height, done);
-                    }
+                    && engine.final_height() < height
+                {
+                    engine.snapshots_taken(self.now, height, done);
+                }
                 at += 1;
             }
         }
