@@ -237,8 +237,10 @@ async fn feed(
 ) {
     let mut next = 1;
     while next <= last {
-        let (log, from) = (log.clone(), next);
-        let loaded = tokio::task::spawn_blocking(move || order::load(&log, from, 1_000)).await;
+        // No further than where the core begins: it delivers what follows itself, and may be logging it already.
+        let (log, from, most) = (log.clone(), next, (last - next + 1).min(1_000));
+        let loaded =
+            tokio::task::spawn_blocking(move || order::load(&log, from, most as usize)).await;
         let decisions = loaded.unwrap_or_default();
         if decisions.is_empty() {
             tracing::error!(height = next, "a decision is missing in the log");
@@ -328,5 +330,55 @@ fn request(payload: &Bytes) -> Option<Request> {
     match postcard::from_bytes(payload) {
         Ok(ClientMessage::Request(request)) => Some(request),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consensus::{Batch, Decided, Proof};
+
+    fn decided(height: u64) -> Decided {
+        Decided {
+            height,
+            regency: 0,
+            batch: Batch {
+                time_ms: height,
+                entries: Vec::new(),
+            },
+            requests: Vec::new(),
+            proof: Proof {
+                regency: 0,
+                accepts: Vec::new(),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_while_the_log_is_replayed_comes_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(dir.path(), LogOptions::default()).unwrap();
+        // The core began at 1,200 and has logged what it decided since.
+        let mut position = None;
+        for height in 1..=2_500 {
+            let payload = postcard::to_stdvec(&decided(height)).unwrap();
+            position = Some(log.append(order::record::DECIDED, height, payload.into()));
+        }
+        log.durable(position.unwrap()).await.unwrap();
+        let (live_sender, live) = mpsc::channel(2_000);
+        for height in 1_201..=2_500 {
+            let delivered = Delivered {
+                decided: decided(height),
+                position: None,
+            };
+            live_sender.send(delivered).await.unwrap();
+        }
+        drop(live_sender);
+        let (out, mut fed) = mpsc::channel(10);
+        tokio::spawn(feed(log, 1_200, live, out));
+        for height in 1..=2_500 {
+            assert_eq!(fed.recv().await.map(|d| d.decided.height), Some(height));
+        }
+        assert!(fed.recv().await.is_none());
     }
 }
