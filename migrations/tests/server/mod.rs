@@ -37,7 +37,7 @@ fn server() -> &'static Server {
             .arg(format!(
                 "set -e; cd /; umask 077; dir=$(mktemp -d /tmp/steel-migrations.XXXXXX); trap 'rm -rf $dir' EXIT
                  {BIN}/initdb -N -D $dir/data -U steel -A trust --encoding=UTF8 --locale=C.UTF-8 >&2
-                 {BIN}/postgres -D $dir/data -c listen_addresses= -c unix_socket_directories=$dir \
+                 {BIN}/postgres -D $dir/data -c port=5432 -c listen_addresses= -c unix_socket_directories=$dir \
                      -c fsync=off -c max_connections=50 >/dev/null 2>$dir/log </dev/null & pid=$!
                  echo $dir; read _ || true; kill -QUIT $pid; wait $pid || true"
             ))
