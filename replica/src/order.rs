@@ -425,8 +425,8 @@ impl Order {
         let payload =
             postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
         let height = decided.height;
-        // PostgreSQL applies an item when votes for it are decided at a later height, whose own WRITE record takes this one
-        // to the disk. Heights learnt from peers have no such record.
+        // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
+        // record of either takes this one to the disk. Heights learnt from peers have no such record.
         let position = if self.core.status().lagging {
             self.log.append(record::DECIDED, height, payload.into())
         } else {
