@@ -235,25 +235,44 @@ pub async fn again(
         statements.push(statement(&step.operation, false));
         expected.push(Some(step));
     }
-    statements.push(mark_statement(&mark));
-    statements.push(quiet("COMMIT"));
-    expected.extend([None, None]);
     let outcomes = session.run(statements).await?;
+    if let Some(failure) = first_difference(&outcomes, &expected) {
+        session.run(vec![quiet("ROLLBACK")]).await?;
+        return Err(failure);
+    }
+    checked(
+        session
+            .run(vec![mark_statement(&mark), quiet("COMMIT")])
+            .await?,
+    )?;
+    Ok(())
+}
+
+/// What was run again must come to what was agreed on, or this replica would drift.
+fn first_difference(outcomes: &[Outcome], expected: &[Option<&Step>]) -> Option<Failure> {
     for (outcome, step) in outcomes.iter().zip(expected) {
-        let Some(error) = &outcome.error else {
+        let Some(step) = step else {
+            if let Some(error) = &outcome.error {
+                return Some(Failure::Refused(Box::new(error.clone())));
+            }
             continue;
         };
-        // Where the group agreed on an error, an error is right.
-        let agreed =
-            step.is_some_and(|s| txn::result::digest(&outcome.frames, None) == s.evidence.result);
-        if !agreed {
-            if session.transaction() != b'I' {
-                session.run(vec![quiet("ROLLBACK")]).await?;
+        if let Some(error) = &outcome.error {
+            // Where the group agreed on an error, an error is right.
+            if txn::result::digest(&outcome.frames, None) != step.evidence.result {
+                return Some(Failure::Refused(Box::new(error.clone())));
             }
-            return Err(Failure::Refused(Box::new(error.clone())));
+            continue;
+        }
+        let written = capture::read(&outcome.captured).map(|c| c.write_set.digest());
+        if written != Ok(step.evidence.write) {
+            let text: String = step.operation.sql.chars().take(80).collect();
+            return Some(Failure::Inadmissible(format!(
+                "{text} wrote something else than agreed"
+            )));
         }
     }
-    Ok(())
+    None
 }
 
 /// The statement that notes an item as applied, within its own transaction.

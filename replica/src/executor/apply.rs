@@ -215,14 +215,14 @@ impl Executor {
         ordered: Arc<Ordered>,
         write_sets: Vec<WriteSet>,
     ) {
-        let time_ms = match &*ordered {
-            Ordered::Auto(auto) => self.times.get(&auto.ran_at),
-            _ => self.times.get(&height),
+        let mut opening = match (&*ordered, self.ending.get(&(height, index))) {
+            (Ordered::Commit(_), Some(begun)) => begun.clone(),
+            (Ordered::Auto(auto), _) => {
+                let time_ms = self.times.get(&auto.ran_at).copied().unwrap_or(0);
+                self.opening_of(tx, &ordered, time_ms)
+            }
+            _ => self.opening_of(tx, &ordered, 0),
         };
-        let mut opening = self.opening_of(tx, &ordered, time_ms.copied().unwrap_or(0));
-        if let Some(session) = self.sessions.get(&tx) {
-            opening = session.opening.clone();
-        }
         opening.mode = "replay";
         opening.read_only = false;
         tokio::spawn(
@@ -451,6 +451,7 @@ impl Executor {
             self.log.append(record::VERDICTS, height, payload.into());
         }
         self.items = self.items.split_off(&(height + 1, 0));
+        self.ending = self.ending.split_off(&(height + 1, 0));
         if self
             .history
             .as_ref()
@@ -467,6 +468,9 @@ impl Executor {
     pub(super) fn drop_transaction(&mut self, tx: TxId, doom: Doom) {
         let why = doom_reason(doom);
         self.parked.remove(&tx);
+        if !self.engine.is_open(&tx) {
+            self.openings.remove(&tx);
+        }
         let Some(session) = self.sessions.get_mut(&tx) else {
             self.remember_end(tx, why);
             return;

@@ -243,6 +243,9 @@ pub struct Executor {
     items: BTreeMap<(Height, u32), ItemState>,
     /// Snapshots of this height that are still being taken.
     opening: Option<(Height, BTreeSet<TxId>)>,
+    /// How open transactions began, and those whose Commit is decided, by its place.
+    openings: BTreeMap<TxId, Opening>,
+    ending: BTreeMap<(Height, u32), Opening>,
     /// Consensus times of the last decided heights.
     times: BTreeMap<Height, u64>,
     gate: Arc<RwLock<()>>,
@@ -325,6 +328,8 @@ impl Executor {
             ends: BTreeMap::new(),
             items: BTreeMap::new(),
             opening: None,
+            openings: BTreeMap::new(),
+            ending: BTreeMap::new(),
             times: BTreeMap::new(),
             gate: Arc::default(),
             gate_held: None,
@@ -431,7 +436,7 @@ impl Executor {
         while self.times.len() as u64 > txn::limits::AUTO_WINDOW + MAX_BACKLOG as u64 {
             self.times.pop_first();
         }
-        let placed = decided
+        let placed: Vec<Placed> = decided
             .requests
             .into_iter()
             .map(|request| Placed {
@@ -444,10 +449,43 @@ impl Executor {
                 ),
             })
             .collect();
+        let begun = self.note_openings(height, time_ms, &placed);
         let mut actions = std::mem::take(&mut self.actions);
         self.engine
             .decided(now_ms(), height, time_ms, placed, recorded, &mut actions);
         self.actions = actions;
+        for tx in begun {
+            if !self.engine.is_open(&tx) {
+                self.openings.remove(&tx);
+            }
+        }
+    }
+
+    /// Remembers how transactions begin until they end, whether or not a session is opened for them here: who adopts
+    /// by running the operations again needs the time and the settings of the Begin. Returns what began.
+    fn note_openings(&mut self, height: Height, time_ms: u64, placed: &[Placed]) -> Vec<TxId> {
+        let mut begun = Vec::new();
+        for (index, placed) in placed.iter().enumerate() {
+            match &*placed.ordered {
+                Ordered::Begin(_) => {
+                    let tx = TxId {
+                        client: placed.client,
+                        incarnation: placed.incarnation,
+                        seq: placed.seq,
+                    };
+                    let opening = self.opening_of(tx, &placed.ordered, time_ms);
+                    self.openings.insert(tx, opening);
+                    begun.push(tx);
+                }
+                Ordered::Commit(commit) if commit.tx.client == placed.client => {
+                    if let Some(opening) = self.openings.remove(&commit.tx) {
+                        self.ending.insert((height, index as u32), opening);
+                    }
+                }
+                _ => {}
+            }
+        }
+        begun
     }
 
     fn perform(&mut self, action: Action) {
