@@ -73,3 +73,30 @@ async fn a_replica_that_crashes_by_itself_is_started_again() {
     }
     cluster.verify();
 }
+
+/// Rows do not carry a new table, so who missed it runs the operations again: at the time and with the settings of their
+/// Begin, not of their Commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_missed_a_new_table_makes_it_as_the_others_did() {
+    let cluster = Cluster::start();
+    cluster.succeed(&["kill", "--replica", "3"]);
+    let mut session = cluster.connect().await;
+    session
+        .batch_execute("SET TimeZone = 'Asia/Tokyo'")
+        .await
+        .unwrap();
+    let transaction = session.transaction().await.unwrap();
+    transaction
+        .batch_execute(
+            "CREATE TABLE missed (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT now(), zone text, n float8);
+             INSERT INTO missed (zone, n) VALUES (current_setting('TimeZone'), random())",
+        )
+        .await
+        .unwrap();
+    // Begin and Commit lie in different batches, at different times.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    transaction.commit().await.unwrap();
+    cluster.succeed(&["start", "--replica", "3"]);
+    let said = cluster.verify();
+    assert!(said.contains("all 4 replicas are identical"), "{said}");
+}

@@ -145,10 +145,19 @@ impl Shim {
             return Ok(confirmed);
         }
         if unvalidated {
-            // The master may just be slow; a catalog is the same for everybody, so another one may answer too.
-            let long = Instant::now() + inner.settings.patience;
-            if let Some(confirmed) = collect(&mut answers, long, needed, &mut count).await {
-                return Ok(confirmed);
+            // The master may just be slow. One that is gone will not answer, so whoever is first now is asked too.
+            let until = Instant::now() + inner.settings.patience;
+            let mut tried: BTreeSet<ReplicaId> = order.first().copied().into_iter().collect();
+            while Instant::now() < until {
+                if let Some(first) = self.preference(id).first().copied()
+                    && tried.insert(first)
+                {
+                    ask(first, true);
+                }
+                let soon = Instant::now() + FIRST_WAIT;
+                if let Some(confirmed) = collect(&mut answers, soon, needed, &mut count).await {
+                    return Ok(confirmed);
+                }
             }
             return Err(ShimError::new(
                 "57P03",
