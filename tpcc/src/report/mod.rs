@@ -1,0 +1,3 @@
+//! What a run has found, as data and as a page.
+
+pub mod run;
