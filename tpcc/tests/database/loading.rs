@@ -1,0 +1,157 @@
+//! What a load leaves, and what it does not touch.
+
+use std::sync::Mutex;
+
+use tpcc::{Config, Error, load};
+
+use crate::server::{Server, number};
+
+pub async fn a_table_of_somebody_else_is_left_alone(server: &Server) {
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute("CREATE DATABASE shop; ")
+        .await
+        .unwrap();
+    let shop = server.connect("shop").await;
+    shop.batch_execute("CREATE TABLE item (mine text); INSERT INTO item VALUES ('dear')")
+        .await
+        .unwrap();
+    let refused = load(&Config::new(server.dsn("shop")), |_, _| {}).await;
+    assert!(
+        matches!(&refused, Err(Error::Foreign(table)) if table == "item"),
+        "{refused:?}"
+    );
+    assert_eq!(number(&shop, "SELECT count(*) FROM item").await, 1);
+    // A mark that is not ours is none.
+    shop.batch_execute("CREATE TABLE tpcc_load (notes text)")
+        .await
+        .unwrap();
+    let refused = load(&Config::new(server.dsn("shop")), |_, _| {}).await;
+    assert!(matches!(refused, Err(Error::Foreign(_))), "{refused:?}");
+    assert_eq!(number(&shop, "SELECT count(*) FROM item").await, 1);
+}
+
+pub async fn the_warehouse_is_loaded_once(server: &Server) {
+    let client = server.connect("postgres").await;
+    client
+        .batch_execute("CREATE DATABASE loaded")
+        .await
+        .unwrap();
+    let config = Config::new(server.dsn("loaded"));
+    let told = Mutex::new(Vec::new());
+    let first = load(&config, |done, of| told.lock().unwrap().push((done, of)))
+        .await
+        .unwrap();
+    assert_eq!((first.warehouses, first.seed), (1, config.seed));
+    let told = told.into_inner().unwrap();
+    assert!(told.len() > 30, "progress: {told:?}");
+    assert!(
+        told.iter()
+            .all(|(done, of)| done <= of && *of == first.rows)
+    );
+    assert!(told.contains(&(first.rows, first.rows)), "the last row");
+
+    let again = load(&config, |_, _| panic!("nothing is missing"))
+        .await
+        .unwrap();
+    assert_eq!((again.rows, again.c_last), (0, first.c_last));
+    let more = tpcc::run(
+        &Config {
+            warehouses: 2,
+            ..config
+        },
+        tpcc::Events::default(),
+        |_| {},
+    )
+    .await;
+    assert!(
+        matches!(
+            more,
+            Err(Error::NotLoaded {
+                loaded: 1,
+                asked: 2
+            })
+        ),
+        "{more:?}"
+    );
+}
+
+/// Clause 1.2.1; ORDER-LINE may differ by its random lines.
+pub async fn cardinalities_are_those_of_the_specification(server: &Server) {
+    let client = server.connect("loaded").await;
+    for (table, rows) in [
+        ("warehouse", 1),
+        ("district", 10),
+        ("customer", 30_000),
+        ("history", 30_000),
+        ("orders", 30_000),
+        ("new_order", 9_000),
+        ("stock", 100_000),
+        ("item", 100_000),
+    ] {
+        let count = number(&client, &format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(count, rows, "{table}");
+    }
+    let lines = number(&client, "SELECT count(*) FROM order_line").await;
+    // 30,000 orders of 5 to 15 lines: five sigmas are 2,740.
+    assert!((lines - 300_000).abs() < 2_740, "{lines} order lines");
+}
+
+pub async fn the_population_follows_its_rules(server: &Server) {
+    let client = server.connect("loaded").await;
+    // Clause 4.3.3.1: each of these finds nothing.
+    for wrong in [
+        "SELECT count(*) FROM customer WHERE c_id = 372 AND c_last <> 'PRICALLYOUGHT'",
+        "SELECT count(*) FROM (SELECT FROM customer WHERE c_id <= 1000 GROUP BY c_w_id, c_d_id
+           HAVING count(DISTINCT c_last) <> 1000) x",
+        "SELECT count(*) FROM (SELECT FROM orders GROUP BY o_w_id, o_d_id HAVING count(DISTINCT o_c_id) <> 3000) x",
+        "SELECT count(*) FROM orders WHERE (o_id >= 2101) <> (o_carrier_id IS NULL)",
+        "SELECT count(*) FROM orders WHERE o_ol_cnt NOT BETWEEN 5 AND 15 OR o_all_local <> 1",
+        "SELECT count(*) FROM order_line WHERE (ol_o_id >= 2101) <> (ol_delivery_d IS NULL)",
+        "SELECT count(*) FROM order_line WHERE (ol_o_id >= 2101) <> (ol_amount > 0) OR ol_quantity <> 5",
+        "SELECT count(*) FROM new_order WHERE no_o_id NOT BETWEEN 2101 AND 3000",
+        "SELECT count(*) FROM warehouse WHERE w_zip NOT LIKE '____11111' OR w_ytd <> 300000 OR w_tax > 0.2",
+        "SELECT count(*) FROM district WHERE d_next_o_id <> 3001 OR d_ytd <> 30000",
+        "SELECT count(*) FROM customer WHERE c_balance <> -10 OR c_discount > 0.5 OR c_middle <> 'OE'
+           OR length(c_data) NOT BETWEEN 300 AND 500 OR c_phone !~ '^[0-9]{16}$'",
+        "SELECT count(*) FROM stock WHERE s_quantity NOT BETWEEN 10 AND 100 OR length(s_dist_07) <> 24",
+        "SELECT count(*) FROM item WHERE i_price NOT BETWEEN 1 AND 100 OR length(i_data) NOT BETWEEN 26 AND 50",
+        "SELECT count(*) - 1 FROM (SELECT DISTINCT c_since FROM customer) x",
+    ] {
+        assert_eq!(number(&client, wrong).await, 0, "{wrong}");
+    }
+    let permuted = "SELECT count(*) FROM orders WHERE o_c_id <> o_id";
+    assert!(number(&client, permuted).await > 29_900);
+    // Ten references of Clause 1.3; HISTORY has no key of its own.
+    let constraints = "SELECT count(*) FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype = ";
+    assert_eq!(number(&client, &format!("{constraints}'f'")).await, 10);
+    assert_eq!(number(&client, &format!("{constraints}'p'")).await, 9);
+}
+
+/// As after a crash in the last step. The new load has the same seed, and so the same rows.
+pub async fn an_interrupted_load_begins_anew(server: &Server) {
+    let sums = "SELECT (SELECT sum(hashtext(c.*::text)::bigint) FROM customer c) # \
+                (SELECT sum(hashtext(l.*::text)::bigint) FROM order_line l)::bigint";
+    let sums = sums.replace(
+        "sum(hashtext(c.*::text)::bigint)",
+        "sum(hashtext(c.*::text)::bigint)::bigint",
+    );
+    let client = server.connect("loaded").await;
+    let before = number(&client, &sums).await;
+    drop(client);
+    let config = Config::new(server.copy("cut", "loaded").await);
+    let client = server.connect("cut").await;
+    client
+        .batch_execute(
+            "UPDATE tpcc_load SET complete = false; DELETE FROM history WHERE h_c_id = 7",
+        )
+        .await
+        .unwrap();
+    let loaded = load(&config, |_, _| {}).await.unwrap();
+    assert!(loaded.rows > 500_000);
+    assert_eq!(
+        number(&client, "SELECT count(*) FROM history").await,
+        30_000
+    );
+    assert_eq!(number(&client, &sums).await, before, "same seed, same rows");
+}
