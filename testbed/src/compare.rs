@@ -4,7 +4,6 @@
 //! each time, while the processes of the others are stopped. A checkpoint precedes each measurement.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -12,8 +11,8 @@ use nix::sys::time::TimeVal;
 
 use crate::comparison::{Comparison, Measured, Round};
 use crate::relay::Relay;
-use crate::system::{Later, System};
-use crate::{Error, Host, machine};
+use crate::system::{Later, Setup, System};
+use crate::{Error, machine};
 
 /// The role of this process and of the load generators that it starts.
 pub const CLIENT: &str = "client";
@@ -115,81 +114,61 @@ fn own_seconds() -> Result<f64, Error> {
 struct Entry {
     system: Box<dyn System>,
     measured: Measured,
+    /// It is left out from here on.
     failed: bool,
 }
 
-/// Measures the systems in `rounds` rounds. A system that cannot start, or fails in a round, is left out from there on,
-/// with the reason. `base` is where the data are, and `links` what delays them; `say` hears what happens, line by line.
+/// What happens, said line by line to who waits, and kept where a system is left out.
+struct Progress<'a> {
+    say: &'a mut (dyn FnMut(&str) + Send),
+    skipped: BTreeMap<String, String>,
+}
+
+impl Progress<'_> {
+    fn say(&mut self, line: &str) {
+        (self.say)(line);
+    }
+
+    fn skip(&mut self, system: &str, reason: String) {
+        self.say(&format!("{system}: skipped: {reason}"));
+        self.skipped.insert(system.to_owned(), reason);
+    }
+}
+
+/// Measures the systems in `rounds` rounds on the ground and links of `setup`. A system that cannot start, or fails in a
+/// round, is left out from there on, with the reason. `say` hears what happens.
 pub async fn compare(
     systems: Vec<Box<dyn System>>,
     rounds: usize,
     workload: &mut dyn Workload,
-    (base, links): (&Path, &str),
+    setup: &Setup,
     say: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Comparison, Error> {
-    let mut machine = machine::describe(base, "no hosts".to_owned(), links.to_owned())?;
-    let mut skipped = BTreeMap::new();
-    let mut entries = Vec::new();
-    for mut system in systems {
-        let name = system.name().to_owned();
-        say(&format!("{name}: starting and loading"));
-        match ready(&mut *system, workload).await {
-            Ok(()) => {
-                if let Some(host) = system.hosts().first().copied() {
-                    machine.quota = Host::quota_text(host);
-                }
-                let measured = Measured {
-                    system: name,
-                    description: system.description(),
-                    rounds: Vec::new(),
-                };
-                entries.push(Entry {
-                    system,
-                    measured,
-                    failed: false,
-                });
-            }
-            Err(error) => {
-                say(&format!("{name}: skipped: {error}"));
-                skipped.insert(name, error.to_string());
-                if let Err(error) = end(&mut *system).await {
-                    say(&format!("not ended in order: {error}"));
-                }
-            }
-        }
+    let inside = if setup.ground.network.is_some() {
+        ", network namespaces"
+    } else {
+        ""
+    };
+    let links = format!("{}{inside}", setup.links.name());
+    let mut machine = machine::describe(&setup.ground.base, "no quota".to_owned(), links)?;
+    let skipped = BTreeMap::new();
+    let mut progress = Progress { say, skipped };
+    let mut entries = start(systems, workload, &mut progress).await;
+    if let Some(host) = entries
+        .iter()
+        .find_map(|entry| entry.system.hosts().first().copied())
+    {
+        machine.quota = host.quota_text();
     }
     let began = Instant::now();
     for number in 0..rounds {
         for place in 0..entries.len() {
             let at = (place + number) % entries.len();
-            let Entry {
-                system,
-                measured,
-                failed,
-            } = &mut entries[at];
-            if *failed {
-                continue;
-            }
-            let name = &measured.system;
-            match round(&**system, workload, began).await {
-                Ok(round) => {
-                    say(&format!("{name}: round {}: {}", number + 1, line(&round)));
-                    measured.rounds.push(round);
-                }
-                Err(error) => {
-                    *failed = true;
-                    say(&format!("{name}: failed in round {}: {error}", number + 1));
-                    skipped.insert(
-                        name.clone(),
-                        format!("failed in round {}: {error}", number + 1),
-                    );
-                }
-            }
-            system.pause()?;
+            turn(&mut entries[at], workload, began, &mut progress).await;
         }
     }
     for entry in &mut entries {
-        end(&mut *entry.system).await?;
+        end(&mut *entry.system, &mut progress).await;
     }
     let measured = entries.into_iter().map(|entry| entry.measured);
     Ok(Comparison {
@@ -198,8 +177,67 @@ pub async fn compare(
         systems: measured
             .filter(|measured| !measured.rounds.is_empty())
             .collect(),
-        skipped,
+        skipped: progress.skipped,
     })
+}
+
+/// Starts and loads the systems, one by one.
+async fn start(
+    systems: Vec<Box<dyn System>>,
+    workload: &mut dyn Workload,
+    progress: &mut Progress<'_>,
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for mut system in systems {
+        let name = system.name().to_owned();
+        progress.say(&format!("{name}: starting and loading"));
+        if let Err(error) = ready(&mut *system, workload).await {
+            progress.skip(&name, error.to_string());
+            end(&mut *system, progress).await;
+            continue;
+        }
+        let measured = Measured {
+            system: name,
+            description: system.description(),
+            rounds: Vec::new(),
+        };
+        entries.push(Entry {
+            system,
+            measured,
+            failed: false,
+        });
+    }
+    entries
+}
+
+/// A system's turn in a round.
+async fn turn(
+    entry: &mut Entry,
+    workload: &mut dyn Workload,
+    comparison: Instant,
+    progress: &mut Progress<'_>,
+) {
+    if entry.failed {
+        return;
+    }
+    let name = &entry.measured.system;
+    let number = entry.measured.rounds.len() + 1;
+    let measured = round(&*entry.system, workload, comparison).await;
+    // One that failed must not disturb the others either.
+    let paused = entry
+        .system
+        .set_quota(false)
+        .and_then(|()| entry.system.pause());
+    match measured.and_then(|round| paused.map(|()| round)) {
+        Ok(round) => {
+            progress.say(&format!("{name}: round {number}: {}", line(&round)));
+            entry.measured.rounds.push(round);
+        }
+        Err(error) => {
+            progress.skip(name, format!("failed in round {number}: {error}"));
+            entry.failed = true;
+        }
+    }
 }
 
 /// Starts and loads a system, and stops its processes until its first round.
@@ -208,7 +246,6 @@ async fn ready(system: &mut dyn System, workload: &mut dyn Workload) -> Result<(
     let (name, dsn) = (system.name().to_owned(), system.dsn());
     workload.prepare(&name, &dsn).await?;
     system.settle().await?;
-    system.set_quota(true)?;
     system.pause()
 }
 
@@ -221,6 +258,7 @@ async fn round(
     system.resume();
     tokio::time::sleep(WAKE).await;
     system.settle().await?;
+    system.set_quota(true)?;
     let mut meter = Meter::new(system);
     meter.begin()?;
     let outcome = workload
@@ -236,10 +274,11 @@ async fn round(
     })
 }
 
-async fn end(system: &mut dyn System) -> Result<(), Error> {
+async fn end(system: &mut dyn System, progress: &mut Progress<'_>) {
     system.resume();
-    system.set_quota(false)?;
-    system.stop().await
+    if let Err(error) = system.stop().await {
+        progress.say(&format!("{}: not ended in order: {error}", system.name()));
+    }
 }
 
 /// A round in a line, for who waits.

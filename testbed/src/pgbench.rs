@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::compare::{Meter, Outcome, Workload};
 use crate::names::entries;
@@ -12,6 +13,10 @@ use crate::{Error, Settings};
 
 /// Tries of a transaction that met a serialization failure or a deadlock.
 const TRIES: u32 = 20;
+
+/// How much longer than its seconds a run may take, and how long loading.
+const GRACE: Duration = Duration::from_secs(60);
+const LOAD: Duration = Duration::from_secs(1800);
 
 /// Which of pgbench's scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,7 @@ impl Workload for Pgbench {
                 "-s",
                 &self.scale.to_string(),
             ]);
-            run(command.arg(dsn)).await.map(drop)
+            run(command.arg(dsn), LOAD).await.map(drop)
         })
     }
 
@@ -130,7 +135,7 @@ impl Workload for Pgbench {
     ) -> Later<'a, Result<Outcome, Error>> {
         Box::pin(async move {
             if self.warmup > 0 {
-                run(self.command(self.warmup).arg(dsn)).await?;
+                run(self.command(self.warmup).arg(dsn), limit(self.warmup)).await?;
             }
             let logs =
                 tempfile::tempdir().map_err(Error::io("make", "a directory for pgbench's logs"))?;
@@ -142,11 +147,15 @@ impl Workload for Pgbench {
                 .arg(&prefix)
                 .arg(dsn);
             meter.begin()?;
-            let report = run(&mut command).await?;
+            let report = run(&mut command, limit(self.seconds)).await?;
             meter.end()?;
             outcome(&report, latencies(logs.path())?)
         })
     }
+}
+
+fn limit(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into()) + GRACE
 }
 
 /// What pgbench has reported, with the latencies (µs) that it has logged.

@@ -21,6 +21,9 @@ pub const USER: &str = "bench";
 /// How long a server may take to be ready.
 const START: Duration = Duration::from_secs(60);
 
+/// How long a statement of the testbed's own, a new data directory or a copy may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// What the servers of all systems have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -159,7 +162,7 @@ impl Postgres {
             "trust",
             "-D",
         ]);
-        run(command.arg(&server.data_dir)).await?;
+        run(command.arg(&server.data_dir), PATIENCE).await?;
         server.configure(further)?;
         Ok(server)
     }
@@ -179,7 +182,7 @@ impl Postgres {
         command.args([
             "-d", &source, "-X", "stream", "-c", "fast", "-N", "-R", "-D",
         ]);
-        run(command.arg(&server.data_dir)).await?;
+        run(command.arg(&server.data_dir), PATIENCE).await?;
         server.configure(&[])?;
         Ok(server)
     }
@@ -261,35 +264,48 @@ pub async fn execute(dsn: &str, statements: &str) -> Result<(), Error> {
     with_client(dsn, async |client| client.batch_execute(statements).await).await
 }
 
-/// One connection for this work.
+/// One connection for this work, which may take five minutes.
 pub async fn with_client<T>(
     dsn: &str,
     work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Error> {
-    let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls).await?;
-    let work = async {
-        let done = work(&client).await;
-        drop(client);
-        done
+    let all = async {
+        let (client, connection) = tokio_postgres::connect(dsn, tokio_postgres::NoTls).await?;
+        let work = async {
+            let done = work(&client).await;
+            // Without its client, the connection ends by itself.
+            drop(client);
+            done
+        };
+        let (done, _) = tokio::join!(work, connection);
+        Ok(done?)
     };
-    // The connection ends by itself once the client is gone.
-    let (done, _) = tokio::join!(work, connection);
-    Ok(done?)
+    let late = |_| {
+        Err(Error::new(format!(
+            "the server did not answer within {PATIENCE:?}"
+        )))
+    };
+    tokio::time::timeout(PATIENCE, all)
+        .await
+        .unwrap_or_else(late)
 }
 
-/// A program that ends by itself.
-pub(crate) async fn run(command: &mut Command) -> Result<String, Error> {
-    let shown = format!("{command:?}");
+/// A program that ends by itself, and is killed after `limit`.
+pub(crate) async fn run(command: &mut Command, limit: Duration) -> Result<String, Error> {
+    let program = command.get_program().to_string_lossy();
+    let arguments: Vec<_> = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy())
+        .collect();
+    let shown = format!("{program} {}", arguments.join(" "));
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut command = tokio::process::Command::from(std::mem::replace(command, Command::new("")));
-    let done = command
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(Error::io("run", &shown))?;
+    let done = tokio::time::timeout(limit, command.kill_on_drop(true).output()).await;
+    let done = done.map_err(|_| Error::new(format!("{shown} did not end within {limit:?}")))?;
+    let done = done.map_err(Error::io("run", &shown))?;
     if !done.status.success() {
         return Err(Error::io("do", &shown)(String::from_utf8_lossy(
             &done.stderr,
