@@ -1,3 +1,4 @@
 //! What a run has found, as data and as a page.
 
+pub mod page;
 pub mod run;
