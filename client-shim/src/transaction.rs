@@ -54,6 +54,7 @@ impl Transaction {
             settings,
             read_only,
         });
+        tracing::trace!(target: "timeline", at = "begin", %tx);
         let begun = Some(inner.order(seq, &begin));
         Transaction {
             inner,
@@ -111,7 +112,9 @@ impl Transaction {
             step,
             operation: operation.clone(),
         };
+        tracing::trace!(target: "timeline", at = "operation", tx = %self.tx, step, sql = operation.sql);
         let result = self.answer(step, answer, &message).await;
+        tracing::trace!(target: "timeline", at = "answer", tx = %self.tx, step);
         self.inner.forget_operation(self.tx, step);
         let (outcome, mut evidence) = match result {
             Ok(found) => found,
@@ -202,8 +205,11 @@ impl Transaction {
             steps: std::mem::take(&mut self.steps),
         });
         let seq = self.inner.next_seq();
+        tracing::trace!(target: "timeline", at = "commit", tx = %self.tx, seq);
         let receiver = self.inner.order(seq, &commit);
-        match self.inner.answered(seq, receiver).await {
+        let answered = self.inner.answered(seq, receiver).await;
+        tracing::trace!(target: "timeline", at = "committed", tx = %self.tx);
+        match answered {
             Some(Ok(reply)) if reply.answer == Answer::Committed => Ok(()),
             Some(Ok(reply)) => Err(aborted(reply.reason)),
             Some(Err(why)) => {

@@ -294,7 +294,10 @@ impl Order {
         let mut requests = Vec::new();
         for message in gulp.drain(..) {
             match message {
-                Inbound::Request(request) => requests.push(request),
+                Inbound::Request(request) => {
+                    tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
+                    requests.push(request);
+                }
                 Inbound::Consensus { from, payload } => match Message::decode(&payload) {
                     Ok(message) => self
                         .core
@@ -380,6 +383,9 @@ impl Order {
         match action {
             Action::Send { to, message } => self.send(to, &Bytes::from(message.encode())),
             Action::Broadcast { message } => {
+                if let Message::Propose { height, .. } = &message {
+                    tracing::trace!(target: "timeline", at = "proposed", height);
+                }
                 let bytes = Bytes::from(message.encode());
                 for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
                     self.send(*peer, &bytes);
@@ -437,6 +443,7 @@ impl Order {
             decided,
             position: Some(position),
         };
+        tracing::trace!(target: "timeline", at = "decided", height);
         let taken = self.decided.send(delivered).await.is_ok();
         self.durable.send_replace(height);
         taken

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Characters of a bar that shows a share.
+const BAR: usize = 20;
+
 /// The progress of one command.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -38,6 +41,21 @@ impl Progress {
             None => eprintln!("{what}"),
         }
         self.shown = what;
+    }
+
+    /// What is being done now, and how much of it is done.
+    pub fn share(&mut self, what: &str, done: u64, of: u64) {
+        let parts = if self.bar.is_some() { 1000 } else { 10 };
+        let part = (u128::from(done) * parts / u128::from(of.max(1))) as usize;
+        let filled = part * BAR / parts as usize;
+        let bar = format!(
+            "{}{}",
+            "█".repeat(filled),
+            "░".repeat(BAR.saturating_sub(filled))
+        );
+        // Elsewhere than at a terminal, a line for each tenth.
+        let percent = part as f64 * 100.0 / parts as f64;
+        self.step(format!("{what} {bar} {percent:.0} % of {of} rows"));
     }
 
     /// A line that stays.

@@ -87,7 +87,7 @@ pub fn log_tail(log: &Path, begin: u64) -> String {
 }
 
 /// This program's file. One that was replaced while it ran reads "… (deleted)": the new one is at the same place.
-fn program() -> io::Result<PathBuf> {
+pub fn program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let text = path.to_string_lossy();
     Ok(text

@@ -80,6 +80,7 @@ impl Executor {
         else {
             return;
         };
+        tracing::trace!(target: "timeline", at = "verdict", %tx, height, index);
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
@@ -120,6 +121,7 @@ impl Executor {
 
     /// The session's commit came back.
     pub(super) fn ended(&mut self, height: Height, index: u32, tx: TxId, error: Option<String>) {
+        tracing::trace!(target: "timeline", at = "applied", %tx, height, index);
         self.sessions.remove(&tx);
         if let Some(error) = error {
             // The verdict stands; what PostgreSQL did not commit is applied again after a restart.
@@ -410,6 +412,7 @@ impl Executor {
     }
 
     pub(super) fn votes_durable(&mut self, part: VotePart) {
+        tracing::trace!(target: "timeline", at = "voted", height = part.height);
         #[cfg(feature = "lies")]
         self.lie_to_peers(&part);
         self.broadcast_peers(&PeerMessage::Vote(part.clone()));
@@ -443,6 +446,7 @@ impl Executor {
     /// A height is final: everything of it is applied and its snapshots are taken.
     pub(super) fn finished(&mut self, height: Height, time_ms: u64, verdicts: &[(u32, Verdict)]) {
         self.reads.advance(height, time_ms);
+        tracing::trace!(target: "timeline", at = "final", height);
         self.finished.send_replace(height);
         self.gate_held = None;
         let replayed = self.history.as_ref().is_some_and(|h| h.was_final(height));

@@ -81,6 +81,7 @@ impl Executor {
     }
 
     fn operation(&mut self, client: ClientId, tx: TxId, step: u32, operation: Operation) {
+        tracing::trace!(target: "timeline", at = "came", %tx, step);
         if let Some(why) = self.ends.get(&tx) {
             let why = why.clone();
             return self.tell_doomed(client, tx, why);
@@ -206,6 +207,7 @@ impl Executor {
         };
         session.running_step = step;
         session.speculative = true;
+        tracing::trace!(target: "timeline", at = "run", %tx, step);
         tokio::spawn(self.bench.clone().operation(tx, own, operation));
     }
 
@@ -343,6 +345,7 @@ impl Executor {
             }
         };
         let step = session.running_step;
+        tracing::trace!(target: "timeline", at = "ran", %tx, step);
         let ran_at = if session.auto {
             session.ran_at
         } else {

@@ -84,6 +84,7 @@ impl Executor {
             }
             self.after_return(tx);
         }
+        tracing::trace!(target: "timeline", at = "snapshot", %tx);
         let mut taken = None;
         if let Some((height, waiting)) = &mut self.opening {
             waiting.remove(&tx);
@@ -114,6 +115,7 @@ impl Executor {
             .or_insert_with(|| ItemState::new(ordered.clone()));
         item.since = Instant::now();
         item.busy = true;
+        tracing::trace!(target: "timeline", at = "judge", %tx, height);
         let auto = begun.is_none();
         let time_ms = self.time_of(&ordered);
         if auto && !self.sessions.contains_key(&tx) {
@@ -251,6 +253,7 @@ impl Executor {
         if report.reason.is_some() {
             item.reason = report.reason;
         }
+        tracing::trace!(target: "timeline", at = "judged", %tx, height, index);
         let holds = report.ballot == Ballot::Commit && alive;
         if report.ballot == Ballot::Commit {
             item.write_sets = Some(report.write_sets);

@@ -473,11 +473,13 @@ impl Executor {
                         incarnation: placed.incarnation,
                         seq: placed.seq,
                     };
+                    tracing::trace!(target: "timeline", at = "begun", %tx, height);
                     let opening = self.opening_of(tx, &placed.ordered, time_ms);
                     self.openings.insert(tx, opening);
                     begun.push(tx);
                 }
                 Ordered::Commit(commit) if commit.tx.client == placed.client => {
+                    tracing::trace!(target: "timeline", at = "ordered", tx = %commit.tx, height, index);
                     if let Some(opening) = self.openings.remove(&commit.tx) {
                         self.ending.insert((height, index as u32), opening);
                     }

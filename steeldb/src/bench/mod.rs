@@ -2,11 +2,16 @@
 
 mod children;
 mod client;
+mod compare;
 mod consensus;
 mod cpu;
 mod layout;
+mod output;
+mod pgbench;
 mod report;
 mod service;
+mod steel;
+mod tpcc;
 
 use crate::failure::Failure;
 
@@ -20,6 +25,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Consensus(consensus::Args),
+    Tpcc(Box<tpcc::Args>),
+    Pgbench(pgbench::Args),
     #[command(hide = true)]
     Replica(service::Args),
 }
@@ -27,6 +34,8 @@ enum What {
 pub async fn run(args: &Args) -> Result<(), Failure> {
     match &args.what {
         What::Consensus(args) => consensus::run(args).await,
+        What::Tpcc(args) => tpcc::run(args).await,
+        What::Pgbench(args) => pgbench::run(args).await,
         What::Replica(args) => service::run(args).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::commands::Where;
 use crate::failure::Failure;
+use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::{members, postgres, stop};
 
@@ -17,23 +18,28 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
-    let cluster = members::load(&layout)?;
-    let member = members::replica(&cluster, args.replica)?;
-    let _lock = Lock::take(&layout)?;
+    println!("{}", kill(&layout, args.replica)?);
+    Ok(())
+}
+
+/// Kills it, and says what it has killed.
+pub fn kill(layout: &Layout, replica: u16) -> Result<String, Failure> {
+    let cluster = members::load(layout)?;
+    let member = members::replica(&cluster, replica)?;
+    let _lock = Lock::take(layout)?;
     // First, so that the supervisor does not undo it.
-    members::mark_stopped(&layout, member, true)?;
-    let process = members::process(&layout, member);
+    members::mark_stopped(layout, member, true)?;
+    let process = members::process(layout, member);
     if let Some(process) = &process {
         stop::kill(member, process)?;
     }
-    postgres::kill(&layout, member)?;
-    members::forget(&layout, member);
-    match process {
-        Some(process) => println!(
+    postgres::kill(layout, member)?;
+    members::forget(layout, member);
+    Ok(match process {
+        Some(process) => format!(
             "{member} (process {}) and its PostgreSQL are killed",
             process.pid()
         ),
-        None => println!("{member} was not running"),
-    }
-    Ok(())
+        None => format!("{member} was not running"),
+    })
 }

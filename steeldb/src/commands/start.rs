@@ -28,26 +28,32 @@ pub struct Args {
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
-    let cluster = members::load(&layout)?;
-    let member = members::replica(&cluster, args.replica)?;
-    if members::process(&layout, Member::Supervisor).is_none() {
+    let mut progress = Progress::start();
+    let patience = Duration::from_secs(args.timeout);
+    let height = bring_back(&layout, args.replica, patience, &mut progress).await?;
+    drop(progress);
+    println!("replica {} is back at height {height}", args.replica);
+    Ok(())
+}
+
+/// Starts it and waits until it has caught up; returns the height that it has reached.
+pub async fn bring_back(
+    layout: &Layout,
+    replica: u16,
+    patience: Duration,
+    progress: &mut Progress,
+) -> Result<u64, Failure> {
+    let cluster = members::load(layout)?;
+    let member = members::replica(&cluster, replica)?;
+    if members::process(layout, Member::Supervisor).is_none() {
         return Err(Failure::new(format!("{member} cannot be started alone"))
             .cause("the cluster is not running")
             .next(format!("steeldb up --data {}", layout.root().display())));
     }
-    let operator = Operator::connect(&layout, &cluster).await?;
-    let wait = Wait::new(
-        &layout,
-        &cluster,
-        operator,
-        Duration::from_secs(args.timeout),
-    );
-    let mut progress = Progress::start();
-    start(&layout, &cluster, member)?;
-    let height = wait.caught_up(args.replica, &mut progress).await?;
-    drop(progress);
-    println!("{member} is back at height {height}");
-    Ok(())
+    let operator = Operator::connect(layout, &cluster).await?;
+    let wait = Wait::new(layout, &cluster, operator, patience);
+    start(layout, &cluster, member)?;
+    wait.caught_up(replica, progress).await
 }
 
 /// Lets the supervisor start it, unless it runs.
