@@ -6,10 +6,13 @@
 //! and a transaction that the database gives up for another's sake (40001, 40P01) is run again with the same input, its
 //! response time counting from its first attempt.
 
+mod closed;
 mod config;
 mod error;
 mod load;
 mod numeric;
+mod open;
+mod plan;
 mod random;
 mod run;
 mod schema;

@@ -39,7 +39,7 @@ struct Tally {
     second: Vec<u64>,
     errors: BTreeMap<String, (String, u64)>,
     reconnects: u64,
-    /// NEW-ORDERs of the interval, for the progress.
+    /// Warm-up included, for the progress.
     retries: u64,
 }
 
@@ -166,6 +166,12 @@ impl Meter {
     /// Closes the count.
     pub fn found(&self) -> Found {
         let mut tally = self.lock();
+        // Seconds in which nothing ended are there too, up to the last.
+        let last = self.until.map(|until| until - Duration::from_nanos(1));
+        self.second(
+            &mut tally,
+            last.map_or(Instant::now(), |last| last.min(Instant::now())),
+        );
         tally.close_second();
         let all: u64 = tally.kinds.iter().map(|count| count.committed).sum();
         let kinds = Profile::ALL.into_iter().zip(&tally.kinds);

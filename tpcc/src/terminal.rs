@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::config::Isolation;
@@ -23,6 +23,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// For the statements of a transaction, for its COMMIT, and for a lost connection to come again. Longer than the 30 s
 /// after which SteelDB's proxy says 08007.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long transactions in flight may take after a run's end. Longer than the patience with one answer.
+const SETTLE: Duration = Duration::from_secs(75);
 /// Stands for an SQLSTATE where the client, not the server, found the error.
 const NONE: &str = "none";
 /// A connection that was lost, whatever the server or the system called it.
@@ -160,7 +162,8 @@ impl Broken {
             // The server has said that it did not commit, even if it has closed the connection since.
             _ if code.starts_with("40") && closed => Verdict::AgainElsewhere,
             _ if code.starts_with("40") => Verdict::Again,
-            _ if gone && self.at_commit => Verdict::Unknown,
+            // Whatever the client did not understand may have been "committed".
+            _ if self.at_commit && (gone || code == NONE) => Verdict::Unknown,
             _ if gone => Verdict::AgainElsewhere,
             _ => Verdict::Failed,
         }
@@ -179,6 +182,22 @@ impl Terminal {
     pub async fn perform(&mut self, input: &Input, since: Instant) {
         let ended = self.until_ended(input).await;
         self.context.meter.ended(input.profile(), since, ended);
+    }
+
+    /// The same, with an end by `SETTLE` after the run's.
+    pub async fn perform_until(&mut self, input: &Input, since: Instant, end: Option<Instant>) {
+        let Some(end) = end else {
+            return self.perform(input, since).await;
+        };
+        let work = self.perform(input, since);
+        if timeout_at((end + SETTLE).into(), work).await.is_err() {
+            let meter = &self.context.meter;
+            meter.seen(
+                NONE,
+                format!("no end within {SETTLE:?} after the run's end"),
+            );
+            meter.ended(input.profile(), since, Ended::Unknown);
+        }
     }
 
     async fn until_ended(&mut self, input: &Input) -> Ended {

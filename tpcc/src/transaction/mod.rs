@@ -97,6 +97,6 @@ impl Tx<'_> {
 
 /// Clause 2.5.2.2: of the customers with a name, by first name, the one at n/2 rounded up.
 fn middle(rows: Vec<Row>) -> Option<Row> {
-    let at = rows.len().div_ceil(2);
-    rows.into_iter().nth(at.checked_sub(1)?)
+    let place = rows.len().div_ceil(2);
+    rows.into_iter().nth(place.checked_sub(1)?)
 }

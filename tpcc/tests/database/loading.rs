@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use tpcc::{Config, Error, load};
 
+use crate::runs::two_warehouses_serve_each_other;
 use crate::server::{Server, number};
 
 pub async fn a_table_of_somebody_else_is_left_alone(server: &Server) {
@@ -128,18 +129,18 @@ pub async fn the_population_follows_its_rules(server: &Server) {
     assert_eq!(number(&client, &format!("{constraints}'p'")).await, 9);
 }
 
-/// As after a crash in the last step. The new load has the same seed, and so the same rows.
+/// As after a crash in the last step. The new load has the same seed, and so the same rows for the first warehouse.
 pub async fn an_interrupted_load_begins_anew(server: &Server) {
-    let sums = "SELECT (SELECT sum(hashtext(c.*::text)::bigint) FROM customer c) # \
-                (SELECT sum(hashtext(l.*::text)::bigint) FROM order_line l)::bigint";
-    let sums = sums.replace(
-        "sum(hashtext(c.*::text)::bigint)",
-        "sum(hashtext(c.*::text)::bigint)::bigint",
-    );
+    let sums = "SELECT (SELECT sum(hashtext(c.*::text)::bigint) FROM customer c WHERE c_w_id = 1)
+                     + (SELECT sum(hashtext(l.*::text)::bigint) FROM order_line l WHERE ol_w_id = 1)
+                     + (SELECT sum(hashtext(s.*::text)::bigint) FROM stock s WHERE s_w_id = 1)";
     let client = server.connect("loaded").await;
-    let before = number(&client, &sums).await;
+    let before = number(&client, sums).await;
     drop(client);
-    let config = Config::new(server.copy("cut", "loaded").await);
+    let config = Config {
+        warehouses: 2,
+        ..Config::new(server.copy("cut", "loaded").await)
+    };
     let client = server.connect("cut").await;
     client
         .batch_execute(
@@ -147,11 +148,17 @@ pub async fn an_interrupted_load_begins_anew(server: &Server) {
         )
         .await
         .unwrap();
-    let loaded = load(&config, |_, _| {}).await.unwrap();
-    assert!(loaded.rows > 500_000);
-    assert_eq!(
-        number(&client, "SELECT count(*) FROM history").await,
-        30_000
+    let run = tpcc::run(&config, tpcc::Events::default(), |_| {}).await;
+    assert!(
+        matches!(run, Err(Error::NotLoaded { loaded: 0, .. })),
+        "{run:?}"
     );
-    assert_eq!(number(&client, &sums).await, before, "same seed, same rows");
+    let loaded = load(&config, |_, _| {}).await.unwrap();
+    assert!(loaded.rows > 1_000_000);
+    for (table, rows) in [("history", 60_000), ("stock", 200_000), ("item", 100_000)] {
+        let count = number(&client, &format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(count, rows, "{table}");
+    }
+    assert_eq!(number(&client, sums).await, before, "same seed, same rows");
+    two_warehouses_serve_each_other(config.dsn, &client).await;
 }

@@ -1,6 +1,8 @@
 //! What needs a database: one test, since each test may run in a process of its own and a load takes a while. It loads one
 //! warehouse once; whatever changes it works on a copy.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod damage;
 mod endings;
 mod loading;

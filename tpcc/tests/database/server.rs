@@ -34,7 +34,7 @@ impl Server {
                 "set -e; cd /; umask 077; dir=$(mktemp -d /tmp/steel-tpcc.XXXXXX); trap 'rm -rf $dir' EXIT
                  {BIN}/initdb -N -D $dir/data -U tpcc -A trust --encoding=UTF8 --locale=C.UTF-8 >&2
                  {BIN}/postgres -D $dir/data -c listen_addresses= -c unix_socket_directories=$dir \
-                     -c fsync=off -c full_page_writes=off -c autovacuum=off -c shared_buffers=256MB \
+                     -c fsync=off -c full_page_writes=off -c autovacuum=off -c jit=off -c work_mem=64MB -c shared_buffers=256MB \
                      -c max_wal_size=4GB >/dev/null 2>$dir/log </dev/null & pid=$!
                  echo $dir; read _ || true; kill -QUIT $pid; wait $pid || true"
             ))
