@@ -102,14 +102,17 @@ impl Daemon {
             .map_err(Error::io("look after", &self.what))
     }
 
-    /// Ends it: by its signal, and after ten seconds by SIGKILL.
+    /// Ends it: by its signal, and after ten seconds by SIGKILL; where it is dropped, its end is waited for.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.tell();
         let until = Instant::now() + PATIENCE;
         while self.ended()?.is_none() && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
         }
-        Ok(()) // The rest is done where it is dropped.
+        if self.ended()?.is_none() {
+            self.child.kill().map_err(Error::io("kill", &self.what))?;
+        }
+        Ok(())
     }
 
     /// Sends the ending signal, to be heard by a stopped process too.

@@ -14,6 +14,7 @@ pub mod network;
 pub mod pgbench;
 pub mod postgres;
 mod process;
+mod program;
 pub mod relay;
 pub mod system;
 

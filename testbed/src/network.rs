@@ -30,6 +30,8 @@ pub struct Network {
 pub(crate) struct Namespace {
     pub name: String,
     pub address: Ipv4Addr,
+    /// Its interface's end on the bridge.
+    outside: String,
     _network: Arc<Network>,
 }
 
@@ -73,15 +75,16 @@ impl Network {
         let namespace = Namespace {
             name: name.to_owned(),
             address: network.address(host),
+            outside: format!("{SHORT}{}v{}", std::process::id(), names::number()),
             _network: Arc::clone(network),
         };
-        let outside = format!("{SHORT}{}v{}", std::process::id(), names::number());
+        let outside = namespace.outside.as_str();
         let address = format!("{}/24", namespace.address);
         ip(&["netns", "add", name])?;
         ip(&[
-            "link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", name,
+            "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name,
         ])?;
-        ip(&["link", "set", &outside, "master", &network.bridge, "up"])?;
+        ip(&["link", "set", outside, "master", &network.bridge, "up"])?;
         ip(&["-n", name, "addr", "add", &address, "dev", "eth0"])?;
         ip(&["-n", name, "link", "set", "eth0", "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
@@ -97,7 +100,8 @@ impl Drop for Network {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The pair of interfaces goes with it.
+        // The kernel keeps the namespace while a connection of it waits for its other end.
+        let _ = ip(&["link", "del", &self.outside]);
         let _ = ip(&["netns", "del", &self.name]);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::compare::{Meter, Outcome, Workload};
 use crate::names::entries;
-use crate::postgres::run;
+use crate::program::run;
 use crate::system::Later;
 use crate::{Error, Settings};
 

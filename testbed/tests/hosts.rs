@@ -186,6 +186,17 @@ fn hosts_in_namespaces_reach_each_other_and_leave_none_behind() {
     server.wait().unwrap();
     let name = Path::new("/run/netns").join(one.name());
     assert!(name.exists());
-    drop((one, two));
+    drop((one, two, ground));
     assert!(!name.exists());
+    let own = format!("stb{}", std::process::id());
+    let interfaces = std::fs::read_dir("/sys/class/net").unwrap();
+    let left = interfaces.filter(|found| {
+        found
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(&own)
+    });
+    assert_eq!(left.count(), 0);
 }

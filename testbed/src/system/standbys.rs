@@ -58,7 +58,9 @@ impl Standbys {
     async fn run(&self) -> Result<Running, Error> {
         let (ground, settings) = (&self.setup.ground, &self.setup.settings);
         let host = Host::new("primary", "postgresql", ground)?;
-        let mut primary = Postgres::make(host, settings, &[]).await?;
+        // A copy over far links takes its time, and needs all of the log meanwhile.
+        let keep = [("wal_keep_size", "256MB".to_owned())];
+        let mut primary = Postgres::make(host, settings, &keep).await?;
         primary.start().await?;
         primary
             .execute(&format!("CREATE DATABASE {DATABASE}"))
