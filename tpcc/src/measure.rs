@@ -325,6 +325,13 @@ mod tests {
         assert_eq!(found.kinds[0].statements["select"], 5);
         assert_eq!(found.kinds[1].retries["40001"], 1);
 
+        let began = now - Duration::from_secs(9);
+        let quiet = Meter::new(began, Duration::ZERO, Some(began + Duration::from_secs(3)));
+        quiet.ended(Profile::NewOrder, began, committed);
+        let timeline = quiet.found().timeline;
+        assert_eq!(timeline.len(), 3, "with the seconds in which nothing ended");
+        assert!(timeline.iter().all(|second| second.committed == 0));
+
         let over = Meter::new(now, Duration::ZERO, Some(now));
         over.ended(Profile::Delivery, now, committed);
         over.ended(Profile::Delivery, now, Ended::Unknown);

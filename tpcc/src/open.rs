@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 
 use crate::input::{Input, Profile, Source};
 use crate::measure::Ended;
-use crate::terminal::{Context, Terminal};
+use crate::terminal::{Context, NONE, Terminal};
 
 /// Arrivals that may wait for a terminal; one more is turned away.
 pub const WAITING: usize = 4_096;
@@ -62,6 +62,6 @@ pub async fn serve(
 }
 
 fn turn_away(context: &Context, profile: Profile, at: Instant, why: &str) {
-    context.meter.seen("none", why.to_owned());
+    context.meter.seen(NONE, why.to_owned());
     context.meter.ended(profile, at, Ended::Failed);
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long transactions in flight may take after a run's end. Longer than the patience with one answer.
 const SETTLE: Duration = Duration::from_secs(75);
 /// Stands for an SQLSTATE where the client, not the server, found the error.
-const NONE: &str = "none";
+pub const NONE: &str = "none";
 /// A connection that was lost, whatever the server or the system called it.
 const LOST: &str = "08006";
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::chunk::{self, Chunk};
 use super::rows;
 use crate::error::{Error, said};
-use crate::terminal::{connect, sqlstate};
+use crate::terminal::{NONE, connect, sqlstate};
 
 /// Connections that copy at once.
 const CONNECTIONS: usize = 4;
@@ -19,6 +20,8 @@ const CONNECTIONS: usize = 4;
 const RETRIES: u32 = 20;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+/// For one chunk.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Bytes of one message.
 const PIECE: usize = 64 * 1024;
 
@@ -50,40 +53,69 @@ pub async fn all(order: &Order<'_>) -> Result<u64, Error> {
     Ok(total)
 }
 
+/// Why a chunk was not copied, or not for certain.
+struct Broken {
+    /// `none` where the server gave no answer.
+    code: String,
+    cause: String,
+}
+
 /// One chunk, until it is there.
 async fn copy(order: &Order<'_>, client: &mut Client, chunk: Chunk) -> Result<(), Error> {
-    let what = format!(
-        "loading {} of warehouse {}, part {}",
-        chunk.table.name(),
-        chunk.warehouse,
-        chunk.part
-    );
     let text = Bytes::from(rows::text(chunk, order.seed, order.warehouses));
-    let mut tries = 0;
-    loop {
-        let error = match send(client, chunk, text.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
+    let mut last = None;
+    for tries in 0.. {
+        let Err(broken) = attempt(order, client, chunk, text.clone(), last).await else {
+            return Ok(());
         };
-        let code = sqlstate(&error);
-        let lost = client.is_closed() || error.is_closed() || code == "none";
         // 08007: committed or not, nobody knows. 08…, 57P0…: the server or the way to it is gone.
-        let mends = lost
-            || ["40", "08", "57P"]
-                .iter()
-                .any(|class| code.starts_with(class));
+        let mends = ["40", "08", "57P", NONE]
+            .iter()
+            .any(|class| broken.code.starts_with(class));
         if !mends || tries == RETRIES {
-            return Err(Error::database(what)(error));
+            let (table, w, part) = (chunk.table.name(), chunk.warehouse, chunk.part);
+            let what = format!("loading {table} of warehouse {w}, part {part}");
+            return Err(Error::Database {
+                what,
+                cause: broken.cause,
+            });
         }
-        tries += 1;
-        tracing::info!(what, error = said(&error), "begun again");
+        tracing::info!(?chunk, error = broken.cause, "begun again");
         tokio::time::sleep(PAUSE).await;
-        if lost || code.starts_with("57P") {
-            *client = connect(order.dsn).await?;
+        last = Some(broken);
+    }
+    Ok(())
+}
+
+/// `last` is why the attempt before came to nothing: one of which it is not said that it did not commit may have.
+async fn attempt(
+    order: &Order<'_>,
+    client: &mut Client,
+    chunk: Chunk,
+    text: Bytes,
+    last: Option<Broken>,
+) -> Result<(), Broken> {
+    let told = |error: tokio_postgres::Error| Broken {
+        code: sqlstate(&error).to_owned(),
+        cause: said(&error),
+    };
+    let silent = |cause: String| Broken {
+        code: NONE.to_owned(),
+        cause,
+    };
+    if let Some(last) = last.filter(|last| !last.code.starts_with("40")) {
+        if last.code != "08007" {
+            let connected = connect(order.dsn).await;
+            *client = connected.map_err(|error| silent(error.to_string()))?;
         }
-        if !code.starts_with("40") && is_there(client, chunk).await? {
+        let row = client.query_one(&chunk.presence(), &[]).await;
+        if row.map_err(told)?.get(0) {
             return Ok(());
         }
+    }
+    match timeout(PATIENCE, send(client, chunk, text)).await {
+        Ok(sent) => sent.map_err(told),
+        Err(_) => Err(silent(format!("no answer within {PATIENCE:?}"))),
     }
 }
 
@@ -95,13 +127,4 @@ async fn send(client: &Client, chunk: Chunk, mut text: Bytes) -> Result<(), toki
     }
     sink.finish().await?;
     Ok(())
-}
-
-async fn is_there(client: &Client, chunk: Chunk) -> Result<bool, Error> {
-    let row = client.query_one(&chunk.presence(), &[]).await;
-    Ok(row
-        .map_err(Error::database(
-            "looking for a chunk whose COPY got no answer",
-        ))?
-        .get(0))
 }

@@ -6,6 +6,7 @@ mod rows;
 
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::config::Config;
@@ -30,6 +31,8 @@ pub struct Loaded {
 
 /// How often a DDL step is begun again that a conflict ended.
 const RETRIES: u32 = 20;
+/// For one DDL step: a foreign key is checked against all rows.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Loads `config.warehouses` warehouses where they are not there. `progress` hears of rows done, of so many.
 ///
@@ -142,21 +145,27 @@ pub(crate) async fn look(client: &Client) -> Result<(Option<Loaded>, Vec<&'stati
 /// Statements of one transaction; a lone one is its own (ANALYZE may be none's). Begun again when others' work was in its
 /// way.
 async fn ddl(client: &mut Client, statements: &[&str]) -> Result<(), Error> {
+    let what = statements[0].split('(').next().unwrap_or_default().trim();
     let mut tries = 0;
     loop {
-        let done = match statements {
-            [one] => client.batch_execute(one).await,
-            several => together(client, several).await,
+        let work = async {
+            match statements {
+                [one] => client.batch_execute(one).await,
+                several => together(client, several).await,
+            }
         };
-        match done {
-            Ok(()) => return Ok(()),
-            Err(error) if sqlstate(&error).starts_with("40") && tries < RETRIES => {
+        match timeout(PATIENCE, work).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if sqlstate(&error).starts_with("40") && tries < RETRIES => {
                 tries += 1;
                 tracing::info!(error = said(&error), "begun again");
             }
-            Err(error) => {
-                let what = statements[0].split('(').next().unwrap_or_default();
-                return Err(Error::database(what.trim())(error));
+            Ok(Err(error)) => return Err(Error::database(what)(error)),
+            Err(_) => {
+                return Err(Error::Database {
+                    what: what.to_owned(),
+                    cause: format!("no answer within {PATIENCE:?}"),
+                });
             }
         }
     }

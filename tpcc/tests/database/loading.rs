@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::Notify;
 use tpcc::{Config, Error, load};
 
 use crate::runs::two_warehouses_serve_each_other;
@@ -153,8 +154,21 @@ pub async fn an_interrupted_load_begins_anew(server: &Server) {
         matches!(run, Err(Error::NotLoaded { loaded: 0, .. })),
         "{run:?}"
     );
-    let loaded = load(&config, |_, _| {}).await.unwrap();
-    assert!(loaded.rows > 1_000_000);
+    // Meanwhile all that copy lose their connections, once.
+    let begun = Notify::new();
+    let (loaded, ()) = tokio::join!(
+        load(&config, |done, of| if done > of / 3 {
+            begun.notify_one();
+        }),
+        async {
+            begun.notified().await;
+            let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE datname = 'cut' AND query LIKE 'COPY %'";
+            let observer = server.connect("postgres").await;
+            assert!(number(&observer, kill).await > 0);
+        }
+    );
+    assert!(loaded.unwrap().rows > 1_000_000);
     for (table, rows) in [("history", 60_000), ("stock", 200_000), ("item", 100_000)] {
         let count = number(&client, &format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(count, rows, "{table}");

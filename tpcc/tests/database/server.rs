@@ -38,6 +38,8 @@ impl Server {
                      -c max_wal_size=4GB >/dev/null 2>$dir/log </dev/null & pid=$!
                  echo $dir; read _ || true; kill -QUIT $pid; wait $pid || true"
             ))
+            // A signal to the tests' group must not take the shell before it has tidied up.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
