@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_rows_and_another_seed_others() {
-        for chunk in chunk::all(2) {
-            let rows = text(chunk, 3, 2);
-            assert_eq!(rows, text(chunk, 3, 2), "{chunk:?}");
+        for chunk in chunk::all(1) {
+            let rows = text(chunk, 3, 1);
+            assert_eq!(rows, text(chunk, 3, 1), "{chunk:?}");
             assert_eq!(
                 rows.lines().count() as u64,
-                chunk.rows(3, 2),
+                chunk.rows(3, 1),
                 "{chunk:?}: counted and written"
             );
             assert!(rows.len() < 4_500_000, "{chunk:?}: {} bytes", rows.len());
             if chunk.table != Table::NewOrder {
-                assert_ne!(rows, text(chunk, 4, 2), "{chunk:?}");
+                assert_ne!(rows, text(chunk, 4, 1), "{chunk:?}");
             }
         }
     }

@@ -163,7 +163,7 @@ pub async fn conditions_hold_after_a_run_with_conflicts(server: &Server) {
     let counted: u64 = payment.histogram.iter().map(|bucket| bucket.1).sum();
     assert_eq!(counted, payment.committed);
     let seconds =
-        |count: fn(&tpcc::report::run::Second) -> u64| run.timeline.iter().map(count).sum();
+        |count: fn(&tpcc::report::run::Second) -> u64| run.timeline.iter().map(count).sum::<u64>();
     assert_eq!(
         kind(&run, "NEW-ORDER").committed,
         seconds(|second| second.new_orders)
