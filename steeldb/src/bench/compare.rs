@@ -11,9 +11,11 @@ use super::steel::SteelDb;
 use crate::directory;
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::signals;
 
 /// How systems are compared
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// The systems, separated by commas: postgresql (one server), standbys (a primary that waits for 2 of 3 synchronous
     /// standbys), pgpool (Pgpool-II, snapshot isolation, 4 servers), steeldb. Ratios are to the first
@@ -130,9 +132,12 @@ impl Args {
         };
         let systems = which.iter().map(|which| which.system(&setup)).collect();
         let mut say = |line: &str| progress.note(line);
-        testbed::compare(systems, self.rounds(), workload, &setup, &mut say)
-            .await
-            .map_err(failed)
+        // What was started ends where the measurement is dropped.
+        let stop_wish = signals::stop_wish()?;
+        tokio::select! {
+            compared = testbed::compare(systems, self.rounds(), workload, &setup, &mut say) => compared.map_err(failed),
+            () = stop_wish => Err(Failure::new("interrupted: nothing was measured")),
+        }
     }
 
     fn scratch(&self) -> Result<tempfile::TempDir, Failure> {

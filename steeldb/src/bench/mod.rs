@@ -12,6 +12,7 @@ mod report;
 mod service;
 mod steel;
 mod tpcc;
+mod waterfall;
 
 use crate::failure::Failure;
 
@@ -27,6 +28,7 @@ enum What {
     Consensus(consensus::Args),
     Tpcc(Box<tpcc::Args>),
     Pgbench(pgbench::Args),
+    Waterfall(waterfall::Args),
     #[command(hide = true)]
     Replica(service::Args),
 }
@@ -36,6 +38,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Consensus(args) => consensus::run(args).await,
         What::Tpcc(args) => tpcc::run(args).await,
         What::Pgbench(args) => pgbench::run(args).await,
+        What::Waterfall(args) => waterfall::run(args),
         What::Replica(args) => service::run(args).await,
     }
 }

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 /// Where the report goes
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Print the report as JSON on standard output
     #[arg(long)]

@@ -13,6 +13,7 @@ const BACK: Duration = Duration::from_secs(180);
 
 /// What happens during the run
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Kill (SIGKILL) this replica and its PostgreSQL during the run
     #[arg(long, value_name = "I", requires = "data")]
