@@ -24,8 +24,12 @@ installed_postgres() {
     [ -z "$found" ] || printf '%s\n' "$found"
 }
 
-# The packages that are missing, one a line. The PostgreSQL server is `postgresql`, which is Debian's current major.
+# The packages that are missing, one a line, those given among them. The PostgreSQL server is `postgresql`, which is
+# Debian's current major.
 missing_packages() {
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || printf '%s\n' "$package"
+    done
     command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || printf 'gcc\n'
     [ -e /usr/include/stdio.h ] || printf 'libc6-dev\n'
     command -v pkg-config >/dev/null 2>&1 || printf 'pkg-config\n'
@@ -52,9 +56,9 @@ may_install() {
     [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; }
 }
 
-# Installs what is missing from Debian's packages, or prints the one command that does and stops.
+# Installs what is missing from Debian's packages, those given among it, or prints the one command that does and stops.
 install_packages() {
-    packages=$(missing_packages | tr '\n' ' ')
+    packages=$(missing_packages "$@" | tr '\n' ' ')
     packages=${packages% }
     [ -n "$packages" ] || return 0
     command -v apt-get >/dev/null 2>&1 ||
@@ -70,12 +74,13 @@ install_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2 ||
         fail "apt-get update failed: is there a network? Look at the lines above."
     case " $packages " in *" postgresql "*) keep_postgres_quiet ;; esac
+    case " $packages " in *" pgpool2 "*) keep_services_quiet ;; esac
     # shellcheck disable=SC2086 # a list of words
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages >&2; then
-        let_postgres_be
+        let_be
         fail "apt-get install failed: look at the lines above."
     fi
-    let_postgres_be
+    let_be
 }
 
 QUIET=/etc/postgresql-common/createcluster.d/steeldb-quickstart.conf
@@ -86,8 +91,24 @@ keep_postgres_quiet() {
     printf 'create_main_cluster = false\n' | as_root tee "$QUIET" >/dev/null
 }
 
-let_postgres_be() {
+POLICY=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+# Pgpool-II's package would start a service; the bench starts a Pgpool-II of its own.
+keep_services_quiet() {
+    if [ ! -e "$POLICY" ]; then
+        policy_is_ours=yes
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
+        as_root chmod 755 "$POLICY"
+    fi
+}
+
+let_be() {
     [ ! -e "$QUIET" ] || as_root rm -f "$QUIET"
+    [ -z "$policy_is_ours" ] || as_root rm -f "$POLICY"
+    case " $packages " in
+        *" pgpool2 "*) as_root systemctl disable pgpool2 >/dev/null 2>&1 || true ;;
+    esac
 }
 
 # Where rustup puts cargo, for shells that do not know it yet.

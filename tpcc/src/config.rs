@@ -27,6 +27,7 @@ pub struct Config {
     /// Same seed, same rows and same inputs, with the same version of this crate and of `rand`.
     pub seed: u64,
     pub isolation: Isolation,
+    pub load_by: LoadBy,
     /// Whether the consistency conditions are checked after the run.
     pub check: bool,
     #[doc(hidden)]
@@ -52,6 +53,15 @@ pub enum Isolation {
     Serializable,
 }
 
+/// How rows are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBy {
+    Copy,
+    /// By INSERTs of many rows, for what stands before a server and does not take a COPY of the extended protocol, as
+    /// Pgpool-II, which answers nothing to it.
+    Insert,
+}
+
 impl Config {
     /// One warehouse, ten terminals in a closed loop, 10 s of warm-up, 60 s measured, conditions checked.
     pub fn new(dsn: impl Into<String>) -> Config {
@@ -66,6 +76,7 @@ impl Config {
             arrivals_per_s: None,
             seed: 1,
             isolation: Isolation::RepeatableRead,
+            load_by: LoadBy::Copy,
             check: true,
             test: Test::default(),
         }

@@ -27,7 +27,7 @@ pub mod terminal;
 #[doc(hidden)]
 pub mod transaction;
 
-pub use config::{Config, Isolation, Test};
+pub use config::{Config, Isolation, LoadBy, Test};
 pub use error::Error;
 pub use load::{Loaded, load};
 pub use random::{Constants, nurand};

@@ -112,7 +112,7 @@ fn configure(host: &Host, address: SocketAddr, routes: &[Route]) -> Result<PathB
          pid_file_name = '{own}/pgpool.pid'\nlogdir = '{own}'\n\
          num_init_children = {CLIENTS}\nmax_pool = 1\nchild_life_time = 0\n\
          enable_pool_hba = off\npool_passwd = ''\n\
-         load_balance_mode = on\nhealth_check_period = 0\nsr_check_period = 0\n\
+         load_balance_mode = off\nhealth_check_period = 0\nsr_check_period = 0\n\
          log_min_messages = fatal\n",
         address.ip(),
         address.port(),

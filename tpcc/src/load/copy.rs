@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::chunk::{self, Chunk};
+use super::insert;
 use super::rows;
+use crate::config::LoadBy;
 use crate::error::{Error, said};
 use crate::terminal::{NONE, connect, sqlstate};
 
@@ -30,6 +32,7 @@ pub struct Order<'a> {
     pub dsn: &'a str,
     pub seed: u64,
     pub warehouses: u32,
+    pub by: LoadBy,
     /// Rows done, of so many.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -113,7 +116,13 @@ async fn attempt(
             return Ok(());
         }
     }
-    match timeout(PATIENCE, send(client, chunk, text)).await {
+    let sent = async {
+        match order.by {
+            LoadBy::Copy => send(client, chunk, text).await,
+            LoadBy::Insert => insert::send(client, chunk.table.name(), &text).await,
+        }
+    };
+    match timeout(PATIENCE, sent).await {
         Ok(sent) => sent.map_err(told),
         Err(_) => Err(silent(format!("no answer within {PATIENCE:?}"))),
     }

@@ -2,6 +2,7 @@
 
 mod chunk;
 mod copy;
+mod insert;
 mod rows;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -73,6 +74,7 @@ pub async fn load(
         dsn: &config.dsn,
         seed: config.seed,
         warehouses: config.warehouses,
+        by: config.load_by,
         progress: &progress,
     };
     let rows = copy::all(&order).await?;

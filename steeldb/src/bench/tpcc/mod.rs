@@ -60,12 +60,21 @@ pub struct Args {
     /// The isolation of the transactions: repeatable-read or serializable
     #[arg(long, default_value = "repeatable-read", value_name = "LEVEL")]
     isolation: Isolation,
+    /// How rows are loaded: Pgpool-II takes no COPY of the extended protocol
+    #[arg(long, value_enum, default_value_t = LoadBy::Copy, value_name = "HOW")]
+    load_by: LoadBy,
     #[command(flatten)]
     faults: faults::Args,
     #[command(flatten)]
     compare: compare::Args,
     #[command(flatten)]
     output: output::Args,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LoadBy {
+    Copy,
+    Insert,
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
@@ -88,6 +97,10 @@ impl Args {
             arrivals_per_s: self.rate,
             seed: self.seed,
             isolation: self.isolation,
+            load_by: match self.load_by {
+                LoadBy::Copy => tpcc::LoadBy::Copy,
+                LoadBy::Insert => tpcc::LoadBy::Insert,
+            },
             ..Config::new(dsn)
         }
     }
