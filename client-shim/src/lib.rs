@@ -5,11 +5,14 @@
 mod cancellation;
 pub mod count;
 mod error;
+mod inner;
+mod settings;
 mod shim;
 mod transaction;
 
 pub use error::ShimError;
-pub use shim::{AuditReport, Reads, Settings, Shim};
+pub use settings::{Reads, Settings};
+pub use shim::{AuditReport, Shim};
 pub use transaction::{Cancel, Transaction};
 pub use txn::Operation;
 pub use txn::client::{Outcome, ReplicaStatus};

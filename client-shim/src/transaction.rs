@@ -1,7 +1,7 @@
 //! An open transaction: operations at the master, evidence gathered, a commit that all replicas judge.
 
 use crate::error::ShimError;
-use crate::shim::{Inner, MasterAnswer};
+use crate::inner::{Inner, MasterAnswer};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};

@@ -1,8 +1,9 @@
 //! Autocommit writes: one ordered round (DESIGN.md, 7).
 
-use super::{MasterAnswer, Shim};
+use super::Shim;
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
+use crate::inner::MasterAnswer;
 use crate::transaction::{aborted, doomed};
 use std::future::Future;
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! Reads outside of the order, confirmed by matching digests (DESIGN.md, 7).
 
-use super::{ReadAnswer, Reads, Shim};
+use super::Shim;
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
+use crate::inner::ReadAnswer;
+use crate::settings::Reads;
 use consensus::{Digest, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

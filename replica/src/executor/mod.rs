@@ -9,12 +9,15 @@ mod audit;
 mod capture;
 mod clients;
 mod control;
+mod decided;
 mod jobs;
 mod judge;
 mod judging;
 #[cfg(feature = "lies")]
 pub mod lies;
+mod note;
 mod opening;
+mod parts;
 mod peers;
 mod pool;
 mod preempt;
@@ -23,8 +26,8 @@ mod recovery;
 mod replies;
 mod session;
 
-use crate::log::{Log, LogError};
-use crate::order::{Delivered, OrderHandle};
+use crate::log::Log;
+use crate::order::OrderHandle;
 use adopt::Shapes;
 use bytes::Bytes;
 use cluster::channel;
@@ -32,7 +35,6 @@ use consensus::{ClientId, Height, ReplicaId, View};
 use jobs::Bench;
 use net::{Endpoint, PeerId};
 use opening::Opening;
-use pgsession::{Error, ErrorFields, Session, Target};
 use pool::Pool;
 use session::TxSession;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,10 +42,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, mpsc, watch};
 use tokio::time::Instant;
-use txn::client::{Reason, ReplicaMessage};
-use txn::engine::{Action, Engine, Placed};
+use txn::client::Reason;
+use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
+use note::Note;
+pub use parts::{Fatal, Inputs, Parts, Settings};
 pub use recovery::History;
 
 /// Kinds of records in the decision log. The consensus core's own are in `order`.
@@ -60,149 +64,6 @@ const MAX_BACKLOG: usize = 20_000;
 const PARKED_PER_CLIENT: usize = 1_024;
 /// Ended transactions whose reason is remembered for operations that come late.
 const REMEMBERED_ENDS: usize = 4_096;
-
-/// What the executor is made of.
-pub struct Parts {
-    pub me: ReplicaId,
-    pub key: ed25519_dalek::SigningKey,
-    pub view: View,
-    pub endpoint: Endpoint,
-    pub log: Log,
-    pub order: OrderHandle,
-    /// How the clients' sessions log in, and the replica's own.
-    pub clients: Target,
-    pub superuser: Target,
-    pub token: Arc<str>,
-    pub settings: Settings,
-    /// PostgreSQL's process, and what it is.
-    pub postgres_pid: u32,
-    pub server_version: String,
-    pub fingerprint: String,
-    /// Tells the order which height is final.
-    pub finished: watch::Sender<Height>,
-}
-
-/// Times of the executor.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Silence after which the master is suspected; doubles per epoch without progress.
-    pub master_timeout: Duration,
-}
-
-/// What the executor listens to.
-pub struct Inputs {
-    pub notes: mpsc::UnboundedReceiver<Note>,
-    pub decided: mpsc::Receiver<Delivered>,
-    /// Messages of peers and clients, by channel.
-    pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
-    pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
-    pub durable: watch::Receiver<Height>,
-    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
-    pub status: watch::Receiver<consensus::Status>,
-}
-
-/// Why the executor ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    #[error("the log failed: {0}")]
-    Log(#[from] LogError),
-    #[error("PostgreSQL failed: {0}")]
-    Postgres(String),
-    #[error("{0}")]
-    Diverged(String),
-    #[error("the order ended")]
-    OrderEnded,
-    #[error("this replica is not like the others: {0}")]
-    Unlike(String),
-}
-
-/// What a job tells the executor.
-pub enum Note {
-    Opened {
-        tx: TxId,
-        session: Option<Session>,
-        refused: Option<ErrorFields>,
-        error: Option<Error>,
-    },
-    AutoStarted {
-        tx: TxId,
-        pid: i32,
-    },
-    Ran {
-        tx: TxId,
-        session: Session,
-        operation: Operation,
-        ran: Result<jobs::Ran, Error>,
-    },
-    JudgingIn {
-        height: Height,
-        index: u32,
-        tx: TxId,
-        pid: i32,
-    },
-    Judged {
-        height: Height,
-        index: u32,
-        tx: TxId,
-        session: Option<Session>,
-        report: judge::Report,
-    },
-    Yielded {
-        height: Height,
-        index: u32,
-        tx: TxId,
-        session: Session,
-        error: Option<Error>,
-    },
-    Ended {
-        height: Height,
-        index: u32,
-        tx: TxId,
-        error: Option<String>,
-    },
-    AdoptingIn {
-        height: Height,
-        index: u32,
-        pid: i32,
-    },
-    Adopted {
-        height: Height,
-        index: u32,
-        tx: TxId,
-        error: Option<adopt::Failure>,
-    },
-    Executed {
-        height: Height,
-        index: u32,
-        frames: Vec<Bytes>,
-        error: Option<Error>,
-    },
-    AuditOpened {
-        height: Height,
-        index: u32,
-    },
-    Audited {
-        client: ClientId,
-        message: ReplicaMessage,
-    },
-    Cancelled {
-        tx: TxId,
-    },
-    Blocked(Vec<(i32, i32)>),
-    Gate(OwnedRwLockWriteGuard<()>),
-    /// Own votes are durable.
-    VotesDurable(txn::VotePart),
-    /// A reply's decision is durable.
-    ReplyDurable {
-        client: ClientId,
-        message: Bytes,
-    },
-    ReadDone {
-        client: ClientId,
-        id: u64,
-    },
-    Health(Result<(), String>),
-}
 
 /// An item on its way through this replica.
 struct ItemState {
@@ -416,80 +277,6 @@ impl Executor {
         }
     }
 
-    fn delivered(&mut self, delivered: Delivered) {
-        let height = delivered.decided.height;
-        let known = self.history.as_ref().filter(|h| h.is_replayed(height));
-        let (recorded, votes) =
-            known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
-        self.decide(delivered.decided, &recorded);
-        for part in votes {
-            // Durable before the restart: they stand, and peers may have missed them.
-            self.broadcast_peers(&txn::peer::PeerMessage::Vote(part.clone()));
-            self.engine.vote(now_ms(), part, &mut self.actions);
-        }
-    }
-
-    /// Feeds a decided batch to the engine.
-    fn decide(&mut self, decided: consensus::Decided, recorded: &txn::engine::Recorded) {
-        let (height, time_ms) = (decided.height, decided.batch.time_ms);
-        self.times.insert(height, time_ms);
-        while self.times.len() as u64 > txn::limits::AUTO_WINDOW + MAX_BACKLOG as u64 {
-            self.times.pop_first();
-        }
-        let placed: Vec<Placed> = decided
-            .requests
-            .into_iter()
-            .map(|request| Placed {
-                client: request.client,
-                incarnation: request.incarnation,
-                seq: request.seq,
-                // What is not a message of ours changes nothing, at every replica alike.
-                ordered: Arc::new(
-                    Ordered::decode(&request.op).unwrap_or(Ordered::Nothing(Vec::new())),
-                ),
-            })
-            .collect();
-        let begun = self.note_openings(height, time_ms, &placed);
-        let mut actions = std::mem::take(&mut self.actions);
-        self.engine
-            .decided(now_ms(), height, time_ms, placed, recorded, &mut actions);
-        self.actions = actions;
-        for tx in begun {
-            if !self.engine.is_open(&tx) {
-                self.openings.remove(&tx);
-            }
-        }
-    }
-
-    /// Remembers how transactions begin until they end, whether or not a session is opened for them here: who adopts
-    /// by running the operations again needs the time and the settings of the Begin. Returns what began.
-    fn note_openings(&mut self, height: Height, time_ms: u64, placed: &[Placed]) -> Vec<TxId> {
-        let mut begun = Vec::new();
-        for (index, placed) in placed.iter().enumerate() {
-            match &*placed.ordered {
-                Ordered::Begin(_) => {
-                    let tx = TxId {
-                        client: placed.client,
-                        incarnation: placed.incarnation,
-                        seq: placed.seq,
-                    };
-                    tracing::trace!(target: "timeline", at = "begun", %tx, height);
-                    let opening = self.opening_of(tx, &placed.ordered, time_ms);
-                    self.openings.insert(tx, opening);
-                    begun.push(tx);
-                }
-                Ordered::Commit(commit) if commit.tx.client == placed.client => {
-                    tracing::trace!(target: "timeline", at = "ordered", tx = %commit.tx, height, index);
-                    if let Some(opening) = self.openings.remove(&commit.tx) {
-                        self.ending.insert((height, index as u32), opening);
-                    }
-                }
-                _ => {}
-            }
-        }
-        begun
-    }
-
     fn perform(&mut self, action: Action) {
         match action {
             Action::Judge {
@@ -603,27 +390,6 @@ impl Executor {
             }
             (PeerId::Client(id), channel::CLIENT) => self.client_frame(ClientId(id), &payload),
             _ => tracing::warn!(%from, channel = on, "message on an unexpected channel dropped"),
-        }
-    }
-
-    /// Sessions of the clients' role enter a transaction like this.
-    fn opening_of(&self, tx: TxId, ordered: &Ordered, time_ms: u64) -> Opening {
-        let (settings, read_only) = match ordered {
-            Ordered::Begin(begin) => (begin.settings.clone(), begin.read_only),
-            Ordered::Auto(auto) => (auto.settings.clone(), false),
-            _ => (Vec::new(), false),
-        };
-        Opening {
-            isolation: "REPEATABLE READ",
-            read_only,
-            time_ms,
-            nonce: tx.nonce(),
-            mode: if self.engine.master() == self.me {
-                "record"
-            } else {
-                "replay"
-            },
-            settings,
         }
     }
 

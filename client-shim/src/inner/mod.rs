@@ -1,0 +1,263 @@
+//! What all handles of a client share: its key and numbers, its links, and what waits for an answer.
+
+mod listen;
+mod route;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use cluster::{Cluster, channel};
+use consensus::{ClientId, Digest, Height, ReplicaId, Request, View};
+use net::{Endpoint, EndpointConfig, Identity, PeerId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+use txn::client::{ClientMessage, Outcome, Reason, ReplicaStatus, Reply};
+use txn::{Evidence, Ordered, TxId};
+
+use crate::count::ReplyCounter;
+use crate::error::ShimError;
+use crate::settings::Settings;
+use crate::shim::AuditReport;
+
+/// Silence after which a request is sent again.
+const REPEAT_AFTER: Duration = Duration::from_millis(1_500);
+
+/// An operation's provisional answer, or why the transaction is over.
+#[derive(Debug)]
+pub(crate) enum MasterAnswer {
+    Outcome {
+        outcome: Outcome,
+        evidence: Evidence,
+        ran_at: Height,
+    },
+    Doomed(Reason),
+}
+
+pub(crate) struct ReadAnswer {
+    pub from: ReplicaId,
+    pub height: Height,
+    pub digest: Digest,
+    pub failed: Option<String>,
+    pub outcome: Option<Outcome>,
+}
+
+pub(crate) struct Pending {
+    message: Bytes,
+    counter: ReplyCounter,
+    done: Option<oneshot::Sender<Result<Reply, String>>>,
+    sent: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct Waiting {
+    pub ordered: HashMap<u64, Pending>,
+    operations: HashMap<(TxId, u32), oneshot::Sender<MasterAnswer>>,
+    reads: HashMap<u64, mpsc::UnboundedSender<ReadAnswer>>,
+    pub infos: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, ReplicaStatus)>>,
+    pub audits: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, AuditReport)>>,
+    /// The epoch that each replica last named.
+    epochs: BTreeMap<ReplicaId, u64>,
+}
+pub(crate) struct Inner {
+    pub me: ClientId,
+    key: ed25519_dalek::SigningKey,
+    pub incarnation: u64,
+    pub view: View,
+    pub endpoint: Endpoint,
+    pub settings: Settings,
+    next_seq: AtomicU64,
+    next_id: AtomicU64,
+    waiting: Mutex<Waiting>,
+    /// The master epoch that f+1 replicas vouch for.
+    pub epoch: watch::Sender<u64>,
+    links: watch::Sender<u64>,
+    /// Highest height that a quorum told this client of.
+    pub seen: AtomicU64,
+    /// Consensus time there, milliseconds.
+    pub time_ms: AtomicU64,
+}
+
+impl Inner {
+    /// Starts the links to all replicas.
+    pub async fn start(
+        cluster: &Cluster,
+        me: ClientId,
+        identity: Identity,
+        settings: Settings,
+    ) -> Result<Arc<Inner>, ShimError> {
+        let failed = |e: &dyn std::fmt::Display| {
+            ShimError::new("08001", format!("cannot join the cluster: {e}"))
+        };
+        let key = identity.signing_key().clone();
+        let config = EndpointConfig {
+            me: PeerId::Client(me.0),
+            identity,
+            directory: cluster.directory().map_err(|e| failed(&e))?,
+            listen: None,
+            dial: cluster
+                .replicas
+                .iter()
+                .map(|r| (PeerId::Replica(r.id), r.address))
+                .collect(),
+            limits: net::Limits::default(),
+        };
+        let (endpoint, events) = Endpoint::start(config).await.map_err(|e| failed(&e))?;
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let inner = Arc::new(Inner {
+            me,
+            key,
+            // Grows with every start, so that the replicas' windows for this client begin anew.
+            incarnation: since_epoch.as_nanos() as u64,
+            view: cluster.membership(),
+            endpoint,
+            settings,
+            next_seq: AtomicU64::new(1),
+            next_id: AtomicU64::new(1),
+            waiting: Mutex::default(),
+            epoch: watch::channel(0).0,
+            links: watch::channel(0).0,
+            seen: AtomicU64::new(0),
+            time_ms: AtomicU64::new(since_epoch.as_millis() as u64),
+        });
+        tokio::spawn(listen::listen(Arc::downgrade(&inner), events));
+        Ok(inner)
+    }
+
+    pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The master by what this client knows.
+    pub fn master(&self) -> ReplicaId {
+        self.master_of(*self.epoch.borrow())
+    }
+
+    pub fn master_of(&self, epoch: u64) -> ReplicaId {
+        let place = (epoch % self.view.replicas.len() as u64) as usize;
+        let ids: Vec<_> = self.view.replicas.keys().copied().collect();
+        ids[place]
+    }
+
+    /// A number for a read, an inquiry or an autocommit write.
+    pub fn fresh(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn send(&self, to: ReplicaId, message: &ClientMessage) -> bool {
+        self.endpoint
+            .send(PeerId::Replica(to.0), channel::CLIENT, encode(message))
+            .is_ok()
+    }
+
+    pub fn connected(&self) -> Vec<ReplicaId> {
+        let peers = self.endpoint.connected();
+        peers
+            .into_iter()
+            .filter_map(|peer| match peer {
+                PeerId::Replica(id) => Some(ReplicaId(id)),
+                PeerId::Client(_) => None,
+            })
+            .collect()
+    }
+
+    pub fn expect_operation(&self, tx: TxId, step: u32) -> oneshot::Receiver<MasterAnswer> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().operations.insert((tx, step), sender);
+        receiver
+    }
+
+    pub fn forget_operation(&self, tx: TxId, step: u32) {
+        self.waiting().operations.remove(&(tx, step));
+    }
+
+    pub fn expect_read(&self, id: u64) -> mpsc::UnboundedReceiver<ReadAnswer> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.waiting().reads.insert(id, sender);
+        receiver
+    }
+
+    pub fn forget_read(&self, id: u64) {
+        self.waiting().reads.remove(&id);
+    }
+
+    /// Takes the next sequence number, so that what it names can be spoken of before it is ordered.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a request to all replicas and waits for a quorum of matching answers (Alg. 1).
+    pub fn order(&self, seq: u64, ordered: &Ordered) -> oneshot::Receiver<Result<Reply, String>> {
+        let request = Request::sign(&self.key, self.me, self.incarnation, seq, ordered.encode());
+        let message = encode(&ClientMessage::Request(request));
+        let (sender, receiver) = oneshot::channel();
+        let pending = Pending {
+            message: message.clone(),
+            counter: ReplyCounter::new(self.view.quorum()),
+            done: Some(sender),
+            sent: Instant::now(),
+        };
+        self.waiting().ordered.insert(seq, pending);
+        self.broadcast(&message);
+        receiver
+    }
+
+    /// Notices every link that goes up or down from now on.
+    pub fn links_changed(&self) -> watch::Receiver<u64> {
+        self.links.subscribe()
+    }
+
+    fn broadcast(&self, message: &Bytes) {
+        for replica in self.view.replicas.keys() {
+            // A replica that cannot be reached gets it with the next repetition.
+            let _ =
+                self.endpoint
+                    .send(PeerId::Replica(replica.0), channel::CLIENT, message.clone());
+        }
+    }
+
+    /// Waits for the answer to an ordered request; `None` when it stays out.
+    pub async fn answered(
+        &self,
+        seq: u64,
+        receiver: oneshot::Receiver<Result<Reply, String>>,
+    ) -> Option<Result<Reply, String>> {
+        let answer = timeout(self.settings.patience, receiver).await;
+        self.waiting().ordered.remove(&seq);
+        match answer {
+            Ok(Ok(reply)) => Some(reply),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// Sends again what has waited, to everybody; a replica answers from its reply store when it was ordered already.
+    fn repeat(&self) {
+        let mut waiting = self.waiting();
+        let now = Instant::now();
+        for pending in waiting.ordered.values_mut() {
+            if now.duration_since(pending.sent) >= REPEAT_AFTER {
+                pending.sent = now;
+                self.broadcast(&pending.message);
+            }
+        }
+    }
+
+    fn repeat_to(&self, replica: ReplicaId) {
+        let waiting = self.waiting();
+        for pending in waiting.ordered.values() {
+            let _ = self.endpoint.send(
+                PeerId::Replica(replica.0),
+                channel::CLIENT,
+                pending.message.clone(),
+            );
+        }
+    }
+}
+
+pub(crate) fn encode(message: &ClientMessage) -> Bytes {
+    Bytes::from(postcard::to_stdvec(message).expect("these types have no unserialisable parts"))
+}

@@ -1,0 +1,176 @@
+//! Where each message of a replica goes.
+
+use std::sync::atomic::Ordering;
+
+use consensus::ReplicaId;
+use txn::TxId;
+use txn::client::{Reason, ReplicaMessage, Reply};
+
+use super::{Inner, MasterAnswer, ReadAnswer, Waiting};
+use crate::shim::AuditReport;
+
+impl Inner {
+    pub(super) fn route(&self, from: ReplicaId, message: ReplicaMessage) {
+        let mut waiting = self.waiting();
+        match message {
+            ReplicaMessage::Reply(reply) => self.reply(&mut waiting, from, reply),
+            ReplicaMessage::Rejected {
+                incarnation,
+                seq,
+                reason,
+            } => {
+                if incarnation == self.incarnation {
+                    self.rejected(&mut waiting, from, seq, reason);
+                }
+            }
+            ReplicaMessage::Operation {
+                tx,
+                step,
+                outcome,
+                evidence,
+                ran_at,
+            } => {
+                // No other replica has a say in a transaction that is open at the master.
+                if from != self.master() {
+                    return;
+                }
+                let answer = if txn::result::is_whole(&outcome.frames) {
+                    MasterAnswer::Outcome {
+                        outcome,
+                        evidence,
+                        ran_at,
+                    }
+                } else {
+                    tracing::warn!(%from, "an answer that is not whole messages");
+                    MasterAnswer::Doomed(malformed())
+                };
+                if let Some(done) = waiting.operations.remove(&(tx, step)) {
+                    let _ = done.send(answer);
+                }
+            }
+            ReplicaMessage::Doomed { tx, reason, epoch } => {
+                self.note_epoch(&mut waiting, from, epoch);
+                if from == self.master() {
+                    doom(&mut waiting, tx, &reason);
+                }
+            }
+            ReplicaMessage::Read {
+                id,
+                height,
+                digest,
+                failed,
+                outcome,
+            } => {
+                let answer = ReadAnswer {
+                    from,
+                    height,
+                    digest,
+                    failed,
+                    outcome,
+                };
+                read(&waiting, id, answer);
+            }
+            ReplicaMessage::Info { id, status } => {
+                self.note_epoch(&mut waiting, from, status.epoch);
+                if let Some(infos) = waiting.infos.get(&id) {
+                    let _ = infos.send((from, status));
+                }
+            }
+            ReplicaMessage::Audit {
+                incarnation,
+                seq,
+                height,
+                tables,
+                error,
+            } => {
+                let report = AuditReport {
+                    height,
+                    tables,
+                    error,
+                };
+                if incarnation == self.incarnation
+                    && let Some(audits) = waiting.audits.get(&seq)
+                {
+                    let _ = audits.send((from, report));
+                }
+            }
+            ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
+        }
+    }
+
+    fn reply(&self, waiting: &mut Waiting, from: ReplicaId, reply: Reply) {
+        if reply.incarnation != self.incarnation {
+            return;
+        }
+        self.note_epoch(waiting, from, reply.epoch);
+        let seq = reply.seq;
+        let Some(pending) = waiting.ordered.get_mut(&seq) else {
+            return;
+        };
+        if let Some(matched) = pending.counter.add(from, reply) {
+            self.seen.fetch_max(matched.height, Ordering::Relaxed);
+            self.time_ms.fetch_max(matched.time_ms, Ordering::Relaxed);
+            if let Some(done) = pending.done.take() {
+                let _ = done.send(Ok(matched));
+            }
+            waiting.ordered.remove(&seq);
+        }
+    }
+
+    fn rejected(&self, waiting: &mut Waiting, from: ReplicaId, seq: u64, reason: String) {
+        let replicas = self.view.replicas.len();
+        let Some(pending) = waiting.ordered.get_mut(&seq) else {
+            return;
+        };
+        if let Some(why) = pending.counter.reject(from, replicas, reason) {
+            if let Some(done) = pending.done.take() {
+                let _ = done.send(Err(why));
+            }
+            waiting.ordered.remove(&seq);
+        }
+    }
+
+    fn note_epoch(&self, waiting: &mut Waiting, from: ReplicaId, epoch: u64) {
+        let known = waiting.epochs.entry(from).or_insert(0);
+        *known = (*known).max(epoch);
+        let mut named: Vec<u64> = waiting.epochs.values().copied().collect();
+        named.sort_unstable_by(|a, b| b.cmp(a));
+        // f+1 replicas name it or a later one: one of them is correct.
+        if let Some(vouched) = named.get(usize::from(self.view.f)) {
+            self.epoch.send_if_modified(|current| {
+                let moved = *vouched > *current;
+                *current = (*current).max(*vouched);
+                moved
+            });
+        }
+    }
+}
+
+/// Every operation of the transaction that waits hears that it is over.
+fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason) {
+    let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
+    for step in steps.copied().collect::<Vec<_>>() {
+        if let Some(done) = waiting.operations.remove(&step) {
+            let _ = done.send(MasterAnswer::Doomed(reason.clone()));
+        }
+    }
+}
+
+fn read(waiting: &Waiting, id: u64, answer: ReadAnswer) {
+    let frames = answer.outcome.as_ref().map(|outcome| &outcome.frames);
+    if frames.is_some_and(|frames| !txn::result::is_whole(frames)) {
+        tracing::warn!(from = %answer.from, "an answer that is not whole messages");
+        return;
+    }
+    if let Some(reads) = waiting.reads.get(&id) {
+        let _ = reads.send(answer);
+    }
+}
+
+fn malformed() -> Reason {
+    Reason {
+        sqlstate: "40001".into(),
+        message: "the master's answer is not made of whole messages".into(),
+        detail: String::new(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Decided batches enter the engine; how their transactions begin is remembered.
+
+use std::sync::Arc;
+
+use consensus::Height;
+use txn::engine::Placed;
+use txn::{Ordered, TxId};
+
+use super::opening::Opening;
+use super::{Executor, MAX_BACKLOG, now_ms};
+use crate::order::Delivered;
+
+impl Executor {
+    pub(super) fn delivered(&mut self, delivered: Delivered) {
+        let height = delivered.decided.height;
+        let known = self.history.as_ref().filter(|h| h.is_replayed(height));
+        let (recorded, votes) =
+            known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
+        self.decide(delivered.decided, &recorded);
+        for part in votes {
+            // Durable before the restart: they stand, and peers may have missed them.
+            self.broadcast_peers(&txn::peer::PeerMessage::Vote(part.clone()));
+            self.engine.vote(now_ms(), part, &mut self.actions);
+        }
+    }
+
+    /// Feeds a decided batch to the engine.
+    fn decide(&mut self, decided: consensus::Decided, recorded: &txn::engine::Recorded) {
+        let (height, time_ms) = (decided.height, decided.batch.time_ms);
+        self.times.insert(height, time_ms);
+        while self.times.len() as u64 > txn::limits::AUTO_WINDOW + MAX_BACKLOG as u64 {
+            self.times.pop_first();
+        }
+        let placed: Vec<Placed> = decided
+            .requests
+            .into_iter()
+            .map(|request| Placed {
+                client: request.client,
+                incarnation: request.incarnation,
+                seq: request.seq,
+                // What is not a message of ours changes nothing, at every replica alike.
+                ordered: Arc::new(
+                    Ordered::decode(&request.op).unwrap_or(Ordered::Nothing(Vec::new())),
+                ),
+            })
+            .collect();
+        let begun = self.note_openings(height, time_ms, &placed);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.engine
+            .decided(now_ms(), height, time_ms, placed, recorded, &mut actions);
+        self.actions = actions;
+        for tx in begun {
+            if !self.engine.is_open(&tx) {
+                self.openings.remove(&tx);
+            }
+        }
+    }
+
+    /// Remembers how transactions begin until they end, whether or not a session is opened for them here: who adopts
+    /// by running the operations again needs the time and the settings of the Begin. Returns what began.
+    fn note_openings(&mut self, height: Height, time_ms: u64, placed: &[Placed]) -> Vec<TxId> {
+        let mut begun = Vec::new();
+        for (index, placed) in placed.iter().enumerate() {
+            match &*placed.ordered {
+                Ordered::Begin(_) => {
+                    let tx = TxId {
+                        client: placed.client,
+                        incarnation: placed.incarnation,
+                        seq: placed.seq,
+                    };
+                    tracing::trace!(target: "timeline", at = "begun", %tx, height);
+                    let opening = self.opening_of(tx, &placed.ordered, time_ms);
+                    self.openings.insert(tx, opening);
+                    begun.push(tx);
+                }
+                Ordered::Commit(commit) if commit.tx.client == placed.client => {
+                    tracing::trace!(target: "timeline", at = "ordered", tx = %commit.tx, height, index);
+                    if let Some(opening) = self.openings.remove(&commit.tx) {
+                        self.ending.insert((height, index as u32), opening);
+                    }
+                }
+                _ => {}
+            }
+        }
+        begun
+    }
+
+    /// Sessions of the clients' role enter a transaction like this.
+    pub(super) fn opening_of(&self, tx: TxId, ordered: &Ordered, time_ms: u64) -> Opening {
+        let (settings, read_only) = match ordered {
+            Ordered::Begin(begin) => (begin.settings.clone(), begin.read_only),
+            Ordered::Auto(auto) => (auto.settings.clone(), false),
+            _ => (Vec::new(), false),
+        };
+        Opening {
+            isolation: "REPEATABLE READ",
+            read_only,
+            time_ms,
+            nonce: tx.nonce(),
+            mode: if self.engine.master() == self.me {
+                "record"
+            } else {
+                "replay"
+            },
+            settings,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the executor is made of, what it listens to, and why it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{ClientId, Height, ReplicaId, View};
+use net::{Endpoint, PeerId};
+use pgsession::Target;
+use tokio::sync::{mpsc, watch};
+
+use super::note::Note;
+use crate::log::{Log, LogError};
+use crate::order::{Delivered, OrderHandle};
+
+/// What the executor is made of.
+pub struct Parts {
+    pub me: ReplicaId,
+    pub key: ed25519_dalek::SigningKey,
+    pub view: View,
+    pub endpoint: Endpoint,
+    pub log: Log,
+    pub order: OrderHandle,
+    /// How the clients' sessions log in, and the replica's own.
+    pub clients: Target,
+    pub superuser: Target,
+    pub token: Arc<str>,
+    pub settings: Settings,
+    /// PostgreSQL's process, and what it is.
+    pub postgres_pid: u32,
+    pub server_version: String,
+    pub fingerprint: String,
+    /// Tells the order which height is final.
+    pub finished: watch::Sender<Height>,
+}
+
+/// Times of the executor.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Silence after which the master is suspected; doubles per epoch without progress.
+    pub master_timeout: Duration,
+}
+
+/// What the executor listens to.
+pub struct Inputs {
+    pub notes: mpsc::UnboundedReceiver<Note>,
+    pub decided: mpsc::Receiver<Delivered>,
+    /// Messages of peers and clients, by channel.
+    pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
+    pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
+    pub durable: watch::Receiver<Height>,
+    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    pub status: watch::Receiver<consensus::Status>,
+}
+
+/// Why the executor ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error("the log failed: {0}")]
+    Log(#[from] LogError),
+    #[error("PostgreSQL failed: {0}")]
+    Postgres(String),
+    #[error("{0}")]
+    Diverged(String),
+    #[error("the order ended")]
+    OrderEnded,
+    #[error("this replica is not like the others: {0}")]
+    Unlike(String),
+}
