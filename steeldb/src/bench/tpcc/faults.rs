@@ -26,41 +26,87 @@ pub struct Args {
     back_at: Option<u64>,
 }
 
+/// A death and a return, in times after the terminals' start.
+pub struct Fault {
+    replica: u16,
+    kill_at: Duration,
+    back_at: Duration,
+}
+
 impl Args {
-    /// Does what was asked for, beginning now; resolves when the replica has caught up.
+    /// What was asked for, in a run of this length.
+    ///
+    /// # Errors
+    /// When it would not fit into the run.
+    pub fn plan(&self, run: Duration) -> Result<Option<Fault>, Failure> {
+        let Some(replica) = self.kill else {
+            return Ok(None);
+        };
+        let kill_at = self.kill_at.map_or(run / 3, Duration::from_secs);
+        let back_at = self.back_at.map_or(run * 2 / 3, Duration::from_secs);
+        if kill_at < back_at && back_at < run {
+            return Ok(Some(Fault {
+                replica,
+                kill_at,
+                back_at,
+            }));
+        }
+        Err(Failure::usage(format!(
+            "--kill-at {} and --back-at {} do not fit into a run of {} s",
+            kill_at.as_secs(),
+            back_at.as_secs(),
+            run.as_secs()
+        ))
+        .next("let the death come before the return, and that before the end"))
+    }
+}
+
+impl Fault {
+    /// Happens, beginning now; resolves when the replica has caught up.
     ///
     /// # Errors
     /// When the replica cannot be killed, or does not come back.
-    pub async fn happen(
-        &self,
-        layout: &Layout,
-        run: Duration,
-        events: Events,
-    ) -> Result<(), Failure> {
-        let Some(replica) = self.kill else {
-            return Ok(());
-        };
-        let began = tokio::time::Instant::now();
-        let kill_at = self.kill_at.map_or(run / 3, Duration::from_secs);
-        let back_at = self.back_at.map_or(run * 2 / 3, Duration::from_secs);
-        if kill_at >= back_at || back_at >= run {
-            return Err(Failure::usage(format!(
-                "--kill-at {kill_at:?} must come before --back-at {back_at:?}, and that before the end at {run:?}"
-            )));
-        }
-        tokio::time::sleep_until(began + kill_at).await;
+    pub async fn happen(&self, layout: &Layout, events: Events) -> Result<(), Failure> {
+        let (began, replica) = (tokio::time::Instant::now(), self.replica);
+        tokio::time::sleep_until(began + self.kill_at).await;
         kill::kill(layout, replica)?;
         events.mark(format!("replica {replica} killed"));
-        tokio::time::sleep_until(began + back_at).await;
+        tokio::time::sleep_until(began + self.back_at).await;
         events.mark(format!("replica {replica} started"));
-        let height = start::bring_back(
-            layout,
-            replica,
-            BACK,
-            &mut crate::progress::Progress::start(),
-        )
-        .await?;
-        events.mark(format!("replica {replica} caught up at height {height}"));
+        let mut progress = crate::progress::Progress::start();
+        start::bring_back(layout, replica, BACK, &mut progress).await?;
+        events.mark(format!("replica {replica} caught up"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_comes_before_the_return_and_both_within_the_run() {
+        let plan = |kill_at, back_at| {
+            let args = Args {
+                kill: Some(1),
+                kill_at,
+                back_at,
+            };
+            args.plan(Duration::from_secs(30))
+        };
+        let fault = plan(None, None).unwrap().unwrap();
+        assert_eq!((fault.kill_at.as_secs(), fault.back_at.as_secs()), (10, 20));
+        for (kill_at, back_at) in [(Some(20), Some(20)), (Some(25), None), (None, Some(30))] {
+            let Err(error) = plan(kill_at, back_at) else {
+                panic!("{kill_at:?} {back_at:?} was taken")
+            };
+            assert_eq!(error.code(), crate::failure::USAGE);
+        }
+        let none = Args {
+            kill: None,
+            kill_at: None,
+            back_at: None,
+        };
+        assert!(none.plan(Duration::ZERO).unwrap().is_none());
     }
 }

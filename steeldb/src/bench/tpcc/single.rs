@@ -23,14 +23,14 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     if layout.is_some() {
         config.system.get_or_insert("steeldb".into());
     }
+    let fault = args.faults.plan(config.warmup + config.duration)?;
     let progress = Mutex::new(Progress::start());
     load(&config, &progress).await?;
     let events = Events::default();
-    let length = config.warmup + config.duration;
     let faults = async {
-        match &layout {
-            Some(layout) => args.faults.happen(layout, length, events.clone()).await,
-            None => Ok(()),
+        match (&layout, fault) {
+            (Some(layout), Some(fault)) => fault.happen(layout, events.clone()).await,
+            _ => Ok(()),
         }
     };
     let measured = async { measure(&config, events.clone(), &progress).await };
