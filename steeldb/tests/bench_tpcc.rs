@@ -4,7 +4,11 @@
 
 mod support;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use serde_json::Value;
 use support::{Cluster, text};
@@ -161,4 +165,38 @@ fn a_replica_that_dies_in_the_middle_costs_no_terminal_its_connection() {
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.contains("replica 0 killed"));
     assert!(cluster.verify().contains("identical"));
+}
+
+#[test]
+fn an_interrupted_comparison_leaves_nothing_behind() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_steeldb"))
+        .args(["bench", "tpcc", "--compare=steeldb", "--rounds", "1"])
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // Four replicas, their servers and the proxy run by now.
+    lines
+        .find(|line| line.as_ref().unwrap().starts_with("loading"))
+        .unwrap()
+        .unwrap();
+    assert!(processes_of(scratch.path()) > 4);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.last().unwrap().contains("interrupted"), "{rest:?}");
+    assert_eq!(processes_of(scratch.path()), 0);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+/// Processes whose command line names something in a directory.
+fn processes_of(scratch: &std::path::Path) -> usize {
+    let scratch = scratch.to_str().unwrap();
+    let lines = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(scratch)).count()
 }

@@ -13,7 +13,7 @@ use crate::links::Route;
 use crate::network::free_port;
 use crate::postgres::{Postgres, USER, dsn, execute};
 use crate::relay::Relay;
-use crate::{Error, Host};
+use crate::{Error, Ground, Host};
 
 /// Where Debian's package pgpool2 puts the program.
 const PROGRAM: &str = "/usr/sbin/pgpool";
@@ -78,7 +78,12 @@ impl Pgpool {
         let servers = backends.iter().enumerate();
         let routes = servers.map(|(site, server)| self.setup.from_client(site, server.address()));
         let routes = routes.collect::<Result<Vec<Route>, Error>>()?;
-        let host = Host::new("pgpool", "pgpool", ground)?;
+        // It stands on the clients' machine, which has no quota.
+        let beside = Ground {
+            cores: None,
+            ..ground.clone()
+        };
+        let host = Host::new("pgpool", "pgpool", &beside)?;
         let address = free_port(host.address())?;
         let path = configure(&host, address, &routes)?;
         let mut command = host.command_as_account(program);
