@@ -57,7 +57,7 @@ impl<'a> Wait<'a> {
 
     /// Waits until all replicas answer. Those that ended or stay silent are returned with the reason; it is an error only
     /// when too few are left to serve.
-    pub async fn replicas(&self, progress: &mut Progress) -> Result<Vec<String>, Failure> {
+    pub async fn replicas(&self, progress: &Progress) -> Result<Vec<String>, Failure> {
         let until = Instant::now() + self.limit;
         let total = self.cluster.replicas.len();
         let mut ends = Ends::default();
@@ -102,7 +102,7 @@ impl<'a> Wait<'a> {
     }
 
     /// Waits until one replica has applied what the others had when it answered first.
-    pub async fn caught_up(&self, replica: u16, progress: &mut Progress) -> Result<u64, Failure> {
+    pub async fn caught_up(&self, replica: u16, progress: &Progress) -> Result<u64, Failure> {
         let until = Instant::now() + self.limit;
         let member = Member::Replica(replica);
         let mut ends = Ends::default();
@@ -132,7 +132,7 @@ impl<'a> Wait<'a> {
     }
 
     /// Waits until a statement through the proxy is answered.
-    pub async fn proxy(&self, listen: SocketAddr, progress: &mut Progress) -> Result<(), Failure> {
+    pub async fn proxy(&self, listen: SocketAddr, progress: &Progress) -> Result<(), Failure> {
         let until = Instant::now() + self.limit;
         progress.step("starting the proxy");
         let mut ends = Ends::default();

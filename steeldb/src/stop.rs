@@ -22,7 +22,7 @@ const KILLED: Duration = Duration::from_secs(15);
 pub fn stop_members(
     layout: &Layout,
     members: &[Member],
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let (replicas, others): (Vec<Member>, Vec<Member>) = members
         .iter()
@@ -40,7 +40,7 @@ fn stop(
     layout: &Layout,
     members: &[Member],
     patience: Duration,
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let living: Vec<(Member, Process)> = members
         .iter()
@@ -88,7 +88,7 @@ pub fn kill(member: Member, process: &Process) -> Result<(), Failure> {
 pub fn stop_supervisor(
     layout: &Layout,
     members: &[Member],
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let Some(process) = Process::named_by(&layout.pid_file(Member::Supervisor)) else {
         return Ok(());

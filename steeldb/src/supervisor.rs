@@ -115,9 +115,9 @@ pub async fn supervise(
             () = tokio::time::sleep(EVERY) => {}
         }
     }
-    let mut progress = Progress::start();
+    let progress = Progress::start();
     let _lock = Lock::take(layout)?;
-    stop::stop_members(layout, &members, &mut progress)?;
+    stop::stop_members(layout, &members, &progress)?;
     collect();
     let _ = std::fs::remove_file(layout.pid_file(Member::Supervisor));
     Ok(())

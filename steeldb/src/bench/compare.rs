@@ -1,6 +1,6 @@
 //! `--compare`: systems measured in turns on hosts of this machine; what `bench tpcc` and `bench pgbench` have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -105,20 +105,18 @@ impl Args {
     ) -> Result<Comparison, Failure> {
         let failed =
             |error: testbed::Error| Failure::new("the systems were not compared").cause(error);
-        // Ended last.
-        let scratch = self.scratch()?;
-        let base = self
-            .base
-            .clone()
-            .unwrap_or_else(|| scratch.path().to_owned());
-        directory::make(&base, directory::Purpose::LeadsToPostgres)?;
+        // Removed last.
+        let scratch = self.base.is_none().then(scratch).transpose()?;
+        let made = scratch.as_ref().map(tempfile::TempDir::path);
+        let base = self.base.as_deref().or(made).unwrap_or(Path::new("."));
+        directory::make(base, directory::Purpose::LeadsToPostgres)?;
         let network = match self.namespaces {
             true => Some(Network::new().map_err(failed)?),
             false => None,
         };
         let setup = Setup {
             ground: Ground {
-                base: base.clone(),
+                base: base.to_owned(),
                 cores: self.cores.0,
                 network,
             },
@@ -139,15 +137,15 @@ impl Args {
             () = stop_wish => Err(Failure::new("interrupted: nothing was measured")),
         }
     }
+}
 
-    fn scratch(&self) -> Result<tempfile::TempDir, Failure> {
-        let made = tempfile::Builder::new().prefix("steeldb-bench-").tempdir();
-        made.map_err(|error| {
-            Failure::new("cannot make a directory for the servers' data")
-                .cause(error)
-                .next("set TMPDIR to a directory with some GiB of space, or give --base DIR")
-        })
-    }
+fn scratch() -> Result<tempfile::TempDir, Failure> {
+    let made = tempfile::Builder::new().prefix("steeldb-bench-").tempdir();
+    made.map_err(|error| {
+        Failure::new("cannot make a directory for the servers' data")
+            .cause(error)
+            .next("set TMPDIR to a directory with some GiB of space, or give --base DIR")
+    })
 }
 
 impl Which {

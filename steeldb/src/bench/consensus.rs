@@ -79,7 +79,7 @@ struct Measurement<'a> {
 
 impl Measurement<'_> {
     fn start(args: &Args) -> Result<Measurement<'_>, Failure> {
-        let mut progress = Progress::start();
+        let progress = Progress::start();
         progress.step(format!("starting {} replicas", args.replicas));
         let clients = usize::from(args.clients);
         let hosts = cores().div_ceil(4).min(clients);

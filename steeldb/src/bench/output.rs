@@ -1,6 +1,6 @@
 //! Where a report goes: a page in a file, JSON on standard output.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use testbed::comparison::Comparison;
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Writes the page, and says where.
+    /// Writes the page, and says where. Comes last: who measured for minutes has the figures, whatever becomes of it.
     pub fn write_page(
         &self,
         what: &str,
@@ -33,19 +33,14 @@ impl Args {
     ) -> Result<(), Failure> {
         let default = format!("steeldb-bench-{what}.html");
         let file = self.report.clone().unwrap_or_else(|| default.into());
-        write(&file, &page::page(title, runs, comparison))?;
+        std::fs::write(&file, page::page(title, runs, comparison)).map_err(|error| {
+            Failure::new(format!("cannot write the report {}", file.display()))
+                .cause(error)
+                .next("give another place with --report FILE")
+        })?;
         eprintln!("the report is in {}", file.display());
         Ok(())
     }
-}
-
-/// The page's file. Whoever measured for minutes keeps it, even where the place is not one to write to.
-fn write(file: &Path, page: &str) -> Result<(), Failure> {
-    std::fs::write(file, page).map_err(|error| {
-        Failure::new(format!("cannot write the report {}", file.display()))
-            .cause(error)
-            .next("give another place with --report FILE")
-    })
 }
 
 /// One JSON document on standard output.

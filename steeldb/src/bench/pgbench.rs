@@ -75,13 +75,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let default = [Which::Postgresql, Which::Standbys, Which::Steeldb];
     let comparison = args.compare.run(&default, &mut work, &progress).await?;
     drop(progress);
-    args.output
-        .write_page("pgbench", "pgbench compared", &[], Some(&comparison))?;
     match args.output.json {
-        true => output::print_json(&comparison),
-        false => {
-            println!("{}", compare::text(&comparison, "tps"));
-            Ok(())
-        }
+        true => output::print_json(&comparison)?,
+        false => println!("{}", compare::text(&comparison, "tps")),
     }
+    args.output
+        .write_page("pgbench", "pgbench compared", &[], Some(&comparison))
 }

@@ -22,12 +22,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .iter()
         .chain([&Member::Supervisor])
         .any(|member| members::process(&layout, *member).is_some());
-    let mut progress = Progress::start();
+    let progress = Progress::start();
     // Without the lock, which the supervisor needs to stop the cluster.
-    stop::stop_supervisor(&layout, &members, &mut progress)?;
+    stop::stop_supervisor(&layout, &members, &progress)?;
     // What it has left, or what runs without one.
     let _lock = Lock::take(&layout)?;
-    stop::stop_members(&layout, &members, &mut progress)?;
+    stop::stop_members(&layout, &members, &progress)?;
     drop(progress);
     let root = layout.root().display();
     println!(

@@ -28,9 +28,9 @@ pub struct Args {
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
-    let mut progress = Progress::start();
+    let progress = Progress::start();
     let patience = Duration::from_secs(args.timeout);
-    let height = bring_back(&layout, args.replica, patience, &mut progress).await?;
+    let height = bring_back(&layout, args.replica, patience, &progress).await?;
     drop(progress);
     println!("replica {} is back at height {height}", args.replica);
     Ok(())
@@ -41,7 +41,7 @@ pub async fn bring_back(
     layout: &Layout,
     replica: u16,
     patience: Duration,
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<u64, Failure> {
     let cluster = members::load(layout)?;
     let member = members::replica(&cluster, replica)?;

@@ -39,8 +39,8 @@ pub struct Args {
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
-    let mut progress = Progress::start();
-    let cluster = open(&layout, args, &mut progress)?;
+    let progress = Progress::start();
+    let cluster = open(&layout, args, &progress)?;
     let stop_wish = signals::stop_wish()?;
     let mut stop_wish = std::pin::pin!(stop_wish);
     let operator = Operator::connect(&layout, &cluster).await?;
@@ -59,17 +59,17 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         return connection_string(&layout);
     };
     if supervised {
-        wait_until_ready(&wait, listen, &mut progress).await?;
+        wait_until_ready(&wait, listen, &progress).await?;
     } else if args.detach {
         let child = spawn::start(&layout, Member::Supervisor)?;
         let ready = tokio::select! {
-            ready = wait_until_ready(&wait, listen, &mut progress) => ready,
+            ready = wait_until_ready(&wait, listen, &progress) => ready,
             failure = end_of_supervisor(&layout, child) => Err(failure),
             () = &mut stop_wish => Err(Failure::new("interrupted")),
         };
         if ready.is_err() {
             progress.note("what was started is stopped again");
-            stop::stop_supervisor(&layout, &members::all(&cluster), &mut progress)?;
+            stop::stop_supervisor(&layout, &members::all(&cluster), &progress)?;
         }
         ready?;
     } else {
@@ -80,7 +80,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The cluster of the directory, made if there is none.
-fn open(layout: &Layout, args: &Args, progress: &mut Progress) -> Result<Cluster, Failure> {
+fn open(layout: &Layout, args: &Args, progress: &Progress) -> Result<Cluster, Failure> {
     if !layout.cluster_file().exists() {
         progress.step(format!("making a cluster in {}", layout.root().display()));
         let port = args.port.unwrap_or(init::DEFAULT_PORT);
@@ -159,7 +159,7 @@ fn proxy_address(layout: &Layout, args: &Args, can_change: bool) -> Result<Socke
 async fn wait_until_ready(
     wait: &Wait<'_>,
     listen: SocketAddr,
-    progress: &mut Progress,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     for trouble in wait.replicas(progress).await? {
         progress.note(&format!("the cluster serves, but {trouble}"));
@@ -198,7 +198,7 @@ async fn foreground(
     wait: Wait<'_>,
     cluster: &Cluster,
     listen: SocketAddr,
-    mut progress: Progress,
+    progress: Progress,
     stop_wish: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     logging::start_at_terminal()?;
@@ -215,7 +215,7 @@ async fn foreground(
     };
     let mut care = std::pin::pin!(supervisor::supervise(layout, cluster, stop));
     let ready = tokio::select! {
-        ready = wait_until_ready(&wait, listen, &mut progress) => ready,
+        ready = wait_until_ready(&wait, listen, &progress) => ready,
         stopped = &mut care => return stopped.and(Err(Failure::new("interrupted"))),
     };
     // The operator's links are not needed any more.

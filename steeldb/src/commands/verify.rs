@@ -34,7 +34,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             .cause(format!("{error}.{detail}"))
             .next(format!("steeldb status --data {}", layout.root().display()))
     };
-    let mut progress = Progress::start();
+    let progress = Progress::start();
     progress.step("connecting to the replicas");
     operator.shim.ready(CONNECT).await.map_err(failed)?;
     all_connected(&operator, cluster.replicas.len()).await;

@@ -7,6 +7,7 @@ use tpcc::Events;
 use crate::commands::{kill, start};
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::progress::Progress;
 
 /// How long a replica may take to catch up.
 const BACK: Duration = Duration::from_secs(180);
@@ -73,8 +74,8 @@ impl Fault {
         events.mark(format!("replica {replica} killed"));
         tokio::time::sleep_until(began + self.back_at).await;
         events.mark(format!("replica {replica} started"));
-        let mut progress = crate::progress::Progress::start();
-        start::bring_back(layout, replica, BACK, &mut progress).await?;
+        let progress = Progress::unseen();
+        start::bring_back(layout, replica, BACK, &progress).await?;
         events.mark(format!("replica {replica} caught up"));
         Ok(())
     }

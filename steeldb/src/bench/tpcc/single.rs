@@ -1,8 +1,8 @@
 //! TPC-C against one database: a server's, or a running cluster's.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tpcc::report::run::Run;
 use tpcc::{Config, Events, Progress as Stand};
 
@@ -24,16 +24,27 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         config.system.get_or_insert("steeldb".into());
     }
     let fault = args.faults.plan(config.warmup + config.duration)?;
-    let progress = Mutex::new(Progress::start());
+    let progress = Progress::start();
     load(&config, &progress).await?;
     let events = Events::default();
+    let over = Notify::new();
     let faults = async {
-        match (&layout, fault) {
-            (Some(layout), Some(fault)) => fault.happen(layout, events.clone()).await,
-            _ => Ok(()),
+        let (Some(layout), Some(fault)) = (&layout, fault) else {
+            return Ok(());
+        };
+        tokio::select! {
+            happened = fault.happen(layout, events.clone()) => happened,
+            // Nobody is to be killed for a run that did not take place.
+            () = over.notified() => Ok(()),
         }
     };
-    let measured = async { measure(&config, events.clone(), &progress).await };
+    let measured = async {
+        let run = measure(&config, events.clone(), &progress).await;
+        if run.is_err() {
+            over.notify_one();
+        }
+        run
+    };
     let (run, faults) = tokio::join!(measured, faults);
     drop(progress);
     let run = run?;
@@ -59,15 +70,15 @@ fn dsn(args: &Args, layout: Option<&Layout>) -> Result<String, Failure> {
 }
 
 /// Loads what is missing.
-pub(super) async fn load(config: &Config, progress: &Mutex<Progress>) -> Result<(), Failure> {
-    let show = |done: u64, of: u64| lock(progress).share("loading", done, of);
+pub(super) async fn load(config: &Config, progress: &Progress) -> Result<(), Failure> {
+    let show = |done: u64, of: u64| progress.share("loading", done, of);
     let loaded = tpcc::load(config, show)
         .await
         .map_err(|error| Failure::new("TPC-C was not loaded").cause(error))?;
     if loaded.rows > 0 {
         let seconds = loaded.took.as_secs_f64();
         let line = format!("loaded {} rows in {seconds:.1} s", loaded.rows);
-        lock(progress).note(&line);
+        progress.note(&line);
     }
     Ok(())
 }
@@ -76,44 +87,41 @@ pub(super) async fn load(config: &Config, progress: &Mutex<Progress>) -> Result<
 pub(super) async fn measure(
     config: &Config,
     events: Events,
-    progress: &Mutex<Progress>,
+    progress: &Progress,
 ) -> Result<Run, Failure> {
+    tpcc::run(config, events, stand(config, progress))
+        .await
+        .map_err(|error| Failure::new("TPC-C did not run").cause(error))
+}
+
+/// Shows where a run stands.
+pub(super) fn stand<'a>(config: &Config, progress: &'a Progress) -> impl Fn(Stand) + use<'a> {
     let (warmup, length) = (config.warmup, config.warmup + config.duration);
-    let show = |stand: Stand| {
+    move |stand: Stand| {
         let at = Duration::from_secs_f64(stand.seconds);
         let phase = match at {
             at if at < warmup => "warming up",
             at if at < length => "measuring",
             _ => "the last transactions end, then the conditions are checked",
         };
-        lock(progress).step(format!(
+        progress.step(format!(
             "{phase}: {:.0} of {:.0} s, {:.0} tpmC, {} retries",
             stand.seconds.min(length.as_secs_f64()),
             length.as_secs_f64(),
             stand.tpm_c,
             stand.retries
         ));
-    };
-    tpcc::run(config, events, show)
-        .await
-        .map_err(|error| Failure::new("TPC-C did not run").cause(error))
-}
-
-fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
-    progress
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 fn report(args: &Args, run: &Run) -> Result<(), Failure> {
+    match args.output.json {
+        true => output::print_json(run)?,
+        false => println!("{}", text(run)),
+    }
     let title = format!("TPC-C on {}", run.system);
     args.output
-        .write_page("tpcc", &title, std::slice::from_ref(run), None)?;
-    if args.output.json {
-        return output::print_json(run);
-    }
-    println!("{}", text(run));
-    Ok(())
+        .write_page("tpcc", &title, std::slice::from_ref(run), None)
 }
 
 /// The run for a terminal.

@@ -1,7 +1,6 @@
 //! TPC-C on several systems in turns.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use serde::Serialize;
 use testbed::compare::{Meter, Outcome, Workload};
@@ -32,17 +31,16 @@ struct Report<'a> {
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
+    let progress = Progress::start();
     let mut work = TpcC {
         config: args.config(String::new(), TIMES),
         rounds: args.compare.rounds(),
         runs: Vec::new(),
+        progress: &progress,
     };
-    let progress = Progress::start();
     let comparison = args.compare.run(&DEFAULT, &mut work, &progress).await?;
-    drop(progress);
     let runs = work.runs;
-    args.output
-        .write_page("tpcc", "TPC-C compared", &runs, Some(&comparison))?;
+    drop(progress);
     if args.output.json {
         output::print_json(&Report {
             comparison: &comparison,
@@ -51,6 +49,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     } else {
         println!("{}", compare::text(&comparison, "tpmC"));
     }
+    args.output
+        .write_page("tpcc", "TPC-C compared", &runs, Some(&comparison))?;
     let broken = runs
         .iter()
         .find(|run| run.consistency.starts_with("broken"));
@@ -63,13 +63,14 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The workload, with what each of its runs has found.
-struct TpcC {
+struct TpcC<'a> {
     config: Config,
     rounds: usize,
     runs: Vec<Run>,
+    progress: &'a Progress,
 }
 
-impl TpcC {
+impl TpcC<'_> {
     fn on(&self, system: &str, dsn: &str) -> Config {
         Config {
             dsn: dsn.to_owned(),
@@ -81,7 +82,7 @@ impl TpcC {
     }
 }
 
-impl Workload for TpcC {
+impl Workload for TpcC<'_> {
     fn describe(&self) -> String {
         let config = &self.config;
         let load = match (config.arrivals_per_s, config.think_times) {
@@ -106,9 +107,7 @@ impl Workload for TpcC {
             if system == "pgpool" {
                 config.load_by = tpcc::LoadBy::Insert;
             }
-            // The comparison says which system is loaded; its own progress would run into that.
-            let progress = Mutex::new(Progress::start());
-            single::load(&config, &progress)
+            single::load(&config, self.progress)
                 .await
                 .map_err(|failure| Error::new(failure.to_string()))
         })
@@ -123,7 +122,11 @@ impl Workload for TpcC {
         Box::pin(async move {
             let config = self.on(system, dsn);
             let begun = Notify::new();
-            let run = tpcc::run(&config, Events::default(), |_| begun.notify_one());
+            let show = single::stand(&config, self.progress);
+            let run = tpcc::run(&config, Events::default(), |stand| {
+                begun.notify_one();
+                show(stand);
+            });
             let interval = async {
                 // The terminals are connected.
                 begun.notified().await;
