@@ -8,6 +8,9 @@ use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
 use txn::ordered::SessionSettings;
 use txn::{Begin, Commit, Operation, Ordered, Step, TxId};
 
+/// Characters of a statement that the timeline tells.
+const TOLD: usize = 100;
+
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
     inner: Arc<Inner>,
@@ -112,7 +115,7 @@ impl Transaction {
             step,
             operation: operation.clone(),
         };
-        tracing::trace!(target: "timeline", at = "operation", tx = %self.tx, step, sql = operation.sql);
+        tracing::trace!(target: "timeline", at = "operation", tx = %self.tx, step, sql = %operation.sql.chars().take(TOLD).collect::<String>());
         let result = self.answer(step, answer, &message).await;
         tracing::trace!(target: "timeline", at = "answer", tx = %self.tx, step);
         self.inner.forget_operation(self.tx, step);

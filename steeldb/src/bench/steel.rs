@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use client_shim::ReplicaStatus;
 use cluster::Cluster;
+use consensus::quorum;
 use nix::sys::signal::Signal;
 use testbed::{Daemon, Error, Ground, Host, Later, Relay, Route, Setup, System};
 
@@ -25,10 +26,13 @@ const PATIENCE_ROUND_TRIPS: u32 = 6;
 /// Round trips below this change no time-out.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// 3f+1 replicas with f = 1, replica `i` at site `i`.
+/// The smallest cluster: as many servers as the other systems have.
+const F: u16 = 1;
+const REPLICAS: u16 = 3 * F + 1;
+
+/// Replica `i` at site `i`.
 pub struct SteelDb {
     setup: Setup,
-    f: u16,
     running: Option<Running>,
 }
 
@@ -46,18 +50,13 @@ impl SteelDb {
     pub fn new(setup: Setup) -> SteelDb {
         SteelDb {
             setup,
-            f: 1,
             running: None,
         }
     }
 
-    fn replicas(&self) -> u16 {
-        3 * self.f + 1
-    }
-
     async fn set_up(&mut self) -> Result<(), Error> {
         let ground = &self.setup.ground;
-        let hosts = (0..self.replicas())
+        let hosts = (0..REPLICAS)
             .map(|i| Host::new(&format!("replica-{i}"), "replica", ground))
             .collect::<Result<Vec<Host>, Error>>()?;
         // A sidecar of the application: it has what the application's machine has.
@@ -70,7 +69,7 @@ impl SteelDb {
         let layout = Layout::new(&root).map_err(plain)?;
         let front = SocketAddr::from((proxy.address(), PORT));
         let plan = Plan {
-            f: self.f,
+            f: F,
             replicas: hosts.iter().map(|host| at(host.address())).collect(),
             front: proxy::ProxyConfig {
                 listen: front,
@@ -89,7 +88,7 @@ impl SteelDb {
             root,
             front,
         };
-        for id in 0..self.replicas() {
+        for id in 0..REPLICAS {
             self.configure(&layout, id)?;
             // Of two replicas the one with the greater number dials.
             let dialled: Vec<u16> = (0..id).collect();
@@ -101,7 +100,7 @@ impl SteelDb {
                 &mut running,
             )?;
         }
-        let all: Vec<u16> = (0..self.replicas()).collect();
+        let all: Vec<u16> = (0..REPLICAS).collect();
         self.lay_routes(&layout, Member::Proxy, &cluster, &all, &mut running)?;
         let running = self.running.insert(running);
         running.start_all(&layout)?;
@@ -156,7 +155,7 @@ impl SteelDb {
     }
 
     fn longest_round_trip(&self) -> Duration {
-        let sites = 0..usize::from(self.replicas());
+        let sites = 0..usize::from(REPLICAS);
         let pairs = sites
             .clone()
             .flat_map(|a| sites.clone().map(move |b| (a, b)));
@@ -247,11 +246,12 @@ impl System for SteelDb {
 
     fn description(&self) -> String {
         format!(
-            "SteelDB {}, {} replicas (f = {}) with {}, REPEATABLE READ judged by all; a commit is on 3 of 4 disks",
+            "SteelDB {}, {} replicas (f = {}) with {}, REPEATABLE READ judged by all; a commit is on the disks of {}",
             env!("CARGO_PKG_VERSION"),
-            self.replicas(),
-            self.f,
-            self.setup.settings.version()
+            REPLICAS,
+            F,
+            self.setup.settings.version(),
+            quorum::write_or_accept(usize::from(REPLICAS), usize::from(F))
         )
     }
 

@@ -173,9 +173,10 @@ impl System for Pgpool {
     }
 
     fn hosts(&self) -> Vec<&Host> {
+        // The servers first: they have the quota of which the report speaks.
         let own = self.running.iter().map(|running| &running.host);
-        own.chain(self.backends().iter().map(Postgres::host))
-            .collect()
+        let servers = self.backends().iter().map(Postgres::host);
+        servers.chain(own).collect()
     }
 
     fn relays(&self) -> Vec<&Relay> {

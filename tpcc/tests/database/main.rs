@@ -13,7 +13,7 @@ use server::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_loaded_warehouse() {
-    let server = Server::start();
+    let server = Server::start().await;
     loading::a_table_of_somebody_else_is_left_alone(&server).await;
     loading::the_warehouse_is_loaded_once(&server).await;
     loading::cardinalities_are_those_of_the_specification(&server).await;

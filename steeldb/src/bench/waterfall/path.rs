@@ -1,5 +1,7 @@
 //! The way of one transaction, cut into stages that follow each other and add up to the whole.
 
+use consensus::quorum;
+
 use super::events::{Moment, Replica, Told, Transaction};
 
 /// The stages, in order.
@@ -77,8 +79,8 @@ fn milestones(told: &Told, tx: &str, transaction: &Transaction) -> Option<[Momen
         let parts = replica.voted.get(height)?;
         parts.iter().copied().find(|part| *part >= judged)
     })?;
-    let f = (replicas.len() - 1) / 3;
-    let quorum = (replicas.len() + f + 1).div_ceil(2);
+    let n = replicas.len();
+    let quorum = quorum::write_or_accept(n, quorum::max_faulty(n));
     let nth = |moments: Vec<Moment>| moments.get(quorum - 1).copied();
     Some([
         *leader.requests.get(&transaction.seq?)?,
