@@ -160,7 +160,9 @@ impl Meter {
             (self.from, tally.kinds[Profile::NewOrder as usize].committed)
         };
         let now = self.until.map_or(now, |until| now.min(until));
-        (a_minute(count, now - began), tally.retries)
+        // The first moments of an interval say nothing of a minute.
+        let took = (now - began).max(Duration::from_secs(1));
+        (a_minute(count, took), tally.retries)
     }
 
     /// Closes the count.
