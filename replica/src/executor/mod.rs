@@ -4,6 +4,7 @@
 //! batches, messages of peers and clients, and notes come in; the engine's actions go out.
 
 mod adopt;
+mod adopting;
 mod apply;
 mod audit;
 mod capture;
@@ -114,7 +115,7 @@ pub struct Executor {
     gate_wanted: bool,
     /// Verdicts to be obeyed once the gate is closed.
     at_gate: VecDeque<Action>,
-    fetching: Option<apply::Fetch>,
+    fetching: Option<adopting::Fetch>,
     replies: replies::Replies,
     reads: reads::Reads,
     watch: peers::MasterWatch,

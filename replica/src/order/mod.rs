@@ -2,17 +2,21 @@
 //!
 //! One task owns the core. It knows nothing of SQL: whoever takes the [`Delivered`] batches is the replicated service.
 
-use crate::log::{Log, LogError, Position};
+use crate::log::{Log, Position};
 use bytes::Bytes;
 use cluster::channel;
 use consensus::{
-    Action, ClientId, Core, Decided, Height, Input, Message, Reason, Record, Recovered, ReplicaId,
-    Request, SigningKey, Status, Verifier, View,
+    Action, ClientId, Core, Decided, Height, Input, Message, Reason, Recovered, ReplicaId, Request,
+    SigningKey, Status, Verifier, View,
 };
 use net::{Endpoint, PeerId};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use txn::client::ReplicaMessage;
+
+mod past;
+
+pub use past::{load, recover};
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -34,8 +38,6 @@ const HOLD_AT: Height = 1;
 /// The longest that a request is held back, and how many are.
 const HOLD_FOR: Duration = Duration::from_millis(15);
 const HOLD_MOST: usize = 1_024;
-/// Bytes of decisions loaded for a lagging peer at a time.
-const LOADED_BYTES: usize = 8 << 20;
 
 /// A decided batch, in height order without gaps.
 #[derive(Debug)]
@@ -132,31 +134,6 @@ enum Done {
         to: ReplicaId,
         decisions: Vec<Decided>,
     },
-}
-
-/// Reads the core's past out of the log.
-///
-/// # Errors
-/// When a record cannot be read, or a decision is missing.
-pub fn recover(replay: crate::log::Replay) -> Result<Recovered, String> {
-    let mut recovered = Recovered::default();
-    for entry in replay {
-        let entry = entry.map_err(|e: LogError| e.to_string())?;
-        match entry.kind {
-            record::DECIDED => {
-                let decided: Decided = postcard::from_bytes(&entry.payload)
-                    .map_err(|e| format!("decision {} in the log is unreadable: {e}", entry.key))?;
-                recovered.decided(&decided).map_err(|e| e.to_string())?;
-            }
-            record::CORE => {
-                let record: Record = postcard::from_bytes(&entry.payload)
-                    .map_err(|e| format!("record {} in the log is unreadable: {e}", entry.key))?;
-                recovered.record(record);
-            }
-            _ => {}
-        }
-    }
-    Ok(recovered)
 }
 
 /// Starts the order's task. It ends when nobody takes its decisions any more.
@@ -478,24 +455,4 @@ impl Order {
             .endpoint
             .send(PeerId::Client(client.0), channel::CLIENT, bytes.into());
     }
-}
-
-/// Consecutive decisions from a height on.
-pub fn load(log: &Log, from: Height, max: usize) -> Vec<Decided> {
-    let to = from.saturating_add(max as u64).saturating_sub(1);
-    let records = match log.read(record::DECIDED, from..=to, LOADED_BYTES) {
-        Ok(records) => records,
-        Err(error) => {
-            tracing::error!(%error, from, "decisions cannot be read from the log");
-            return Vec::new();
-        }
-    };
-    let mut decisions = Vec::with_capacity(records.len());
-    for (entry, wanted) in records.iter().zip(from..) {
-        match postcard::from_bytes::<Decided>(&entry.payload) {
-            Ok(decided) if decided.height == wanted => decisions.push(decided),
-            _ => break,
-        }
-    }
-    decisions
 }
