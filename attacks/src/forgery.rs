@@ -18,7 +18,7 @@ const SLOW: &str = "INSERT INTO t SELECT 3 FROM pg_sleep(1)";
 /// A link to every replica over which anything can be said.
 pub struct Link {
     endpoint: Endpoint,
-    _events: Events,
+    pub events: Events,
 }
 
 impl Link {
@@ -44,10 +44,7 @@ impl Link {
             assert!(Instant::now() < until, "the replicas take the link");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Link {
-            endpoint,
-            _events: events,
-        }
+        Link { endpoint, events }
     }
 
     pub fn all(&self, on: u8, payload: impl Into<Bytes>) {
@@ -57,7 +54,7 @@ impl Link {
         }
     }
 
-    fn say(&self, message: &ClientMessage) {
+    pub fn say(&self, message: &ClientMessage) {
         self.all(channel::CLIENT, postcard::to_stdvec(message).unwrap());
     }
 
@@ -158,6 +155,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
     link.say(&ClientMessage::AutoOperation {
         tx,
         epoch: 0,
+        min_height: 0,
         settings: Vec::new(),
         operation,
     });

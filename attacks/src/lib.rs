@@ -13,6 +13,8 @@ mod forgery;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod late_master;
+#[cfg(test)]
 mod lying_follower;
 #[cfg(test)]
 mod lying_master;

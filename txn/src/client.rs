@@ -23,6 +23,8 @@ pub enum ClientMessage {
     AutoOperation {
         tx: TxId,
         epoch: u64,
+        /// Not before this height is final at the master: the client has seen it, and so will those who judge.
+        min_height: Height,
         settings: SessionSettings,
         operation: Operation,
     },

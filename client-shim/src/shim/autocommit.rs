@@ -6,6 +6,7 @@ use crate::error::ShimError;
 use crate::inner::MasterAnswer;
 use crate::transaction::{aborted, doomed};
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use txn::client::{Answer, ClientMessage, Outcome};
 use txn::ordered::SessionSettings;
@@ -97,6 +98,7 @@ impl Shim {
         let message = ClientMessage::AutoOperation {
             tx,
             epoch,
+            min_height: inner.seen.load(Ordering::Relaxed),
             settings: settings.clone(),
             operation: operation.clone(),
         };

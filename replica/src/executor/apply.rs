@@ -279,6 +279,7 @@ impl Executor {
         }
         self.start_waiting_reads();
         self.run_parked();
+        self.run_waiting_autos();
     }
 
     /// A transaction ended by the order without its client's commit.

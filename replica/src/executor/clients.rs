@@ -2,7 +2,7 @@
 
 use super::jobs::Ran;
 use super::judge::reason;
-use super::session::{Done, LastAnswer, Place, TxSession, Work};
+use super::session::{Done, LastAnswer, Place, Work};
 use super::{Executor, PARKED_PER_CLIENT, Parked, now_ms};
 use bytes::Bytes;
 use cluster::channel;
@@ -13,13 +13,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 use txn::client::{ClientMessage, Outcome, ReplicaMessage, ReplicaStatus};
-use txn::ordered::SessionSettings;
 use txn::{Operation, TxId};
 
 /// How long an operation waits for the Begin of its transaction to be decided here.
 const PARKED_FOR: Duration = Duration::from_secs(20);
-/// How long an autocommit write's session waits for its client to order it.
-const AUTO_IDLE: Duration = Duration::from_secs(60);
 /// Operations of one transaction that may wait for each other.
 const QUEUED_OPERATIONS: usize = 64;
 
@@ -41,10 +38,19 @@ impl Executor {
             ClientMessage::AutoOperation {
                 tx,
                 epoch,
+                min_height,
                 settings,
                 operation,
             } if tx.client == from => {
-                self.auto_operation(from, tx, epoch, settings, operation);
+                let auto = super::autos::Auto {
+                    client: from,
+                    epoch,
+                    min_height,
+                    settings,
+                    operation,
+                    since: Instant::now(),
+                };
+                self.auto_operation(tx, auto);
             }
             ClientMessage::AutoForget { tx } if tx.client == from => self.auto_forget(tx),
             ClientMessage::Cancel { tx } if tx.client == from => self.cancel_operation(tx),
@@ -80,7 +86,13 @@ impl Executor {
         }
     }
 
-    fn operation(&mut self, client: ClientId, tx: TxId, step: u32, operation: Operation) {
+    pub(super) fn operation(
+        &mut self,
+        client: ClientId,
+        tx: TxId,
+        step: u32,
+        operation: Operation,
+    ) {
         tracing::trace!(target: "timeline", at = "came", %tx, step);
         if let Some(why) = self.ends.get(&tx) {
             let why = why.clone();
@@ -211,73 +223,8 @@ impl Executor {
         tokio::spawn(self.bench.clone().operation(tx, own, operation));
     }
 
-    fn auto_operation(
-        &mut self,
-        client: ClientId,
-        tx: TxId,
-        epoch: u64,
-        settings: SessionSettings,
-        operation: Operation,
-    ) {
-        if epoch != self.engine.epoch() || self.engine.master() != self.me || self.history.is_some()
-        {
-            return self.tell_doomed(
-                client,
-                tx,
-                reason(
-                    "40001",
-                    "could not serialize access: this replica is not the master",
-                    "",
-                ),
-            );
-        }
-        if self.sessions.contains_key(&tx) {
-            return self.operation(client, tx, 0, operation);
-        }
-        if self.sessions.len() >= txn::limits::OPEN_TRANSACTIONS + 20 {
-            return self.tell_doomed(
-                client,
-                tx,
-                reason("53300", "too many open transactions", ""),
-            );
-        }
-        let ran_at = self.engine.final_height();
-        let opening = super::opening::Opening {
-            isolation: "READ COMMITTED",
-            read_only: false,
-            time_ms: self.times.get(&ran_at).copied().unwrap_or(0),
-            nonce: tx.nonce(),
-            mode: "record",
-            settings,
-        };
-        let mut session = TxSession::new(client, opening.clone(), true);
-        session.place = Place::Away(Work::Operation);
-        session.speculative = true;
-        session.ran_at = ran_at;
-        self.sessions.insert(tx, session);
-        tokio::spawn(self.bench.clone().auto(tx, opening, operation));
-    }
-
-    pub(super) fn auto_started(&mut self, tx: TxId, pid: i32) {
-        if let Some(session) = self.sessions.get_mut(&tx) {
-            session.pid = pid;
-            if session.doom.is_some() {
-                self.control.cancel_process(pid);
-            }
-        }
-    }
-
-    fn auto_forget(&mut self, tx: TxId) {
-        if self
-            .sessions
-            .get(&tx)
-            .is_some_and(|s| s.auto && s.item.is_none())
-        {
-            self.abandon(tx);
-        }
-    }
-
     fn cancel_operation(&mut self, tx: TxId) {
+        self.cancel_waiting_auto(tx);
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };
@@ -406,25 +353,6 @@ impl Executor {
         if asked {
             self.tell_doomed(client, tx, why);
         }
-    }
-
-    /// Autocommit writes that nobody orders are given up.
-    pub(super) fn sweep(&mut self) {
-        let idle: Vec<TxId> = self
-            .sessions
-            .iter()
-            .filter(|(_, s)| {
-                s.auto
-                    && s.item.is_none()
-                    && matches!(s.place, Place::Home(_))
-                    && s.idle_since.elapsed() > AUTO_IDLE
-            })
-            .map(|(tx, _)| *tx)
-            .collect();
-        for tx in idle {
-            self.abandon(tx);
-        }
-        self.run_parked();
     }
 
     pub(super) fn status(&self) -> ReplicaStatus {

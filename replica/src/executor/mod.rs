@@ -7,6 +7,7 @@ mod adopt;
 mod adopting;
 mod apply;
 mod audit;
+mod autos;
 mod capture;
 mod clients;
 mod control;
@@ -101,6 +102,7 @@ pub struct Executor {
     finished: watch::Sender<Height>,
     sessions: BTreeMap<TxId, TxSession>,
     parked: BTreeMap<TxId, Parked>,
+    autos: autos::Waiting,
     ends: BTreeMap<TxId, Reason>,
     items: BTreeMap<(Height, u32), ItemState>,
     /// Snapshots of this height that are still being taken.
@@ -187,6 +189,7 @@ impl Executor {
             finished: parts.finished,
             sessions: BTreeMap::new(),
             parked: BTreeMap::new(),
+            autos: BTreeMap::new(),
             ends: BTreeMap::new(),
             items: BTreeMap::new(),
             opening: None,

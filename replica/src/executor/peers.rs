@@ -195,6 +195,7 @@ impl Executor {
 
     /// A client's link broke: its autocommit writes that were not ordered have nobody to order them.
     fn client_gone(&mut self, client: ClientId) {
+        self.autos.retain(|_, auto| auto.client != client);
         let left: Vec<_> = self
             .sessions
             .iter()
@@ -236,6 +237,7 @@ impl Executor {
             self.abandon(tx);
         }
         self.parked.clear();
+        self.autos.clear();
         if self.history.as_ref().is_some_and(|h| h.is_replayed(height)) {
             return;
         }

@@ -1,0 +1,146 @@
+//! Autocommit writes at the master, before they are ordered (DESIGN.md, 7).
+
+use super::judge::reason;
+use super::opening::Opening;
+use super::session::{Place, TxSession, Work};
+use super::{Executor, PARKED_PER_CLIENT};
+use consensus::{ClientId, Height};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+use txn::ordered::SessionSettings;
+use txn::{Operation, TxId};
+
+/// How long a write waits for the height that its client has seen.
+const WAIT_FOR_HEIGHT: Duration = Duration::from_secs(10);
+/// How long its session waits for its client to order it.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Writes that wait for a height.
+pub type Waiting = BTreeMap<TxId, Auto>;
+
+/// An autocommit write as a client asked for it.
+pub struct Auto {
+    pub client: ClientId,
+    pub epoch: u64,
+    pub min_height: Height,
+    pub settings: SessionSettings,
+    pub operation: Operation,
+    pub since: Instant,
+}
+
+impl Executor {
+    pub(super) fn auto_operation(&mut self, tx: TxId, auto: Auto) {
+        let client = auto.client;
+        let mine = auto.epoch == self.engine.epoch()
+            && self.engine.master() == self.me
+            && self.history.is_none();
+        if !mine {
+            let why = "could not serialize access: this replica is not the master";
+            return self.tell_doomed(client, tx, reason("40001", why, ""));
+        }
+        if self.sessions.contains_key(&tx) {
+            return self.operation(client, tx, 0, auto.operation);
+        }
+        // f+1 of its replies came from replicas that are ahead of this one: run now, it would miss what its client has
+        // seen, and every judge that does not would vote ABORT.
+        if auto.min_height > self.engine.final_height() {
+            let waiting = self.autos.values().filter(|a| a.client == client).count();
+            if waiting >= PARKED_PER_CLIENT {
+                let why = "too many statements wait for the master to catch up";
+                return self.tell_doomed(client, tx, reason("53400", why, ""));
+            }
+            // A repeated message does not prolong the wait.
+            self.autos.entry(tx).or_insert(auto);
+            return;
+        }
+        if self.sessions.len() >= txn::limits::OPEN_TRANSACTIONS + 20 {
+            let why = "too many open transactions";
+            return self.tell_doomed(client, tx, reason("53300", why, ""));
+        }
+        let ran_at = self.engine.final_height();
+        let opening = Opening {
+            isolation: "READ COMMITTED",
+            read_only: false,
+            time_ms: self.times.get(&ran_at).copied().unwrap_or(0),
+            nonce: tx.nonce(),
+            mode: "record",
+            settings: auto.settings,
+        };
+        let mut session = TxSession::new(client, opening.clone(), true);
+        session.place = Place::Away(Work::Operation);
+        session.speculative = true;
+        session.ran_at = ran_at;
+        self.sessions.insert(tx, session);
+        tokio::spawn(self.bench.clone().auto(tx, opening, auto.operation));
+    }
+
+    /// Runs the writes whose height is final now, and gives up those that waited too long.
+    pub(super) fn run_waiting_autos(&mut self) {
+        let height = self.engine.final_height();
+        let over: Vec<TxId> = self
+            .autos
+            .iter()
+            .filter(|(_, a)| a.min_height <= height || a.since.elapsed() > WAIT_FOR_HEIGHT)
+            .map(|(tx, _)| *tx)
+            .collect();
+        for tx in over {
+            let Some(auto) = self.autos.remove(&tx) else {
+                continue;
+            };
+            if auto.min_height <= height {
+                self.auto_operation(tx, auto);
+            } else {
+                let why = "could not serialize access: the master is far behind the other replicas";
+                self.tell_doomed(auto.client, tx, reason("40001", why, ""));
+            }
+        }
+    }
+
+    pub(super) fn cancel_waiting_auto(&mut self, tx: TxId) {
+        if let Some(auto) = self.autos.remove(&tx) {
+            let why = "canceling statement due to user request";
+            self.tell_doomed(auto.client, tx, reason("57014", why, ""));
+        }
+    }
+
+    pub(super) fn auto_started(&mut self, tx: TxId, pid: i32) {
+        if let Some(session) = self.sessions.get_mut(&tx) {
+            session.pid = pid;
+            if session.doom.is_some() {
+                self.control.cancel_process(pid);
+            }
+        }
+    }
+
+    pub(super) fn auto_forget(&mut self, tx: TxId) {
+        self.autos.remove(&tx);
+        if self
+            .sessions
+            .get(&tx)
+            .is_some_and(|s| s.auto && s.item.is_none())
+        {
+            self.abandon(tx);
+        }
+    }
+
+    /// Autocommit writes that nobody orders are given up.
+    pub(super) fn sweep(&mut self) {
+        let idle: Vec<TxId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| {
+                s.auto
+                    && s.item.is_none()
+                    && matches!(s.place, Place::Home(_))
+                    && s.idle_since.elapsed() > IDLE
+            })
+            .map(|(tx, _)| *tx)
+            .collect();
+        for tx in idle {
+            self.abandon(tx);
+        }
+        self.run_parked();
+        self.run_waiting_autos();
+    }
+}
