@@ -13,6 +13,8 @@ pub(crate) const DOMAIN_REQUEST: &[u8] = b"steeldb/1/request";
 pub(crate) const DOMAIN_REQUEST_DIGEST: &[u8] = b"steeldb/1/request-digest";
 /// What identifies a proposed value.
 pub(crate) const DOMAIN_BATCH: &[u8] = b"steeldb/1/batch";
+/// What identifies a service's result.
+pub(crate) const DOMAIN_RESULT: &[u8] = b"steeldb/1/result";
 /// What a replica signs in the ACCEPT phase.
 pub(crate) const DOMAIN_ACCEPT: &[u8] = b"steeldb/1/accept";
 /// What a replica signs for the leader of a new regency.
@@ -31,6 +33,11 @@ pub struct PublicKey(pub [u8; 32]);
 pub struct Signature(pub [u8; 64]);
 
 impl Digest {
+    /// What a reply to a client carries of a result.
+    pub fn of_result(result: &[u8]) -> Self {
+        Self::of(DOMAIN_RESULT, &[result])
+    }
+
     /// The digest of `parts`, each prefixed by its length so that no two lists collide.
     pub fn of(domain: &[u8], parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();

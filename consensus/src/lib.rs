@@ -15,6 +15,7 @@ mod proof;
 pub mod quorum;
 mod record;
 mod request;
+pub mod service;
 mod settings;
 mod signatures;
 mod stopdata;

@@ -1,11 +1,11 @@
-//! The runtime of a replica: log, executor, PostgreSQL server care.
+//! The runtime of a replica: executor and PostgreSQL server care over the total order.
 
 mod config;
 pub mod executor;
-pub mod log;
-pub mod order;
 pub mod postgres;
 mod run;
+mod wire;
 
 pub use config::{Config, Postgres};
 pub use run::{Error, run};
+pub use wire::TransactionWire;

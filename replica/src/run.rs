@@ -2,13 +2,13 @@
 
 use crate::config::Config;
 use crate::executor::{self, Executor, Fatal, History, Parts};
-use crate::log::{Log, LogOptions};
-use crate::order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
 use crate::postgres::{self, PostgresServer, StopMode};
 use bytes::Bytes;
 use cluster::{Cluster, channel};
 use consensus::{ReplicaId, Request};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
+use order::log::{Log, LogOptions};
+use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
 use pgsession::Target;
 use std::future::Future;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Postgres(#[from] postgres::Error),
     #[error(transparent)]
-    Log(#[from] crate::log::LogError),
+    Log(#[from] order::log::LogError),
     #[error("the log cannot be replayed: {0}")]
     Recovery(String),
     #[error(transparent)]
@@ -163,6 +163,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         settings,
         log: log.clone(),
         endpoint: endpoint.clone(),
+        wire: Arc::new(crate::wire::TransactionWire),
         recovered,
         finished: Some(finished_seen),
     });

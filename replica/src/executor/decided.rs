@@ -8,7 +8,7 @@ use txn::{Ordered, TxId};
 
 use super::opening::Opening;
 use super::{Executor, MAX_BACKLOG, now_ms};
-use crate::order::Delivered;
+use order::Delivered;
 
 impl Executor {
     pub(super) fn delivered(&mut self, delivered: Delivered) {

@@ -28,8 +28,6 @@ mod recovery;
 mod replies;
 mod session;
 
-use crate::log::Log;
-use crate::order::OrderHandle;
 use adopt::Shapes;
 use bytes::Bytes;
 use cluster::channel;
@@ -37,6 +35,8 @@ use consensus::{ClientId, Height, ReplicaId, View};
 use jobs::Bench;
 use net::{Endpoint, PeerId};
 use opening::Opening;
+use order::OrderHandle;
+use order::log::Log;
 use pool::Pool;
 use session::TxSession;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

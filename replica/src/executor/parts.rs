@@ -10,8 +10,8 @@ use pgsession::Target;
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
-use crate::log::{Log, LogError};
-use crate::order::{Delivered, OrderHandle};
+use order::log::{Log, LogError};
+use order::{Delivered, OrderHandle};
 
 /// What the executor is made of.
 pub struct Parts {

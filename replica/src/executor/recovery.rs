@@ -2,8 +2,8 @@
 
 use super::pool::Pool;
 use super::record;
-use crate::log::{Log, LogError};
 use consensus::Height;
+use order::log::{Log, LogError};
 use pgsession::{Statement, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use txn::engine::Recorded;

@@ -10,8 +10,8 @@ use ::consensus::{ClientId, ReplicaId, Request};
 use bytes::Bytes;
 use cluster::{Cluster, FIRST_CLIENT, channel};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
-use replica::log::{Log, LogOptions};
-use replica::order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use order::log::{Log, LogOptions};
+use order::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
@@ -146,6 +146,7 @@ async fn serve(start: Start) -> Result<(), String> {
         settings: ::consensus::Settings::default(),
         log: log.clone(),
         endpoint: endpoint.clone(),
+        wire: Arc::new(replica::TransactionWire),
         recovered,
         finished: None,
     });

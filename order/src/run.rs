@@ -1,6 +1,4 @@
-//! The total order at run time: drives the consensus core over links and log.
-//!
-//! One task owns the core. It knows nothing of SQL: whoever takes the [`Delivered`] batches is the replicated service.
+//! One task owns the core, feeds it and does what it says.
 
 use crate::log::{Log, Position};
 use bytes::Bytes;
@@ -10,13 +8,11 @@ use consensus::{
     SigningKey, Status, Verifier, View,
 };
 use net::{Endpoint, PeerId};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use txn::client::ReplicaMessage;
 
-mod past;
-
-pub use past::{load, recover};
+use crate::past::load;
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -94,6 +90,14 @@ pub struct OrderEvents {
     pub status: watch::Receiver<Status>,
 }
 
+/// How the service's clients and replicas speak: the order itself sends two messages on the clients' channel.
+pub trait Wire: Send + Sync + 'static {
+    /// A request on its way to a replica.
+    fn request(&self, request: &Request) -> Bytes;
+    /// To a client: its request was not taken, and nothing was done.
+    fn rejected(&self, incarnation: u64, seq: u64, reason: &Reason) -> Bytes;
+}
+
 /// What the order is started with.
 pub struct OrderParts {
     pub me: ReplicaId,
@@ -102,6 +106,7 @@ pub struct OrderParts {
     pub settings: consensus::Settings,
     pub log: Log,
     pub endpoint: Endpoint,
+    pub wire: Arc<dyn Wire>,
     pub recovered: Recovered,
     /// The last height that the service has finished; without it nothing is held back.
     pub finished: Option<watch::Receiver<Height>>,
@@ -118,6 +123,7 @@ struct Order {
     verifier: Verifier,
     log: Log,
     endpoint: Endpoint,
+    wire: Arc<dyn Wire>,
     core: Core,
     incarnation: u64,
     next_seq: u64,
@@ -145,6 +151,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         settings,
         log,
         endpoint,
+        wire,
         recovered,
         finished,
     } = parts;
@@ -169,6 +176,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         view,
         log,
         endpoint,
+        wire,
         core,
         incarnation: since_epoch.as_nanos() as u64,
         next_seq: 1,
@@ -337,10 +345,7 @@ impl Order {
         let client = ClientId::of(self.me);
         let request = Request::sign(&self.key, client, self.incarnation, self.next_seq, op);
         self.next_seq += 1;
-        let message = txn::client::ClientMessage::Request(request.clone());
-        let bytes = Bytes::from(
-            postcard::to_stdvec(&message).expect("these types have no unserialisable parts"),
-        );
+        let bytes = self.wire.request(&request);
         for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
             let _ = self
                 .endpoint
@@ -444,15 +449,9 @@ impl Order {
             tracing::debug!(%client, seq, %reason, "a replica's request was not taken");
             return;
         }
-        let message = ReplicaMessage::Rejected {
-            incarnation,
-            seq,
-            reason: reason.to_string(),
-        };
-        let bytes =
-            postcard::to_stdvec(&message).expect("these types have no unserialisable parts");
+        let bytes = self.wire.rejected(incarnation, seq, &reason);
         let _ = self
             .endpoint
-            .send(PeerId::Client(client.0), channel::CLIENT, bytes.into());
+            .send(PeerId::Client(client.0), channel::CLIENT, bytes);
     }
 }

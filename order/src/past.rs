@@ -2,8 +2,8 @@
 
 use consensus::{Decided, Height, Record, Recovered};
 
-use super::record;
 use crate::log::{Log, LogError, Replay};
+use crate::run::record;
 
 /// Bytes of decisions loaded for a lagging peer at a time.
 const LOADED_BYTES: usize = 8 << 20;
