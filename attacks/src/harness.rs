@@ -367,6 +367,8 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
     (
         cluster::Cluster {
             f: 1,
+            mode: Default::default(),
+            fast: Default::default(),
             view: 0,
             replicas,
             clients,

@@ -1,7 +1,8 @@
 //! Counting matching replies, sans-I/O (Alg. 1, l. 10-14).
 
-use consensus::{Height, ReplicaId};
+use consensus::{Height, ReplicaId, View};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use txn::client::{Answer, Reason, Reply};
 
 /// Replies to one request, counted until enough of them match.
@@ -9,7 +10,7 @@ use txn::client::{Answer, Reason, Reply};
 /// Two replies match when place and answer are equal; the reason, the frames and the epoch are each replica's own words.
 #[derive(Debug)]
 pub struct ReplyCounter {
-    needed: usize,
+    view: Arc<View>,
     replies: BTreeMap<ReplicaId, Reply>,
     rejected: BTreeMap<ReplicaId, String>,
 }
@@ -21,10 +22,10 @@ fn key(reply: &Reply) -> Key<'_> {
 }
 
 impl ReplyCounter {
-    /// Counts until `needed` replies of distinct replicas match.
-    pub fn new(needed: usize) -> ReplyCounter {
+    /// Counts until matching replies come from a quorum, by weight.
+    pub fn new(view: Arc<View>) -> ReplyCounter {
         ReplyCounter {
-            needed,
+            view,
             replies: BTreeMap::new(),
             rejected: BTreeMap::new(),
         }
@@ -35,8 +36,9 @@ impl ReplyCounter {
         self.rejected.remove(&from);
         self.replies.insert(from, reply);
         let wanted = key(self.replies.get(&from)?);
-        let matching: Vec<&Reply> = self.replies.values().filter(|r| key(r) == wanted).collect();
-        if matching.len() < self.needed {
+        let matching = self.replies.iter().filter(|(_, r)| key(r) == wanted);
+        let (senders, matching): (Vec<ReplicaId>, Vec<&Reply>) = matching.unzip();
+        if !self.view.is_quorum(senders) {
             return None;
         }
         let mut matched = (*matching.first()?).clone();
@@ -55,11 +57,13 @@ impl ReplyCounter {
     }
 
     /// A replica does not accept the request. Returns why once so many refuse that no quorum can form.
-    pub fn reject(&mut self, from: ReplicaId, replicas: usize, reason: String) -> Option<String> {
+    pub fn reject(&mut self, from: ReplicaId, reason: String) -> Option<String> {
         if !self.replies.contains_key(&from) {
             self.rejected.insert(from, reason.clone());
         }
-        (replicas - self.rejected.len() < self.needed).then_some(reason)
+        let members = self.view.replicas.keys();
+        let left = members.filter(|id| !self.rejected.contains_key(id));
+        (!self.view.is_quorum(left.copied())).then_some(reason)
     }
 
     /// The SQLSTATE that most replicas give, with the words of one of them.
@@ -76,6 +80,20 @@ impl ReplyCounter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use consensus::PublicKey;
+
+    fn four() -> Arc<View> {
+        Arc::new(View {
+            id: 0,
+            f: 1,
+            mode: Default::default(),
+            fast: Default::default(),
+            replicas: (0..4)
+                .map(|i| (ReplicaId(i), PublicKey([i as u8; 32])))
+                .collect(),
+            clients: BTreeMap::new(),
+        })
+    }
 
     fn reply(height: Height, answer: Answer) -> Reply {
         Reply {
@@ -93,7 +111,7 @@ mod tests {
 
     #[test]
     fn three_matching_replies_of_four_are_a_quorum() {
-        let mut counter = ReplyCounter::new(3);
+        let mut counter = ReplyCounter::new(four());
         assert!(
             counter
                 .add(ReplicaId(0), reply(5, Answer::Committed))
@@ -118,7 +136,7 @@ mod tests {
 
     #[test]
     fn one_replica_that_repeats_itself_counts_once() {
-        let mut counter = ReplyCounter::new(3);
+        let mut counter = ReplyCounter::new(four());
         for _ in 0..5 {
             assert!(
                 counter
@@ -133,7 +151,7 @@ mod tests {
         let frame = |tag: &'static [u8]| vec![bytes::Bytes::from_static(tag)];
         let honest = frame(b"C\0\0\0\x0bVACUUM\0");
         let result = txn::result::digest(&honest, None);
-        let mut counter = ReplyCounter::new(3);
+        let mut counter = ReplyCounter::new(four());
         let mut executed = |replica, frames| {
             let answer = Answer::Executed { result };
             let reply = Reply {
@@ -149,7 +167,7 @@ mod tests {
 
     #[test]
     fn replies_for_different_places_do_not_match() {
-        let mut counter = ReplyCounter::new(3);
+        let mut counter = ReplyCounter::new(four());
         for replica in 0..4 {
             let place = u64::from(replica) + 5;
             assert!(
@@ -162,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_request_fails_only_when_no_quorum_can_form_any_more() {
-        let mut counter = ReplyCounter::new(3);
-        assert!(counter.reject(ReplicaId(0), 4, "full".into()).is_none());
-        assert!(counter.reject(ReplicaId(1), 4, "full".into()).is_some());
+        let mut counter = ReplyCounter::new(four());
+        assert!(counter.reject(ReplicaId(0), "full".into()).is_none());
+        assert!(counter.reject(ReplicaId(1), "full".into()).is_some());
     }
 }

@@ -3,7 +3,7 @@
 //! Every replica and every client of a cluster holds the same file. It names public keys only; private keys lie in
 //! identity files of their own (see `net::Identity`).
 
-use consensus::{ClientId, PublicKey, ReplicaId, View};
+use consensus::{ClientId, Mode, PublicKey, ReplicaId, Sizes, View};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -50,8 +50,14 @@ pub struct ClientEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// Replicas that may be faulty at once; there are at least 3f+1.
+    /// Replicas that may be faulty at once; there are at least 3f+1, with `mode = "crash-only"` 2f+1.
     pub f: u16,
+    /// `byzantine`, or `crash-only` where no replica ever lies.
+    #[serde(default)]
+    pub mode: Mode,
+    /// WHEAT: replicas that weigh more than the others, 2f of them (crash-only: f); empty: all weigh the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fast: BTreeSet<u16>,
     /// Number of the membership; grows with each reconfiguration.
     pub view: u64,
     pub replicas: Vec<ReplicaEntry>,
@@ -95,12 +101,28 @@ impl Cluster {
     }
 
     fn check(&self) -> Result<(), String> {
-        let needed = 3 * usize::from(self.f) + 1;
+        let needed = self.mode.least_replicas(usize::from(self.f));
         if self.replicas.len() < needed {
             return Err(format!(
                 "f = {} needs at least {needed} replicas, {} are listed",
                 self.f,
                 self.replicas.len()
+            ));
+        }
+        let sizes = Sizes {
+            mode: self.mode,
+            n: self.replicas.len(),
+            f: usize::from(self.f),
+            weighted: true,
+        };
+        let members = self.fast.iter().filter(|id| usize::from(**id) < sizes.n);
+        if !self.fast.is_empty()
+            && (self.fast.len() != sizes.fast() || members.count() != sizes.fast())
+        {
+            return Err(format!(
+                "`fast` must name {} of the replicas with f = {}, or none",
+                sizes.fast(),
+                self.f
             ));
         }
         if self.replicas.len() + self.clients.len() > MAX_ENTRIES {
@@ -144,6 +166,8 @@ impl Cluster {
         View {
             id: self.view,
             f: self.f,
+            mode: self.mode,
+            fast: self.fast.iter().copied().map(ReplicaId).collect(),
             replicas: self
                 .replicas
                 .iter()
@@ -208,6 +232,8 @@ mod tests {
     fn cluster() -> Cluster {
         Cluster {
             f: 1,
+            mode: Mode::Byzantine,
+            fast: BTreeSet::new(),
             view: 0,
             replicas: (0..4u16)
                 .map(|id| ReplicaEntry {
@@ -253,6 +279,39 @@ mod tests {
         three.replicas.pop();
         let error = load(&three.to_text()).unwrap_err();
         assert!(error.to_string().contains("at least 4"), "{error}");
+    }
+
+    #[test]
+    fn three_replicas_bear_a_crash_where_nobody_lies() {
+        let mut three = cluster();
+        three.replicas.pop();
+        three.mode = Mode::CrashOnly;
+        let read = load(&three.to_text()).unwrap();
+        assert_eq!(
+            (read.mode, read.membership().quorum()),
+            (Mode::CrashOnly, 2)
+        );
+    }
+
+    #[test]
+    fn weights_name_as_many_members_as_they_need() {
+        let mut five = cluster();
+        five.replicas.push(ReplicaEntry {
+            id: 4,
+            address: SocketAddr::from(([127, 0, 0, 1], 1004)),
+            key: hex::encode([5; 32]),
+        });
+        for (fast, valid) in [(vec![0, 3], true), (vec![0], false), (vec![0, 5], false)] {
+            five.fast = fast.iter().copied().collect();
+            assert_eq!(load(&five.to_text()).is_ok(), valid, "{fast:?}");
+        }
+        five.fast = [0, 3].into();
+        assert!(
+            load(&five.to_text())
+                .unwrap()
+                .membership()
+                .is_quorum([0, 3, 4].map(ReplicaId))
+        );
     }
 
     #[test]

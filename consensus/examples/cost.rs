@@ -26,6 +26,8 @@ fn main() {
     let view = View {
         id: 1,
         f: 1,
+        mode: Default::default(),
+        fast: Default::default(),
         replicas: (0..4)
             .map(|i| (ReplicaId(i), PublicKey::of(&key(i.into()))))
             .collect(),

@@ -28,6 +28,7 @@ pub use crate::crypto::{Digest, PublicKey, Signature};
 pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
 pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};
 pub use crate::proof::{Decided, Proof, ProofError, sign_accept};
+pub use crate::quorum::{Mode, Sizes};
 pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
 pub use crate::request::{Request, RequestError, Verified, Verifier, verify_batch};
 #[cfg(feature = "mutation")]

@@ -11,7 +11,7 @@ use crate::ids::{Height, Regency, ReplicaId};
 use crate::request::Request;
 use crate::view::View;
 
-/// Signed ACCEPTs of Q distinct members, of one regency.
+/// Signed ACCEPTs of distinct members who are a quorum, of one regency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// The regency in which the ACCEPTs were signed.
@@ -38,10 +38,10 @@ pub struct Decided {
 /// Why a proof or a decision is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ProofError {
-    /// Fewer signers than a quorum.
-    #[error("{have} signed ACCEPTs, {need} are needed")]
+    /// Signers who are no quorum.
+    #[error("signed ACCEPTs of {have} votes, {need} are needed")]
     TooFew {
-        /// Signatures given.
+        /// Votes of the signers.
         have: usize,
         /// The quorum.
         need: usize,
@@ -103,12 +103,11 @@ pub(crate) fn accept_is_signed(
 impl Proof {
     /// Checks that a quorum of distinct members signed this digest at this height.
     pub fn check(&self, view: &View, height: Height, digest: Digest) -> Result<(), ProofError> {
-        let (have, need) = (self.accepts.len(), view.quorum());
-        if have < need {
-            return Err(ProofError::TooFew { have, need });
-        }
+        // Before any signature is looked at.
+        let have = view.weigh(self.accepts.iter().map(|(signer, _)| *signer));
+        let need = view.sizes().quorum();
         let mut previous = None;
-        for (signer, signature) in &self.accepts {
+        for (signer, _) in &self.accepts {
             if previous.is_some_and(|previous| previous >= *signer) {
                 return Err(ProofError::NotDistinct(*signer));
             }
@@ -116,6 +115,11 @@ impl Proof {
             if view.replica_key(*signer).is_none() {
                 return Err(ProofError::NotMember(*signer));
             }
+        }
+        if have < need {
+            return Err(ProofError::TooFew { have, need });
+        }
+        for (signer, signature) in &self.accepts {
             if !accept_is_signed(view, *signer, height, self.regency, &digest, signature) {
                 return Err(ProofError::BadSignature(*signer));
             }
@@ -172,6 +176,8 @@ mod tests {
         View {
             id: 7,
             f: 1,
+            mode: Default::default(),
+            fast: Default::default(),
             replicas: (0..4)
                 .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
                 .collect(),

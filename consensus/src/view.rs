@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::crypto::PublicKey;
 use crate::ids::{ClientId, Regency, ReplicaId};
-use crate::quorum;
+use crate::quorum::{Mode, Sizes};
 
 /// Members, keys and fault bound. Equal at every replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,12 @@ pub struct View {
     pub id: u64,
     /// How many replicas may be faulty or recovering.
     pub f: u16,
+    /// Which faults are borne.
+    #[serde(default)]
+    pub mode: Mode,
+    /// WHEAT: the members that weigh Vmax; none: all weigh the same.
+    #[serde(default)]
+    pub fast: BTreeSet<ReplicaId>,
     /// The members and their keys.
     pub replicas: BTreeMap<ReplicaId, PublicKey>,
     /// The clients and their keys (ids from 65,536).
@@ -27,12 +33,22 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ViewError {
     /// Fewer members than the fault bound needs.
-    #[error("{n} replicas cannot carry f = {f}: add replicas (3f + 1 are needed) or lower f")]
+    #[error("{n} replicas cannot carry f = {f}: add replicas ({need} are needed) or lower f")]
     TooFewReplicas {
         /// Members.
         n: usize,
         /// Fault bound.
         f: u16,
+        /// The least n.
+        need: usize,
+    },
+    /// Not as many heavy replicas as the weights need.
+    #[error("{have} replicas are fast, {need} must be with this f: name so many members, or none")]
+    WrongFast {
+        /// Fast members named.
+        have: usize,
+        /// 2f, crash-only f.
+        need: usize,
     },
     /// A key is no curve point, or of small order (it would sign anything).
     #[error("the public key of {0} is not a usable Ed25519 key: generate a new one")]
@@ -48,11 +64,14 @@ pub enum ViewError {
 impl View {
     /// Checks the fault bound and the keys; do this once when a view is loaded.
     pub fn check(&self) -> Result<(), ViewError> {
-        if self.n() < 3 * usize::from(self.f) + 1 {
-            return Err(ViewError::TooFewReplicas {
-                n: self.n(),
-                f: self.f,
-            });
+        let (n, need) = (self.n(), self.mode.least_replicas(self.f()));
+        if n < need {
+            return Err(ViewError::TooFewReplicas { n, f: self.f, need });
+        }
+        let members = self.fast.iter().filter(|id| self.replicas.contains_key(id));
+        let (have, need) = (members.count(), self.sizes().fast());
+        if !self.fast.is_empty() && (have != need || have != self.fast.len()) {
+            return Err(ViewError::WrongFast { have, need });
         }
         if let Some(low) = self
             .clients
@@ -85,24 +104,51 @@ impl View {
         usize::from(self.f)
     }
 
-    /// Q = ⌈(n + f + 1) / 2⌉: WRITE, ACCEPT, matching answers.
+    /// What decides all quorum sizes.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            mode: self.mode,
+            n: self.n(),
+            f: self.f(),
+            weighted: !self.fast.is_empty(),
+        }
+    }
+
+    /// The votes of these replicas: each once, strangers none.
+    pub fn weigh(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> usize {
+        let sizes = self.sizes();
+        let distinct: BTreeSet<ReplicaId> = replicas.into_iter().collect();
+        let members = distinct
+            .iter()
+            .filter(|replica| self.replicas.contains_key(replica));
+        members
+            .map(|replica| sizes.weight(self.fast.contains(replica)))
+            .sum()
+    }
+
+    /// Whether these replicas are enough for WRITE, ACCEPT, matching answers: Q votes.
+    pub fn is_quorum(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> bool {
+        self.weigh(replicas) >= self.sizes().quorum()
+    }
+
+    /// So many replicas are a quorum whoever they are.
     pub fn quorum(&self) -> usize {
-        quorum::write_or_accept(self.n(), self.f())
+        self.sizes().any_quorum()
     }
 
-    /// f + 1: at least one of them is correct.
+    /// f + 1: at least one of them is correct. One where nobody lies.
     pub fn one_correct(&self) -> usize {
-        quorum::one_correct(self.f())
+        self.sizes().one_correct()
     }
 
-    /// 2f + 1 STOPs install a regency.
+    /// 2f + 1 STOPs install a regency; crash-only f + 1.
     pub fn install(&self) -> usize {
-        quorum::install(self.f())
+        self.sizes().install()
     }
 
     /// n − f STOPDATA make a SYNC.
     pub fn sync(&self) -> usize {
-        quorum::sync(self.n(), self.f())
+        self.sizes().sync()
     }
 
     /// The leader of a regency: members take turns in the order of their numbers.

@@ -112,6 +112,8 @@ impl Cluster {
         let view = View {
             id: 1,
             f: plan.f,
+            mode: Default::default(),
+            fast: Default::default(),
             replicas: (0..plan.n)
                 .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
                 .collect(),

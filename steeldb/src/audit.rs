@@ -116,6 +116,8 @@ mod tests {
         });
         Cluster {
             f: 1,
+            mode: Default::default(),
+            fast: Default::default(),
             view: 0,
             replicas: replicas.collect(),
             clients: Vec::new(),

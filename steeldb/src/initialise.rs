@@ -1,10 +1,12 @@
 //! Writing a new cluster: keys, the cluster file, each process's configuration.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
+use consensus::Mode;
 use net::Identity;
 
 use crate::directory::{self, Purpose};
@@ -19,6 +21,9 @@ pub const MAX_F: u16 = 10;
 /// What the new cluster looks like.
 pub struct Plan {
     pub f: u16,
+    pub mode: Mode,
+    /// WHEAT: the replicas that weigh more; none: all weigh the same.
+    pub fast: BTreeSet<u16>,
     /// Where the replicas listen, in the order of their numbers.
     pub replicas: Vec<SocketAddr>,
     pub front: proxy::ProxyConfig,
@@ -65,6 +70,8 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
     directory::write(&layout.config(Member::Proxy), &front.to_text())?;
     let cluster = Cluster {
         f: plan.f,
+        mode: plan.mode,
+        fast: plan.fast.clone(),
         view: 0,
         replicas,
         clients,
@@ -163,6 +170,8 @@ mod tests {
     fn plan(spread: bool) -> Plan {
         Plan {
             f: 1,
+            mode: Mode::Byzantine,
+            fast: BTreeSet::new(),
             replicas: (0..4)
                 .map(|i| SocketAddr::from(([127, 0, 0, 1], 7400 + i)))
                 .collect(),

@@ -110,7 +110,8 @@ impl<'a> Wait<'a> {
         loop {
             let mut others = self.operator.shim.statuses(ASK).await;
             let mine = others.remove(&ReplicaId(replica));
-            goal = goal.or_else(|| vouched_height(&others, self.cluster.f));
+            goal =
+                goal.or_else(|| vouched_height(&others, self.cluster.membership().one_correct()));
             if let (Some(mine), Some(goal)) = (mine, goal) {
                 if mine.applied >= goal {
                     return Ok(mine.applied);
@@ -185,12 +186,15 @@ impl Ends {
     }
 }
 
-/// The greatest applied height that at least one correct replica has: f+1 name it or a greater one. `None` when fewer
-/// than f+1 answer.
-fn vouched_height(statuses: &BTreeMap<ReplicaId, ReplicaStatus>, f: u16) -> Option<u64> {
+/// The greatest applied height that at least one correct replica has: so many name it or a greater one that one of them
+/// is correct. `None` when fewer answer.
+fn vouched_height(
+    statuses: &BTreeMap<ReplicaId, ReplicaStatus>,
+    one_correct: usize,
+) -> Option<u64> {
     let mut heights: Vec<u64> = statuses.values().map(|status| status.applied).collect();
     heights.sort_unstable_by(|a, b| b.cmp(a));
-    heights.get(usize::from(f)).copied()
+    heights.get(one_correct - 1).copied()
 }
 
 /// A connection and a statement, as an application does it.
@@ -258,9 +262,9 @@ mod tests {
                 .map(|(id, h)| (ReplicaId(id as u16), status(id as u16, *h)))
                 .collect()
         };
-        assert_eq!(vouched_height(&heights(&[5, u64::MAX, 7, 6]), 1), Some(7));
+        assert_eq!(vouched_height(&heights(&[5, u64::MAX, 7, 6]), 2), Some(7));
         assert_eq!(
-            vouched_height(&heights(&[9]), 1),
+            vouched_height(&heights(&[9]), 2),
             None,
             "one alone vouches for nothing"
         );

@@ -161,7 +161,8 @@ impl Engine {
     pub fn new(me: ReplicaId, key: ed25519_dalek::SigningKey, view: View) -> Engine {
         let group = Group {
             n: view.replicas.len(),
-            f: usize::from(view.f),
+            f: view.f(),
+            one_correct: view.one_correct(),
         };
         Engine {
             me,

@@ -1,7 +1,7 @@
 //! From votes to a verdict, two ways that agree (DESIGN.md, 4 and the quorum table).
 //!
 //! Unanimous: all n signed votes are seen equal. Ordered: of the first n−f votes in the total order COMMIT wins iff at
-//! least f+1 say so. They agree: where all n votes are seen equal, every correct replica cast that vote. If it was
+//! least f+1 say so (one, where nobody lies). They agree: where all n votes are seen equal, every correct replica cast that vote. If it was
 //! COMMIT, any n−f ordered votes hold at least n−2f ≥ f+1 correct ones, all COMMIT. If it was not, at most f votes, the
 //! liars', say COMMIT, which is fewer than f+1.
 
@@ -30,6 +30,8 @@ pub struct Tally {
 pub struct Group {
     pub n: usize,
     pub f: usize,
+    /// So many votes are not all lies: f+1, where nobody lies 1.
+    pub one_correct: usize,
 }
 
 impl Tally {
@@ -62,7 +64,7 @@ impl Tally {
             .iter()
             .filter(|(_, ballot)| *ballot == Ballot::Commit)
             .count();
-        Some(if commits > group.f {
+        Some(if commits >= group.one_correct {
             Verdict::Commit
         } else {
             Verdict::Abort
@@ -85,7 +87,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const FOUR: Group = Group { n: 4, f: 1 };
+    const FOUR: Group = Group {
+        n: 4,
+        f: 1,
+        one_correct: 2,
+    };
 
     fn ballot() -> impl Strategy<Value = Ballot> {
         prop_oneof![
@@ -144,7 +150,11 @@ mod tests {
             lies in proptest::collection::vec(ballot(), 3),
             shuffle in any::<u64>(),
         ) {
-            let group = Group { n: 3 * f + 1, f };
+            let group = Group {
+                n: 3 * f + 1,
+                f,
+                one_correct: f + 1,
+            };
             let mut exchange = Tally::default();
             let mut unanimous = None;
             for r in 0..group.n {

@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     pub me: ClientId,
     key: ed25519_dalek::SigningKey,
     pub incarnation: u64,
-    pub view: View,
+    pub view: Arc<View>,
     pub endpoint: Endpoint,
     pub settings: Settings,
     next_seq: AtomicU64,
@@ -113,7 +113,7 @@ impl Inner {
             key,
             // Grows with every start, so that the replicas' windows for this client begin anew.
             incarnation: since_epoch.as_nanos() as u64,
-            view: cluster.membership(),
+            view: Arc::new(cluster.membership()),
             endpoint,
             settings,
             next_seq: AtomicU64::new(1),
@@ -197,7 +197,7 @@ impl Inner {
         let (sender, receiver) = oneshot::channel();
         let pending = Pending {
             message: message.clone(),
-            counter: ReplyCounter::new(self.view.quorum()),
+            counter: ReplyCounter::new(self.view.clone()),
             done: Some(sender),
             sent: Instant::now(),
         };

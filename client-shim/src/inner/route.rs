@@ -118,11 +118,10 @@ impl Inner {
     }
 
     fn rejected(&self, waiting: &mut Waiting, from: ReplicaId, seq: u64, reason: String) {
-        let replicas = self.view.replicas.len();
         let Some(pending) = waiting.ordered.get_mut(&seq) else {
             return;
         };
-        if let Some(why) = pending.counter.reject(from, replicas, reason) {
+        if let Some(why) = pending.counter.reject(from, reason) {
             if let Some(done) = pending.done.take() {
                 let _ = done.send(Err(why));
             }
@@ -136,7 +135,7 @@ impl Inner {
         let mut named: Vec<u64> = waiting.epochs.values().copied().collect();
         named.sort_unstable_by(|a, b| b.cmp(a));
         // f+1 replicas name it or a later one: one of them is correct.
-        if let Some(vouched) = named.get(usize::from(self.view.f)) {
+        if let Some(vouched) = named.get(self.view.one_correct() - 1) {
             self.epoch.send_if_modified(|current| {
                 let moved = *vouched > *current;
                 *current = (*current).max(*vouched);

@@ -74,7 +74,7 @@ impl Shim {
     /// # Errors
     /// 57P03 when too few replicas answer.
     pub async fn parameters(&self) -> Result<Vec<(String, String)>, ShimError> {
-        let needed = usize::from(self.0.view.f) + 1;
+        let needed = self.0.view.one_correct();
         for _ in 0..20 {
             let statuses = self.statuses(Duration::from_secs(1)).await;
             for status in statuses.values() {

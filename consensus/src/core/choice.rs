@@ -1,7 +1,7 @@
 //! What the states collected in a SYNC leave open, and why it is safe.
 //!
 //! This is the read phase of Cachin's Byzantine epoch consensus ("Yet Another Visit to
-//! Paxos", 2009; thesis, Appendix B). Write Q for the write quorum. Each state tells the
+//! Paxos", 2009; thesis, Appendix B). Write Q for the write quorum (of votes, by weight). Each state tells the
 //! signer's `lock = (valts, val)`, the newest value for which it saw Q WRITEs and sent
 //! ACCEPT, and its `writeset`, the values that it wrote.
 //!
@@ -45,7 +45,7 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::Digest;
-use crate::ids::{Height, Regency};
+use crate::ids::{Height, Regency, ReplicaId};
 use crate::stopdata::StopState;
 use crate::view::View;
 
@@ -55,6 +55,7 @@ pub(crate) type Choice = Option<Digest>;
 /// A state as it concerns the open instance.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
+    replica: ReplicaId,
     lock: Option<(Regency, Digest)>,
     writeset: &'a [(Regency, Digest)],
 }
@@ -73,8 +74,8 @@ pub(crate) fn choose(view: &View, states: &[&StopState], open: Height) -> Option
     if let Some((_, value)) = highest_binding(view, &seen) {
         return Some(Some(value));
     }
-    let unlocked = seen.iter().filter(|state| state.lock.is_none()).count();
-    if unlocked < view.quorum() {
+    let unlocked = seen.iter().filter(|state| state.lock.is_none());
+    if !view.is_quorum(unlocked.map(|state| state.replica)) {
         return None;
     }
     // Any value is safe. One that a correct replica wrote is finished rather than
@@ -83,13 +84,16 @@ pub(crate) fn choose(view: &View, states: &[&StopState], open: Height) -> Option
 }
 
 fn see(state: &StopState, open: Height) -> Seen<'_> {
+    let replica = state.replica;
     if state.decided.checked_add(1) == Some(open) {
         Seen {
+            replica,
             lock: state.lock,
             writeset: &state.writeset,
         }
     } else {
         Seen {
+            replica,
             lock: None,
             writeset: &[],
         }
@@ -105,7 +109,8 @@ fn highest_binding(view: &View, seen: &[Seen<'_>]) -> Option<(Regency, Digest)> 
                 .is_none_or(|lock| lock.0 < ts || lock == (ts, value))
         });
         let writers = seen.iter().filter(|state| state.wrote_since(ts, &value));
-        lower_or_equal.count() >= view.quorum() && writers.count() >= view.one_correct()
+        view.is_quorum(lower_or_equal.map(|state| state.replica))
+            && writers.count() >= view.one_correct()
     });
     binding.max()
 }
@@ -131,7 +136,6 @@ fn newest_certified(view: &View, seen: &[Seen<'_>]) -> Option<Digest> {
 mod tests {
     use super::*;
     use crate::crypto::PublicKey;
-    use crate::ids::ReplicaId;
 
     const V: Digest = Digest([1; 32]);
     const W: Digest = Digest([2; 32]);
@@ -142,6 +146,8 @@ mod tests {
         View {
             id: 0,
             f: 1,
+            mode: Default::default(),
+            fast: Default::default(),
             replicas,
             clients: BTreeMap::new(),
         }
@@ -163,7 +169,12 @@ mod tests {
         }
     }
 
+    /// Of replicas 0, 1, … in this order.
     fn outcome(states: &[StopState]) -> Option<Choice> {
+        let mut states = states.to_vec();
+        for (id, state) in states.iter_mut().enumerate() {
+            state.replica = ReplicaId(id as u16);
+        }
         choose(&view(), &states.iter().collect::<Vec<_>>(), 5)
     }
 

@@ -219,17 +219,15 @@ impl Instance {
         self.ask_at = at;
     }
 
-    /// `(regency, digest)` pairs that at least `quorum` ACCEPTs name.
-    pub fn accepted_by(&self, quorum: usize) -> Option<(Regency, Digest)> {
-        if self.accepts.len() < quorum {
-            return None;
+    /// The (regency, digest) that ACCEPTs of so many replicas name that they are enough.
+    pub fn accepted_by(&self, enough: impl Fn(&[ReplicaId]) -> bool) -> Option<(Regency, Digest)> {
+        let mut signers: BTreeMap<(Regency, Digest), Vec<ReplicaId>> = BTreeMap::new();
+        for (signer, accept) in &self.accepts {
+            let name = (accept.regency, accept.digest);
+            signers.entry(name).or_default().push(*signer);
         }
-        let mut counts: BTreeMap<(Regency, Digest), usize> = BTreeMap::new();
-        for accept in self.accepts.values() {
-            *counts.entry((accept.regency, accept.digest)).or_default() += 1;
-        }
-        counts
+        signers
             .into_iter()
-            .find_map(|(name, count)| (count >= quorum).then_some(name))
+            .find_map(|(name, signers)| enough(&signers).then_some(name))
     }
 }

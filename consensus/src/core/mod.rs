@@ -382,9 +382,14 @@ impl Core {
         self.leader() == self.me
     }
 
-    /// Q for WRITE and ACCEPT.
-    fn quorum(&self) -> usize {
+    /// Whether these are Q votes of WRITE or ACCEPT.
+    fn is_quorum(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> bool {
         let planted = crate::settings::mutated!(self.settings, QuorumMinusOne);
-        self.view.quorum() - usize::from(planted)
+        self.view.weigh(replicas) + usize::from(planted) >= self.view.sizes().quorum()
+    }
+
+    /// No WRITE phase: nobody equivocates.
+    fn is_crash_only(&self) -> bool {
+        self.view.mode == crate::quorum::Mode::CrashOnly
     }
 }

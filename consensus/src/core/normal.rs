@@ -177,39 +177,35 @@ impl Core {
             digest,
             value,
         };
-        self.persist(
-            record,
-            Held::Write {
+        let held = match self.is_crash_only() {
+            // Its ACCEPT follows in the same breath.
+            true => Held::Nothing,
+            false => Held::Write {
                 height,
                 regency,
                 digest,
             },
-            out,
-        );
+        };
+        self.persist(record, held, out);
     }
 
     /// ACCEPT what a quorum wrote. Alg. 6, l. 29-33. Only a value that this replica
-    /// wrote too, so that it holds the bodies and has judged γ itself.
+    /// wrote too, so that it holds the bodies and has judged γ itself. Where nobody lies,
+    /// the leader's word is enough: it proposes one value in a regency.
     fn try_accept(&mut self, out: &mut Vec<Action>) {
         let (height, regency) = (self.instance.height, self.regency);
-        let Some(digest) = self.instance.my_write else {
+        let votes = &self.instance.votes;
+        let locked = votes.lock.is_some_and(|(at, _)| at == regency);
+        let mine = match self.is_crash_only() {
+            true => votes.wrote_in(regency),
+            false => self.instance.my_write,
+        };
+        let Some(digest) = mine.filter(|_| !locked) else {
             return;
         };
-        if self
-            .instance
-            .votes
-            .lock
-            .is_some_and(|(locked, _)| locked == regency)
-        {
-            return;
-        }
-        let writes = self
-            .instance
-            .writes
-            .values()
-            .filter(|written| **written == digest)
-            .count();
-        if writes < self.quorum() {
+        let writes = self.instance.writes.iter();
+        let writers = writes.filter_map(|(id, written)| (*written == digest).then_some(*id));
+        if !self.is_crash_only() && !self.is_quorum(writers) {
             return;
         }
         self.instance.votes.lock = Some((regency, digest));
@@ -233,7 +229,7 @@ impl Core {
 
     /// Decides what a quorum accepted. Alg. 6, l. 36-38; Alg. 2, l. 7-17.
     fn try_decide(&mut self, now: u64, out: &mut Vec<Action>) -> bool {
-        let Some((regency, digest)) = self.instance.accepted_by(self.quorum()) else {
+        let Some((regency, digest)) = self.accepted() else {
             return false;
         };
         if !self.verify_accepts(regency, digest) {
@@ -246,12 +242,10 @@ impl Core {
             });
             return false;
         }
-        let accepts = self.instance.accepts.iter();
-        let signed = accepts.filter(|(_, a)| (a.regency, a.digest) == (regency, digest));
-        let accepts = signed
-            .map(|(id, a)| (*id, a.signature))
-            .take(self.quorum())
-            .collect();
+        let signed = self.instance.accepts.iter().filter(|(_, accept)| {
+            accept.verified && (accept.regency, accept.digest) == (regency, digest)
+        });
+        let accepts = signed.map(|(id, a)| (*id, a.signature)).collect();
         let height = self.instance.height;
         self.instance.keep(&digest);
         let Some(value) = self.instance.votes.values.remove(&digest) else {
@@ -268,21 +262,33 @@ impl Core {
         true
     }
 
-    /// Whether a quorum of ACCEPTs for the value is truly signed; others are dropped.
+    fn accepted(&self) -> Option<(Regency, Digest)> {
+        if self.instance.accepts.len() + 1 < self.view.sizes().least_quorum() {
+            return None;
+        }
+        let enough = |signers: &[ReplicaId]| self.is_quorum(signers.iter().copied());
+        self.instance.accepted_by(enough)
+    }
+
+    /// Whether a quorum of ACCEPTs for the value is truly signed; others are dropped, those not needed are not looked at.
     fn verify_accepts(&mut self, regency: Regency, digest: Digest) -> bool {
-        let (height, view) = (self.instance.height, &self.view);
-        let mut valid = 0;
-        let need = self.quorum();
-        self.instance.accepts.retain(|signer, accept| {
-            if (accept.regency, accept.digest) != (regency, digest) || valid >= need {
+        let height = self.instance.height;
+        let mut valid = Vec::new();
+        let mut accepts = std::mem::take(&mut self.instance.accepts);
+        accepts.retain(|signer, accept| {
+            if (accept.regency, accept.digest) != (regency, digest)
+                || self.is_quorum(valid.iter().copied())
+            {
                 return true;
             }
+            let signature = &accept.signature;
             accept.verified = accept.verified
-                || accept_is_signed(view, *signer, height, regency, &digest, &accept.signature);
-            valid += usize::from(accept.verified);
+                || accept_is_signed(&self.view, *signer, height, regency, &digest, signature);
+            valid.extend(accept.verified.then_some(*signer));
             accept.verified
         });
-        valid >= need
+        self.instance.accepts = accepts;
+        self.is_quorum(valid)
     }
 
     /// Moves past a decided height, however it was learnt.

@@ -121,7 +121,8 @@ impl Core {
     /// After a restart: what the log holds is durable, so it may be said again.
     pub(crate) fn restore_votes(&mut self) {
         let height = self.instance.height;
-        if let Some(digest) = self.instance.votes.wrote_in(self.regency) {
+        let wrote = self.instance.votes.wrote_in(self.regency);
+        if let Some(digest) = wrote.filter(|_| !self.is_crash_only()) {
             self.instance.my_write = Some(digest);
             self.instance.writes.insert(self.me, digest);
         }

@@ -30,7 +30,7 @@ impl Core {
             .or_default();
         writers.insert(from);
         let mine = self.instance.votes.writeset.get(&digest) == Some(&regency);
-        if writers.len() + usize::from(mine) == self.view.quorum() {
+        if writers.len() + usize::from(mine) == self.view.sizes().quorum() {
             let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
             let held = Held::Accept {
                 height,

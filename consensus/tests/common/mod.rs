@@ -24,6 +24,8 @@ pub fn view(n: u16) -> View {
     View {
         id: 1,
         f: (n - 1) / 3,
+        mode: Default::default(),
+        fast: Default::default(),
         replicas: (0..n)
             .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
             .collect(),

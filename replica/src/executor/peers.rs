@@ -168,7 +168,7 @@ impl Executor {
         tracing::error!(peer = from.0, "PostgreSQL servers differ: {text}");
         self.last_error = Some(text.clone());
         self.watch.fingerprints.insert(from, fingerprint);
-        if self.watch.fingerprints.len() > usize::from(self.view.f) {
+        if self.watch.fingerprints.len() >= self.view.one_correct() {
             self.fail(Fatal::Unlike(text));
         }
     }

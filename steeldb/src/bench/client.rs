@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ::consensus::{ClientId, ReplicaId, Request, SigningKey};
+use ::consensus::{ClientId, ReplicaId, Request, SigningKey, View};
 use bytes::Bytes;
 use client_shim::count::ReplyCounter;
 use cluster::{Cluster, FIRST_CLIENT, channel};
@@ -44,7 +44,7 @@ pub struct Host {
     clients: Vec<Client>,
     /// Client `i` here has this incarnation plus `i`: a reply names its client by it.
     first_incarnation: u64,
-    quorum: usize,
+    view: Arc<View>,
     op: Bytes,
     gauge: Arc<Gauge>,
     latencies: Histogram<u64>,
@@ -74,7 +74,7 @@ impl Host {
         first_incarnation: u64,
         gauge: Arc<Gauge>,
     ) -> Host {
-        let quorum = cluster.membership().quorum();
+        let view = Arc::new(cluster.membership());
         let now = Instant::now();
         let own = (FIRST_CLIENT..).zip(clients).skip(host).step_by(hosts);
         let clients_here = own.map(|(id, identity)| Client {
@@ -83,14 +83,14 @@ impl Host {
             seq: 0,
             began: now,
             sent: now,
-            counter: ReplyCounter::new(quorum),
+            counter: ReplyCounter::new(view.clone()),
         });
         Host {
             cluster: cluster.clone(),
             identity: clients[host].clone(),
             clients: clients_here.collect(),
             first_incarnation,
-            quorum,
+            view,
             op: Ordered::Nothing(vec![0; request]).encode().into(),
             gauge,
             latencies: histogram(),
@@ -196,7 +196,7 @@ impl Host {
         let client = &mut self.clients[index];
         client.seq += 1;
         client.began = Instant::now();
-        client.counter = ReplyCounter::new(self.quorum);
+        client.counter = ReplyCounter::new(self.view.clone());
         self.send(index, endpoint);
     }
 

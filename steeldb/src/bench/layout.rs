@@ -53,6 +53,8 @@ impl Layout {
             });
         let cluster = Cluster {
             f: (replicas.len() as u16 - 1) / 3,
+            mode: Default::default(),
+            fast: Default::default(),
             view: 0,
             replicas,
             clients: listed.collect(),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use client_shim::ReplicaStatus;
 use cluster::Cluster;
-use consensus::quorum;
 use nix::sys::signal::Signal;
 use testbed::{Daemon, Error, Ground, Host, Later, Relay, Route, Setup, System};
 
@@ -69,6 +68,8 @@ impl SteelDb {
         let layout = Layout::new(&root).map_err(plain)?;
         let front = SocketAddr::from((proxy.address(), PORT));
         let plan = Plan {
+            mode: Default::default(),
+            fast: Default::default(),
             f: F,
             replicas: hosts.iter().map(|host| at(host.address())).collect(),
             front: proxy::ProxyConfig {
@@ -251,7 +252,7 @@ impl System for SteelDb {
             REPLICAS,
             F,
             self.setup.settings.version(),
-            quorum::write_or_accept(usize::from(REPLICAS), usize::from(F))
+            (REPLICAS + F + 1).div_ceil(2)
         )
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use crate::commands::Where;
+use crate::commands::{Shape, Where};
 use crate::failure::Failure;
 use crate::initialise::{self, MAX_F, Plan};
 use crate::layout::Layout;
@@ -19,9 +19,8 @@ const REPLICA_PORT: u16 = 7400;
 pub struct Args {
     #[command(flatten)]
     place: Where,
-    /// Replicas that may be faulty at once; 3f+1 replicas are made [default: 1, or what --hosts allows]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_F)))]
-    f: Option<u16>,
+    #[command(flatten)]
+    shape: Shape,
     /// The proxy's port
     #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
@@ -48,16 +47,21 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let front = front(args.listen, args.port);
     let plan = if args.hosts.is_empty() {
-        on_this_machine(args.f.unwrap_or(1), front)?
+        on_this_machine(&args.shape, front)?
     } else {
-        on_hosts(&args.hosts, args.f, front)?
+        on_hosts(&args.hosts, &args.shape, front)?
     };
     let cluster = create(&layout, &plan)?;
     println!(
-        "{}: {} replicas (f = {}), proxy on {}",
+        "{}: {} replicas (f = {}{}), proxy on {}",
         layout.root().display(),
         cluster.replicas.len(),
         cluster.f,
+        if args.shape.crash_only {
+            ", crash-only"
+        } else {
+            ""
+        },
         plan.front.listen
     );
     Ok(())
@@ -84,11 +88,16 @@ pub fn front(listen: IpAddr, port: u16) -> proxy::ProxyConfig {
     }
 }
 
-/// 3f+1 replicas at free loopback ports.
-pub fn on_this_machine(f: u16, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
-    let ports = ports::free(3 * usize::from(f) + 1, front.listen.port())?;
+/// Replicas at free loopback ports.
+pub fn on_this_machine(shape: &Shape, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
+    let f = shape.f.unwrap_or(1);
+    let n = shape.replicas(f);
+    let fast = shape.fast(n, f)?;
+    let ports = ports::free(n, front.listen.port())?;
     Ok(Plan {
         f,
+        mode: shape.mode(),
+        fast,
         replicas: ports
             .iter()
             .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
@@ -98,16 +107,18 @@ pub fn on_this_machine(f: u16, front: proxy::ProxyConfig) -> Result<Plan, Failur
     })
 }
 
-fn on_hosts(hosts: &[String], f: Option<u16>, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
-    let largest = (hosts.len().saturating_sub(1) / 3).min(usize::from(MAX_F)) as u16;
-    let f = f.unwrap_or(largest);
+fn on_hosts(hosts: &[String], shape: &Shape, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
+    // What is not spare.
+    let needed = hosts.len().saturating_sub(usize::from(shape.spare));
+    let largest = shape.mode().max_faulty(needed).min(usize::from(MAX_F)) as u16;
+    let f = shape.f.unwrap_or(largest);
     if f == 0 || f > largest {
         return Err(
             Failure::usage(format!("--hosts names {} hosts", hosts.len()))
                 .cause(format!(
                     "f = {} needs {} replicas",
                     f.max(1),
-                    3 * f.max(1) + 1
+                    shape.replicas(f.max(1))
                 ))
                 .next("name more hosts"),
         );
@@ -115,9 +126,11 @@ fn on_hosts(hosts: &[String], f: Option<u16>, front: proxy::ProxyConfig) -> Resu
     let replicas = hosts
         .iter()
         .map(|host| address(host))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Plan {
         f,
+        mode: shape.mode(),
+        fast: shape.fast(replicas.len(), f)?,
         replicas,
         front,
         spread: true,
@@ -150,7 +163,11 @@ mod tests {
 
     fn hosts(list: &str, f: Option<u16>) -> Result<Plan, Failure> {
         let list: Vec<String> = list.split(',').map(str::to_owned).collect();
-        on_hosts(&list, f, proxy::ProxyConfig::default())
+        let shape = Shape {
+            f,
+            ..Shape::default()
+        };
+        on_hosts(&list, &shape, proxy::ProxyConfig::default())
     }
 
     #[test]

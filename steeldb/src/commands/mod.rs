@@ -5,6 +5,7 @@ pub mod init;
 pub mod kill;
 pub mod proxy;
 pub mod replica;
+mod shape;
 pub mod start;
 pub mod status;
 pub mod supervise;
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::layout::{Layout, default_root};
+
+pub use shape::Shape;
 
 /// Which cluster.
 #[derive(Debug, clap::Args)]

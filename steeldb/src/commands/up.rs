@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cluster::Cluster;
 
+use crate::commands::Shape;
 use crate::commands::{Where, init};
 use crate::failure::Failure;
-use crate::initialise::MAX_F;
 use crate::layout::{Layout, Member};
 use crate::lock::Lock;
 use crate::operator::Operator;
@@ -26,9 +26,8 @@ pub struct Args {
     /// The port for applications [default: as before, else 5433]
     #[arg(long)]
     port: Option<u16>,
-    /// Replicas that may be faulty at once, when the cluster is made; 3f+1 replicas are started [default: 1]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_F)))]
-    f: Option<u16>,
+    #[command(flatten)]
+    shape: Shape,
     /// Return when the cluster is ready, and leave it running
     #[arg(long)]
     detach: bool,
@@ -87,18 +86,11 @@ fn open(layout: &Layout, args: &Args, progress: &Progress) -> Result<Cluster, Fa
         let front = init::front(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         // Before anything is written.
         ports::check_free(Member::Proxy, front.listen)?;
-        let plan = init::on_this_machine(args.f.unwrap_or(1), front)?;
+        let plan = init::on_this_machine(&args.shape, front)?;
         return init::create(layout, &plan);
     }
     let cluster = members::load(layout)?;
-    if let Some(f) = args.f.filter(|f| *f != cluster.f) {
-        return Err(Failure::usage(format!(
-            "--f {f} does not fit the cluster in {}",
-            layout.root().display()
-        ))
-        .cause(format!("it was made with f = {}", cluster.f))
-        .next("leave --f out, or make another cluster in another directory"));
-    }
+    args.shape.check(&cluster)?;
     directory::open_temporary_way(layout.root());
     Ok(cluster)
 }

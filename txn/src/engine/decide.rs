@@ -246,7 +246,7 @@ impl Engine {
             return;
         };
         self.change_votes.insert(voter);
-        if self.change_votes.len() <= self.group.f {
+        if self.change_votes.len() < self.group.one_correct {
             return;
         }
         self.epoch += 1;

@@ -1,6 +1,6 @@
 //! The way of one transaction, cut into stages that follow each other and add up to the whole.
 
-use consensus::quorum;
+use consensus::{Mode, Sizes};
 
 use super::events::{Moment, Replica, Told, Transaction};
 
@@ -80,7 +80,13 @@ fn milestones(told: &Told, tx: &str, transaction: &Transaction) -> Option<[Momen
         parts.iter().copied().find(|part| *part >= judged)
     })?;
     let n = replicas.len();
-    let quorum = quorum::write_or_accept(n, quorum::max_faulty(n));
+    let even = Sizes {
+        mode: Mode::Byzantine,
+        n,
+        f: Mode::Byzantine.max_faulty(n),
+        weighted: false,
+    };
+    let quorum = even.quorum();
     let nth = |moments: Vec<Moment>| moments.get(quorum - 1).copied();
     Some([
         *leader.requests.get(&transaction.seq?)?,
