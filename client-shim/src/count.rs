@@ -86,12 +86,11 @@ mod tests {
         Arc::new(View {
             id: 0,
             f: 1,
-            mode: Default::default(),
-            fast: Default::default(),
             replicas: (0..4)
                 .map(|i| (ReplicaId(i), PublicKey([i as u8; 32])))
                 .collect(),
             clients: BTreeMap::new(),
+            ..View::default()
         })
     }
 

@@ -178,6 +178,7 @@ impl Cluster {
                 .iter()
                 .map(|c| (ClientId(c.id), key(&c.key)))
                 .collect::<BTreeMap<_, _>>(),
+            ..View::default()
         }
     }
 

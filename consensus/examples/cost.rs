@@ -26,14 +26,13 @@ fn main() {
     let view = View {
         id: 1,
         f: 1,
-        mode: Default::default(),
-        fast: Default::default(),
         replicas: (0..4)
             .map(|i| (ReplicaId(i), PublicKey::of(&key(i.into()))))
             .collect(),
         clients: (0..CLIENTS)
             .map(|i| (client(i), PublicKey::of(&key(1_000 + i))))
             .collect(),
+        ..View::default()
     };
     let keys: BTreeMap<u32, SigningKey> = (0..CLIENTS).map(|i| (i, key(1_000 + i))).collect();
     let signed = (0..REQUESTS).map(|at| {

@@ -13,6 +13,7 @@ mod ids;
 mod message;
 mod proof;
 pub mod quorum;
+mod reconfigure;
 mod record;
 mod request;
 pub mod service;
@@ -29,6 +30,7 @@ pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
 pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};
 pub use crate::proof::{Decided, Proof, ProofError, sign_accept};
 pub use crate::quorum::{Mode, Sizes};
+pub use crate::reconfigure::{Change, ChangeError, MAX_CHANGE_BYTES, MAX_REPLICAS, Step, Views};
 pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
 pub use crate::request::{Request, RequestError, Verified, Verifier, verify_batch};
 #[cfg(feature = "mutation")]

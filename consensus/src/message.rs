@@ -53,6 +53,8 @@ pub enum Message {
     },
     /// The sender wants every regency below this one to end. Alg. 3, l. 9.
     Stop {
+        /// [`View::id`](crate::View) of the sender: each view counts its regencies anew.
+        view: u64,
         /// The regency that it wants.
         regency: Regency,
     },
@@ -102,6 +104,8 @@ pub enum Message {
     },
     /// Where the sender stands; sent on link-up, now and then, and when stuck.
     Status {
+        /// [`View::id`](crate::View) of the sender.
+        view: u64,
         /// Its regency.
         regency: Regency,
         /// The first height that the leader of this regency may propose freely,
@@ -173,8 +177,18 @@ mod tests {
 
     #[test]
     fn garbage_truncation_and_trailing_bytes_are_refused_without_growth() {
-        let good = Message::Stop { regency: 3 }.encode();
-        assert_eq!(Message::decode(&good), Ok(Message::Stop { regency: 3 }));
+        let good = Message::Stop {
+            view: 0,
+            regency: 3,
+        }
+        .encode();
+        assert_eq!(
+            Message::decode(&good),
+            Ok(Message::Stop {
+                view: 0,
+                regency: 3
+            })
+        );
         let mut long = good.clone();
         long.push(0);
         assert_eq!(Message::decode(&long), Err(DecodeError::Trailing(1)));

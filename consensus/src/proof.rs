@@ -176,12 +176,11 @@ mod tests {
         View {
             id: 7,
             f: 1,
-            mode: Default::default(),
-            fast: Default::default(),
             replicas: (0..4)
                 .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
                 .collect(),
             clients: BTreeMap::new(),
+            ..View::default()
         }
     }
 

@@ -9,8 +9,10 @@ use crate::batch::Batch;
 use crate::crypto::Digest;
 use crate::ids::{Height, Regency};
 use crate::proof::Decided;
+use crate::reconfigure::Views;
 use crate::request::{Request, Verified};
 use crate::stopdata::LastDecided;
+use crate::view::View;
 use crate::window::Windows;
 
 /// Names a record until it is durable; grows from 1 in each run of a core.
@@ -112,6 +114,8 @@ pub struct Summary {
     pub time_ms: u64,
     /// Clients' windows after it.
     pub windows: Windows,
+    /// The view that holds after it; none: the one that the core is started with.
+    pub views: Option<Views>,
 }
 
 /// The log does not continue where it ended.
@@ -140,6 +144,14 @@ impl Recovered {
             summary,
             ..Self::default()
         }
+    }
+
+    /// Starts at genesis in this view.
+    pub fn in_view(view: View) -> Self {
+        Self::from_summary(Summary {
+            views: Some(Views::genesis(view)),
+            ..Summary::default()
+        })
     }
 
     /// The last decided height replayed so far.
@@ -172,6 +184,11 @@ impl Recovered {
             proof: decided.proof.clone(),
         });
         self.votes = self.votes.split_off(&(decided.height + 1));
+        let views = self.summary.views.as_mut();
+        if views.is_some_and(|views| views.decided(decided)) {
+            // As at run time: a view begins anew.
+            (self.regency, self.start) = (0, None);
+        }
         Ok(())
     }
 

@@ -232,10 +232,9 @@ mod tests {
         View {
             id: 0,
             f: 0,
-            mode: Default::default(),
-            fast: Default::default(),
             replicas: BTreeMap::from([(ReplicaId(0), PublicKey::of(&key(1)))]),
             clients: BTreeMap::from([(ClientId(70_000), PublicKey::of(&key(2)))]),
+            ..View::default()
         }
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{ClientId, Regency, ReplicaId};
 use crate::quorum::{Mode, Sizes};
 
 /// Members, keys and fault bound. Equal at every replica.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Grows by one with each reconfiguration; part of everything signed.
     pub id: u64,
@@ -27,6 +27,15 @@ pub struct View {
     pub replicas: BTreeMap<ReplicaId, PublicKey>,
     /// The clients and their keys (ids from 65,536).
     pub clients: BTreeMap<ClientId, PublicKey>,
+    /// The clients whose requests change the view (see `reconfigure`).
+    #[serde(default)]
+    pub administrators: BTreeSet<ClientId>,
+    /// Where members listen; opaque to the order.
+    #[serde(default)]
+    pub contacts: BTreeMap<ReplicaId, String>,
+    /// Who leads regency 0; the member with the least number if nobody is named.
+    #[serde(default)]
+    pub first_leader: Option<ReplicaId>,
 }
 
 /// Why a view cannot be used.
@@ -153,12 +162,21 @@ impl View {
 
     /// The leader of a regency: members take turns in the order of their numbers.
     pub fn leader(&self, regency: Regency) -> ReplicaId {
-        let turn = regency.checked_rem(self.n() as u64).unwrap_or(0);
+        let first = self.first_leader.unwrap_or(ReplicaId(0));
+        let first = self.replicas.range(..first).count() as u64;
+        let n = self.n() as u64;
+        let turn = regency.checked_rem(n).unwrap_or(0);
+        let turn = (first + turn).checked_rem(n).unwrap_or(0);
         self.replicas
             .keys()
             .nth(turn as usize)
             .copied()
             .unwrap_or(ReplicaId(0))
+    }
+
+    /// Whether this client's requests change the view.
+    pub fn administers(&self, client: ClientId) -> bool {
+        self.administrators.contains(&client)
     }
 
     /// The key of a member.

@@ -54,7 +54,7 @@ fn nonsense(next: &mut impl FnMut() -> u64) -> Message {
             signature: Signature([0; 64]),
         },
         3 => Message::Forward { requests },
-        4 => Message::Stop { regency },
+        4 => Message::Stop { view: 1, regency },
         5 => Message::FetchBatch { height, digest },
         6 => Message::BatchOf { height, batch },
         7 => Message::FetchBodies {
@@ -67,6 +67,7 @@ fn nonsense(next: &mut impl FnMut() -> u64) -> Message {
             max: next() as u32,
         },
         10 => Message::Status {
+            view: 1,
             regency,
             free_from: Some(height),
             decided: next(),
@@ -109,9 +110,23 @@ fn one_peer_that_talks_nonsense_neither_stops_nor_moves_the_others() {
 fn strangers_are_not_heard() {
     let mut table = Table::of(4);
     for stranger in [4, 9, u16::MAX] {
-        table.tell(stranger, 0, Message::Stop { regency: 1 });
+        table.tell(
+            stranger,
+            0,
+            Message::Stop {
+                view: 1,
+                regency: 1,
+            },
+        );
     }
-    table.tell(0, 0, Message::Stop { regency: 1 });
+    table.tell(
+        0,
+        0,
+        Message::Stop {
+            view: 1,
+            regency: 1,
+        },
+    );
     table.settle();
     assert_eq!(table.count_sent("STOP"), 0);
 }

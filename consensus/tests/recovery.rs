@@ -124,6 +124,7 @@ fn forged_decisions_are_not_believed() {
     table.restart_whole(3);
     table.passes = Box::new(|_, _, _| false);
     let status = Message::Status {
+        view: 1,
         regency: 0,
         free_from: Some(1),
         decided: 3,

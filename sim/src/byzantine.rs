@@ -350,9 +350,11 @@ impl Liar {
                 Message::Forward { requests }
             }
             1 => Message::Stop {
+                view: self.view.id,
                 regency: self.rng.between(1, 1_000_000),
             },
             2 => Message::Status {
+                view: self.view.id,
                 regency: self.rng.between(0, 1 << 40),
                 free_from: Some(self.rng.between(0, 1 << 40)),
                 decided: self.rng.between(0, 1 << 40),

@@ -112,8 +112,6 @@ impl Cluster {
         let view = View {
             id: 1,
             f: plan.f,
-            mode: Default::default(),
-            fast: Default::default(),
             replicas: (0..plan.n)
                 .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
                 .collect(),
@@ -121,6 +119,7 @@ impl Cluster {
                 .iter()
                 .map(|client| (client.id, client.public_key()))
                 .collect(),
+            ..View::default()
         };
         let mut nodes = BTreeMap::new();
         for i in 0..plan.n {

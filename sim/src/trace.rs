@@ -43,7 +43,7 @@ pub fn words(message: &Message) -> String {
         } => {
             format!("{name} height {height} regency {regency} value {digest}")
         }
-        Message::Stop { regency } => format!("{name} regency {regency}"),
+        Message::Stop { regency, .. } => format!("{name} regency {regency}"),
         Message::StopData(data) => {
             let s = &data.state;
             format!(
@@ -60,6 +60,7 @@ pub fn words(message: &Message) -> String {
             regency,
             free_from,
             decided,
+            ..
         } => {
             format!("{name} regency {regency} free from {free_from:?} decided {decided}")
         }

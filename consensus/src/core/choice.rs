@@ -146,10 +146,9 @@ mod tests {
         View {
             id: 0,
             f: 1,
-            mode: Default::default(),
-            fast: Default::default(),
             replicas,
             clients: BTreeMap::new(),
+            ..View::default()
         }
     }
 

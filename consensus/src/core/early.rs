@@ -38,11 +38,18 @@ pub(crate) struct Early {
     stopdata: Option<Box<StopData>>,
 }
 
+impl Early {
+    pub fn forget_stopdata(&mut self) {
+        self.stopdata = None;
+    }
+}
+
 impl Core {
     /// Whether a vote of (height, regency) belongs to a near future.
     fn is_early(&self, height: Height, regency: Regency) -> bool {
         let here = self.instance.height;
-        let ahead = height > here && height - here <= EARLY_HEIGHTS && regency >= self.regency;
+        // Of whatever regency: a view that begins in between counts them anew.
+        let ahead = height > here && height - here <= EARLY_HEIGHTS;
         let waiting = self.start.is_none() && regency == self.regency;
         ahead || (height == here && (regency > self.regency || waiting))
     }

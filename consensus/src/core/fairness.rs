@@ -5,6 +5,7 @@ use std::ops::Bound;
 use crate::batch::{Batch, Entry};
 use crate::record::Value;
 use crate::settings::Settings;
+use crate::view::View;
 use crate::window::{Place, Windows};
 
 use super::pool::Pool;
@@ -16,6 +17,7 @@ impl Pool {
         &mut self,
         settings: &Settings,
         windows: &Windows,
+        view: &View,
         time_ms: u64,
     ) -> Option<Value> {
         let start = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
@@ -32,10 +34,10 @@ impl Pool {
             },
             bodies: Vec::new(),
         };
-        let (mut bytes, mut last) = (0, None);
-        while !turns.is_empty() {
+        let (mut bytes, mut last, mut closed) = (0, None, false);
+        while !turns.is_empty() && !closed {
             turns.retain_mut(|(client, requests, incarnation)| {
-                if value.bodies.len() >= settings.max_batch_requests {
+                if closed || value.bodies.len() >= settings.max_batch_requests {
                     return false;
                 }
                 let Some((&(of, seq), request)) = requests.next() else {
@@ -54,6 +56,8 @@ impl Pool {
                 (bytes, *incarnation, last) = (grown, Some(of), Some(*client));
                 value.batch.entries.push(Entry::of(request));
                 value.bodies.push(request.clone());
+                // A change of the view ends its batch.
+                closed = view.administers(*client);
                 true
             });
         }
@@ -79,11 +83,15 @@ mod tests {
                 assert_eq!(pool.add(0, &settings, request(client, 1, seq, 1)), Ok(true));
             }
         }
-        let first = pool.select(&settings, &windows, 0).unwrap();
+        let first = pool
+            .select(&settings, &windows, &View::default(), 0)
+            .unwrap();
         assert_eq!(clients_of(&first), [(1, 1), (2, 1), (3, 1), (1, 2)]);
         let renewed = windows.apply(&first.batch);
         pool.decided(0, &first.batch, &renewed, &windows);
-        let second = pool.select(&settings, &windows, 0).unwrap();
+        let second = pool
+            .select(&settings, &windows, &View::default(), 0)
+            .unwrap();
         assert_eq!(clients_of(&second), [(2, 2), (3, 2), (1, 3), (2, 3)]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod catchup;
+mod changing;
 mod choice;
 mod early;
 mod fairness;
@@ -24,6 +25,7 @@ use ed25519_dalek::SigningKey;
 use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::Decided;
+use crate::reconfigure::Views;
 use crate::record::{Record, RecordId, Recovered, Start, Summary};
 use crate::request::{Request, Verified};
 use crate::settings::Settings;
@@ -94,6 +96,9 @@ pub enum Action {
     },
     /// The next height is decided: append it to the same log, execute it.
     Decide(Decided),
+    /// The height just decided made this view: it holds from the next one on. Links, keys and broadcasts follow it; a
+    /// replica that it does not name stops.
+    ViewChanged(View),
     /// Read decisions from the log for a peer; feed [`Input::LoadedDecisions`].
     LoadDecisions {
         /// The peer.
@@ -158,6 +163,10 @@ pub struct Status {
     pub lagging: bool,
     /// Consensus time of the last batch, Unix milliseconds.
     pub time_ms: u64,
+    /// [`View::id`] of its view.
+    pub view: u64,
+    /// Whether that view knows it, by a key that it has.
+    pub member: bool,
 }
 
 /// One replica's total order.
@@ -166,6 +175,10 @@ pub struct Core {
     view: View,
     me: ReplicaId,
     key: SigningKey,
+    /// Keys that a later view may name.
+    spare_keys: Vec<SigningKey>,
+    /// Whether the view knows this replica by its key.
+    member: bool,
     /// What is decided.
     summary: Summary,
     regency: Regency,
@@ -195,11 +208,13 @@ impl Core {
         now_ms: u64,
     ) -> Self {
         let Recovered {
-            summary,
+            mut summary,
             regency,
             start,
             mut votes,
         } = recovered;
+        let genesis = || Views::genesis(view);
+        let view = summary.views.get_or_insert_with(genesis).now.clone();
         // Regency 0 needs no SYNC: nothing came before it.
         let start = match (regency, start) {
             (0, None) => Some(Start {
@@ -217,6 +232,8 @@ impl Core {
             view,
             me,
             key,
+            spare_keys: Vec::new(),
+            member: false,
             summary,
             regency,
             start,
@@ -228,6 +245,7 @@ impl Core {
             held: BTreeMap::new(),
             next_record: 1,
         };
+        core.take_key();
         core.restore_votes();
         core
     }
@@ -277,7 +295,7 @@ impl Core {
                 self.on_accept(now, from, height, regency, digest, signature, out);
             }
             Message::Forward { requests } => self.on_forward(now, requests, out),
-            Message::Stop { regency } => self.on_stop(now, from, regency, out),
+            Message::Stop { view, regency } => self.on_stop(now, from, view, regency, out),
             Message::StopData(data) => self.on_stopdata(now, from, data, out),
             Message::Sync(sync) => self.on_sync(now, from, *sync, out),
             Message::FetchBatch { height, digest } => {
@@ -293,11 +311,12 @@ impl Core {
             }
             Message::Decisions { decisions } => self.on_decisions(now, from, decisions, out),
             Message::Status {
+                view,
                 regency,
                 free_from,
                 decided,
             } => {
-                self.on_status(now, from, regency, free_from, decided, out);
+                self.on_status(now, from, (view, regency), free_from, decided, out);
             }
         }
     }
@@ -366,6 +385,8 @@ impl Core {
             synchronizing: self.start.is_none(),
             lagging: self.peers.furthest() > self.summary.height(),
             time_ms: self.summary.time_ms,
+            view: self.view.id,
+            member: self.member,
         }
     }
 

@@ -21,7 +21,8 @@ use super::{Action, Core};
 impl Core {
     /// Takes every step that is possible now.
     pub(crate) fn advance(&mut self, now: u64, out: &mut Vec<Action>) {
-        loop {
+        // One that is not yet, or no longer, a member follows by decisions.
+        while self.is_member() {
             self.try_propose(now, out);
             self.try_write(out);
             self.try_accept(out);
@@ -312,7 +313,11 @@ impl Core {
             .decided(now, &decided.batch, &renewed, &self.summary.windows);
         self.instance = Instance::new(height + 1, Default::default());
         self.clock.progress(now);
+        let changed = self.note_change(&decided);
         out.push(Action::Decide(decided));
+        if changed {
+            self.change_view(now, out);
+        }
         self.replay_early(now, out);
     }
 }

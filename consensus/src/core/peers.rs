@@ -38,6 +38,21 @@ impl Peers {
         }
     }
 
+    /// Keeps what is known of those who stay.
+    pub fn change(&mut self, view: &View, me: ReplicaId) {
+        let mut known = std::mem::take(&mut self.all);
+        *self = Self::of(view, me);
+        for (id, peer) in &mut self.all {
+            let old = known.remove(id).unwrap_or_default();
+            // Its regency was one of the view before.
+            *peer = Peer {
+                regency: 0,
+                free_from: None,
+                ..old
+            };
+        }
+    }
+
     pub fn link_down(&mut self, now: u64, peer: ReplicaId) {
         if let Some(peer) = self.all.get_mut(&peer) {
             peer.down_since.get_or_insert(now);
@@ -90,6 +105,7 @@ pub(crate) fn nth_largest(values: &mut [u64], count: usize) -> Option<u64> {
 impl Core {
     pub(crate) fn my_status(&self) -> Message {
         Message::Status {
+            view: self.view.id,
             regency: self.regency,
             free_from: self.start.map(|start| start.free_from()),
             decided: self.summary.height(),
@@ -138,14 +154,24 @@ impl Core {
         &mut self,
         now: u64,
         from: ReplicaId,
-        regency: Regency,
+        (view, regency): (u64, Regency),
         free_from: Option<Height>,
         decided: Height,
         out: &mut Vec<Action>,
     ) {
+        let here = self.is_member() && view == self.view.id;
         let Some(peer) = self.peers.all.get_mut(&from) else {
             return;
         };
+        if !here {
+            // Regencies of another view say nothing here; heights do.
+            peer.decided = decided;
+            if decided < self.summary.height() {
+                self.nudge(now, from, out);
+            }
+            self.catch_up(now, out);
+            return;
+        }
         (peer.regency, peer.free_from, peer.decided) = (regency, free_from, decided);
         let unsynced = regency == self.regency && free_from.is_none() && self.start.is_some();
         if regency < self.regency || unsynced || decided < self.summary.height() {

@@ -99,7 +99,7 @@ impl Core {
                 out.push(Action::Broadcast { message });
             }
             Held::StopData(data) => {
-                if data.state.regency == self.regency {
+                if (data.state.view, data.state.regency) == (self.view.id, self.regency) {
                     self.stopping.mine = Some(data);
                     self.send_stopdata(now, out);
                 }

@@ -192,6 +192,19 @@ impl Pool {
         self.clients.values().map(Queue::owed_since).min()
     }
 
+    /// Forgets what waits of all other clients.
+    pub fn retain_clients(&mut self, keep: impl Fn(ClientId) -> bool) {
+        let (bytes, len) = (&mut self.bytes, &mut self.len);
+        self.clients.retain(|client, queue| {
+            let kept = keep(*client);
+            if !kept {
+                *bytes -= queue.bytes;
+                *len -= queue.requests.len();
+            }
+            kept
+        });
+    }
+
     /// Restarts all timers. Alg. 3, l. 8 and 24.
     pub fn restart_timers(&mut self, now: u64) {
         for queue in self.clients.values_mut() {
@@ -231,6 +244,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::SigningKey;
     use crate::record::Value;
+    use crate::view::View;
 
     pub(crate) fn request(
         client: u32,
@@ -268,7 +282,11 @@ pub(crate) mod tests {
         );
         assert_eq!(pool.add(0, &settings, request(2, 1, 1, 10)), Ok(true));
         assert_eq!(
-            clients_of(&pool.select(&settings, &windows, 0).unwrap()),
+            clients_of(
+                &pool
+                    .select(&settings, &windows, &View::default(), 0)
+                    .unwrap()
+            ),
             [(1, 1)]
         );
     }
@@ -353,7 +371,9 @@ pub(crate) mod tests {
                 Ok(true)
             );
         }
-        let old = pool.select(&settings, &windows, 0).unwrap();
+        let old = pool
+            .select(&settings, &windows, &View::default(), 0)
+            .unwrap();
         assert_eq!(
             clients_of(&old),
             [(1, 1), (1, 2)],

@@ -19,7 +19,7 @@ impl Core {
         regency: Regency,
         batch: Batch,
     ) {
-        if from != self.view.leader(regency) {
+        if height == self.instance.height && from != self.view.leader(regency) {
             return;
         }
         if !self.is_current(height, regency) || self.start.is_none() {
@@ -48,7 +48,11 @@ impl Core {
     /// A value that a SYNC proved was judged by a correct replica; it passes again.
     fn is_well_formed(&self, batch: &Batch) -> bool {
         let once = mutated!(self.settings, SkipWindowCheck) || self.summary.windows.allow(batch);
+        // The view changes between two batches.
+        let mut inner = batch.entries.iter().rev().skip(1);
+        let changes_last = inner.all(|entry| !self.view.administers(entry.client));
         !batch.entries.is_empty()
+            && changes_last
             && batch.entries.len() <= self.settings.max_batch_requests
             && batch.time_ms >= self.summary.time_ms
             && once
@@ -75,7 +79,8 @@ impl Core {
         let batch = if height >= start.free_from() {
             let time_ms = self.clock.wall().max(self.summary.time_ms);
             let windows = &self.summary.windows;
-            let Some(value) = self.pool.select(&self.settings, windows, time_ms) else {
+            let view = &self.view;
+            let Some(value) = self.pool.select(&self.settings, windows, view, time_ms) else {
                 return;
             };
             let (digest, batch) = (value.batch.digest(), value.batch.clone());

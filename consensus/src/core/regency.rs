@@ -86,7 +86,8 @@ impl Core {
     ) {
         self.clock.wake(now);
         let regency = data.state.regency;
-        if data.state.replica != from || self.view.leader(regency) != self.me {
+        let mine = self.is_member() && self.view.leader(regency) == self.me;
+        if data.state.replica != from || data.state.view != self.view.id || !mine {
             return;
         }
         if regency > self.regency {
@@ -117,8 +118,14 @@ impl Core {
             None => state.decided == 0,
             // Equal to what is decided here: no need to look at the signatures again.
             Some(last) if self.summary.last.as_ref() == Some(last) => state.decided == last.height,
-            Some(last) => state.decided == last.height && last.is_proven(&self.view),
+            Some(last) => state.decided == last.height && self.is_proven_then(last),
         }
+    }
+
+    /// Proven in the view of its height; of views before the last it is not known which keys they had.
+    fn is_proven_then(&self, last: &crate::stopdata::LastDecided) -> bool {
+        self.view_of(last.height)
+            .is_some_and(|view| last.is_proven(view))
     }
 
     /// No larger than a correct replica's.
@@ -127,7 +134,8 @@ impl Core {
             .last
             .as_ref()
             .map_or(0, |last| last.proof.accepts.len());
-        data.state.writeset.len() <= self.settings.max_values + 1 && signers <= self.view.n()
+        data.state.writeset.len() <= self.settings.max_values + 1
+            && signers <= crate::reconfigure::MAX_REPLICAS
     }
 
     /// Bounds, and nothing from the future.
@@ -193,7 +201,8 @@ impl Core {
     pub(crate) fn on_sync(&mut self, now: u64, from: ReplicaId, sync: Sync, out: &mut Vec<Action>) {
         self.clock.wake(now);
         let known = sync.regency == self.regency && self.start.is_some() && !self.start_is_claimed;
-        if from != self.view.leader(sync.regency) || sync.regency < self.regency || known {
+        let leads = self.is_member() && from == self.view.leader(sync.regency);
+        if !leads || sync.regency < self.regency || known {
             return;
         }
         // Each replica does the leader's computation again: l. 33-37.
@@ -227,7 +236,7 @@ impl Core {
         let trusting = mutated!(self.settings, SkipStateSignature);
         let proven = match &sync.last {
             None => true,
-            Some(last) => self.summary.last.as_ref() == Some(last) || last.is_proven(&self.view),
+            Some(last) => self.summary.last.as_ref() == Some(last) || self.is_proven_then(last),
         };
         distinct
             && height < u64::MAX

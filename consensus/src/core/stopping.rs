@@ -53,19 +53,30 @@ impl Core {
         }
         self.stopping.want(self.me, regency);
         out.push(Action::Broadcast {
-            message: Message::Stop { regency },
+            message: self.stop_for(regency),
         });
         self.count_stops(now, out);
+    }
+
+    fn stop_for(&self, regency: Regency) -> Message {
+        let view = self.view.id;
+        Message::Stop { view, regency }
     }
 
     pub(crate) fn on_stop(
         &mut self,
         now: u64,
         from: ReplicaId,
+        view: u64,
         regency: Regency,
         out: &mut Vec<Action>,
     ) {
         self.clock.wake(now);
+        if !self.is_member() || view != self.view.id {
+            // One of the two is behind.
+            self.nudge(now, from, out);
+            return;
+        }
         self.stopping.want(from, regency);
         if regency <= self.regency {
             self.nudge(now, from, out);
@@ -82,7 +93,7 @@ impl Core {
         if joined > self.regency && joined > self.stopping.wanted_by(self.me) {
             self.stopping.want(self.me, joined);
             out.push(Action::Broadcast {
-                message: Message::Stop { regency: joined },
+                message: self.stop_for(joined),
             });
         }
         // Alg. 3, l. 18-25: f + 1 correct ones want it, so all correct ones will.
@@ -98,7 +109,7 @@ impl Core {
         if regency <= self.regency {
             return;
         }
-        let message = Message::Stop { regency };
+        let message = self.stop_for(regency);
         out.push(match to {
             Some(to) => Action::Send { to, message },
             None => Action::Broadcast { message },

@@ -114,6 +114,12 @@ impl Clock {
         self.backoff = (self.backoff + 1).min(32);
     }
 
+    /// A view begins: nothing is known of its leaders.
+    pub fn renew(&mut self, now: u64) {
+        (self.entered_at, self.open_since) = (now, None);
+        (self.backoff, self.calm) = (0, 0);
+    }
+
     /// One stage of the request time-out.
     fn stage(&self) -> u64 {
         let doubled = self.base_ms.saturating_mul(1 << self.backoff.min(32));
@@ -175,6 +181,9 @@ impl Core {
     /// (or began to wait): under overload a fair leader still serves every client in each round, so
     /// load alone deposes nobody, while a leader that starves one client is deposed for it.
     fn suspect(&mut self, now: u64, out: &mut Vec<Action>) {
+        if !self.is_member() {
+            return;
+        }
         let stage = self.clock.stage();
         let waits = self.waiting_since(now);
         let next = self.regency + 1;

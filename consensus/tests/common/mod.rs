@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
-    Action, ClientId, Core, Decided, Input, Message, PublicKey, Reason, Record, RecordId,
-    Recovered, ReplicaId, Request, Settings, SigningKey, Verified, View,
+    Action, Change, ClientId, Core, Decided, Input, Message, PublicKey, Reason, Record, RecordId,
+    Recovered, ReplicaId, Request, Settings, SigningKey, Step, Verified, View, Views,
 };
 
 pub const CLIENT: ClientId = ClientId(70_000);
 pub const OTHER: ClientId = ClientId(70_001);
+pub const ADMIN: ClientId = ClientId(70_002);
 
 pub fn key(replica: u16) -> SigningKey {
     SigningKey::from_bytes(&[replica as u8 + 1; 32])
@@ -24,14 +25,14 @@ pub fn view(n: u16) -> View {
     View {
         id: 1,
         f: (n - 1) / 3,
-        mode: Default::default(),
-        fast: Default::default(),
         replicas: (0..n)
             .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
             .collect(),
-        clients: [CLIENT, OTHER]
+        clients: [CLIENT, OTHER, ADMIN]
             .map(|id| (id, PublicKey::of(&client_key(id))))
             .into(),
+        administrators: [ADMIN].into(),
+        ..View::default()
     }
 }
 
@@ -43,6 +44,15 @@ pub fn signed(client: ClientId, incarnation: u64, seq: u64, op: &str) -> Request
         seq,
         op.as_bytes().to_vec(),
     )
+}
+
+/// What an administrator asks for, in view `base`.
+pub fn change(seq: u64, base: u64, steps: &[Step]) -> Request {
+    let change = Change {
+        base,
+        steps: steps.to_vec(),
+    };
+    Request::sign(&client_key(ADMIN), ADMIN, 1, seq, change.encode())
 }
 
 pub fn request(client: ClientId, seq: u64) -> Verified<Request> {
@@ -60,7 +70,9 @@ pub enum Logged {
 type Filter = Box<dyn Fn(ReplicaId, ReplicaId, &Message) -> bool>;
 
 pub struct Table {
+    /// The newest view that any of them is in.
     pub view: View,
+    pub genesis: View,
     pub settings: Settings,
     pub now: u64,
     pub cores: Vec<Option<Core>>,
@@ -85,8 +97,14 @@ impl Table {
     }
 
     pub fn with(n: u16, settings: Settings) -> Self {
+        Self::in_view(view(n), settings)
+    }
+
+    pub fn in_view(view: View, settings: Settings) -> Self {
+        let n = view.replicas.len() as u16;
         let mut table = Self {
-            view: view(n),
+            genesis: view.clone(),
+            view,
             settings,
             now: 1_000_000_000,
             cores: Vec::new(),
@@ -108,8 +126,19 @@ impl Table {
     }
 
     fn fresh(&self, i: u16, recovered: Recovered) -> Core {
-        let (settings, view) = (self.settings.clone(), self.view.clone());
+        let (settings, view) = (self.settings.clone(), self.genesis.clone());
         Core::new(settings, view, ReplicaId(i), key(i), recovered, self.now)
+    }
+
+    /// One more replica; no view names it yet. Its number is the next one.
+    pub fn join(&mut self) -> u16 {
+        let i = self.cores.len() as u16;
+        let core = self.fresh(i, Recovered::default());
+        self.cores.push(Some(core));
+        self.logs.push(Vec::new());
+        self.newest_record.push(0);
+        self.decided.push(Vec::new());
+        i
     }
 
     /// Feeds one input and carries out what follows, but delivers nothing.
@@ -147,6 +176,11 @@ impl Table {
                     Action::Decide(decided) => {
                         self.logs[usize::from(i)].push(Logged::Decided(decided.clone()));
                         self.decided[usize::from(i)].push(decided);
+                    }
+                    Action::ViewChanged(view) => {
+                        if view.id > self.view.id {
+                            self.view = view;
+                        }
                     }
                     Action::LoadDecisions { to, from, max } => {
                         let log = self.logs[usize::from(i)].iter();
@@ -225,7 +259,7 @@ impl Table {
     pub fn restart(&mut self, i: u16, kept: usize) {
         let log = &mut self.logs[usize::from(i)];
         log.truncate(kept);
-        let mut recovered = Recovered::default();
+        let mut recovered = Recovered::in_view(self.genesis.clone());
         for entry in log.iter() {
             match entry {
                 Logged::Record(_, record) => recovered.record(record.clone()),
@@ -270,13 +304,15 @@ impl Table {
     pub fn assert_agreement(&self) {
         let mut agreed = BTreeMap::new();
         for (i, decisions) in self.decided.iter().enumerate() {
+            let mut views = Views::genesis(self.genesis.clone());
             for (at, decided) in decisions.iter().enumerate() {
                 assert_eq!(
                     decided.height,
                     at as u64 + 1,
                     "replica {i} left a gap or decided twice"
                 );
-                decided.check(&self.view).expect("a proof that holds");
+                decided.check(&views.now).expect("a proof that holds");
+                views.decided(decided);
                 let digest = decided.batch.digest();
                 assert_eq!(
                     *agreed.entry(decided.height).or_insert(digest),

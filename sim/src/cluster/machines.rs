@@ -136,6 +136,8 @@ impl Cluster {
                 }
                 self.append(replica, Entry::Decided(decided));
             }
+            // No client of these plans is an administrator.
+            Action::ViewChanged(_) => {}
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;

@@ -16,12 +16,11 @@ fn view() -> View {
     View {
         id: 0,
         f: 1,
-        mode: Default::default(),
-        fast: Default::default(),
         replicas: (0..4)
             .map(|r| (ReplicaId(r), PublicKey::of(&key(r))))
             .collect(),
         clients: BTreeMap::new(),
+        ..View::default()
     }
 }
 

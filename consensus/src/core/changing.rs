@@ -1,0 +1,81 @@
+//! The view changes between two heights (thesis, 4.3.4).
+//!
+//! **Why a view begins anew.** Nobody votes at a height before the one below it is decided, so no vote at h + 1 or above
+//! was ever given in the view that ended with h: regency 0 of the new view begins with nothing to be found out, and
+//! needs no SYNC. STOP, STOPDATA, SYNC and the claims of STATUS name their view; those of another view count for
+//! nothing, or an old SYNC, whose signers are not the new members, could set free a height that it knows nothing of.
+//! Votes name a height, and the height names the view.
+
+use crate::crypto::PublicKey;
+use crate::ids::Height;
+use crate::reconfigure::Views;
+use crate::record::Start;
+use crate::view::View;
+use crate::{Decided, SigningKey};
+
+use super::stopping::Stopping;
+use super::{Action, Core};
+
+impl Core {
+    /// Another key that this replica signs with once the view says so.
+    pub fn offer_key(&mut self, key: SigningKey) {
+        self.spare_keys.push(key);
+        self.take_key();
+    }
+
+    /// Signs with whichever key the view knows; without one it is no member and only listens.
+    pub(crate) fn take_key(&mut self) {
+        let mine = self.view.replica_key(self.me);
+        let fits = |key: &SigningKey| mine == Some(&PublicKey::of(key));
+        if !fits(&self.key)
+            && let Some(at) = self.spare_keys.iter().position(fits)
+        {
+            std::mem::swap(&mut self.key, &mut self.spare_keys[at]);
+        }
+        self.member = fits(&self.key);
+    }
+
+    /// The view in which a height was decided, if it is the last one or the one before.
+    pub(crate) fn view_of(&self, height: Height) -> Option<&View> {
+        self.summary.views.as_ref()?.of(height)
+    }
+
+    /// Moves the views past a decision. Whether there is a new one.
+    pub(crate) fn note_change(&mut self, decided: &Decided) -> bool {
+        let genesis = || Views::genesis(self.view.clone());
+        self.summary
+            .views
+            .get_or_insert_with(genesis)
+            .decided(decided)
+    }
+
+    /// Begins the new view after the height that made it.
+    pub(crate) fn change_view(&mut self, now: u64, out: &mut Vec<Action>) {
+        let Some(views) = &self.summary.views else {
+            return;
+        };
+        let old = std::mem::replace(&mut self.view, views.now.clone());
+        let open = views.since;
+        self.take_key();
+        self.regency = 0;
+        (self.start, self.start_is_claimed) = (Some(Start { open, bound: None }), false);
+        self.stopping = Stopping::default();
+        self.peers.change(&self.view, self.me);
+        let view = &self.view;
+        self.early.retain(|peer, early| {
+            early.forget_stopdata();
+            view.replicas.contains_key(peer)
+        });
+        // What was signed with a key that does not hold any more would be verified by some and not by others.
+        self.pool
+            .retain_clients(|client| view.client_key(client) == old.client_key(client));
+        self.pool.restart_timers(now);
+        self.clock.renew(now);
+        out.push(Action::ViewChanged(self.view.clone()));
+    }
+
+    /// What only members do.
+    pub(crate) fn is_member(&self) -> bool {
+        self.member
+    }
+}
