@@ -119,7 +119,10 @@ fn run(cores: &mut [Core], mut queue: VecDeque<(usize, Input)>) {
                     }
                 }
                 Action::Persist { id, .. } => queue.push_back((at, Input::Persisted(id))),
-                Action::Decide(_) | Action::LoadDecisions { .. } | Action::Reject { .. } => {}
+                Action::Decide(_)
+                | Action::ViewChanged(_)
+                | Action::LoadDecisions { .. }
+                | Action::Reject { .. } => {}
             }
         }
     }
