@@ -130,8 +130,8 @@ struct Open {
 pub struct Engine {
     me: ReplicaId,
     key: ed25519_dalek::SigningKey,
-    view: View,
-    group: Group,
+    /// The views and the heights from which they hold, the newest last: votes count in the view of their height.
+    views: Vec<(Height, Arc<View>)>,
     epoch: u64,
     /// Replicas that found the current epoch's master silent, by the order.
     change_votes: BTreeSet<ReplicaId>,
@@ -159,16 +159,10 @@ pub struct Engine {
 impl Engine {
     /// A replica before height 1.
     pub fn new(me: ReplicaId, key: ed25519_dalek::SigningKey, view: View) -> Engine {
-        let group = Group {
-            n: view.replicas.len(),
-            f: view.f(),
-            one_correct: view.one_correct(),
-        };
         Engine {
             me,
             key,
-            view,
-            group,
+            views: vec![(1, Arc::new(view))],
             epoch: 0,
             change_votes: BTreeSet::new(),
             open: BTreeMap::new(),
@@ -193,9 +187,9 @@ impl Engine {
 
     /// The master of an epoch: epochs go round the replicas.
     pub fn master_of(&self, epoch: u64) -> ReplicaId {
-        let place = (epoch % self.group.n as u64) as usize;
-        *self
-            .view
+        let view = self.view();
+        let place = (epoch % view.n() as u64) as usize;
+        *view
             .replicas
             .keys()
             .nth(place)
@@ -238,6 +232,19 @@ impl Engine {
         self.all_connected = all_connected;
     }
 
+    /// The view that holds after the last decided height.
+    pub fn view(&self) -> &Arc<View> {
+        let (_, view) = self.views.last().expect("there is always one");
+        view
+    }
+
+    /// The view in which a height was decided, or will be as far as is known.
+    fn view_at(&self, height: Height) -> &Arc<View> {
+        let held = self.views.iter().rev().find(|(since, _)| *since <= height);
+        // Older ones are forgotten with the votes of their heights.
+        held.map_or_else(|| &self.views[0].1, |(_, view)| view)
+    }
+
     /// The votes held of a height, for a peer that asks.
     pub fn votes_of(&self, height: Height) -> Vec<VotePart> {
         self.parts.get(&height).cloned().unwrap_or_default()
@@ -256,3 +263,5 @@ impl Engine {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;

@@ -6,7 +6,7 @@
 //! liars', say COMMIT, which is fewer than f+1.
 
 use crate::ballot::Ballot;
-use consensus::ReplicaId;
+use consensus::{ReplicaId, View};
 use std::collections::BTreeMap;
 
 /// The group's agreed judgement of one item.
@@ -32,6 +32,16 @@ pub struct Group {
     pub f: usize,
     /// So many votes are not all lies: f+1, where nobody lies 1.
     pub one_correct: usize,
+}
+
+impl Group {
+    pub fn of(view: &View) -> Group {
+        Group {
+            n: view.n(),
+            f: view.f(),
+            one_correct: view.one_correct(),
+        }
+    }
 }
 
 impl Tally {

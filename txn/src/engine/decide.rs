@@ -236,20 +236,42 @@ impl Engine {
         epoch: u64,
         out: &mut Vec<Action>,
     ) {
-        let voter = self
-            .view
-            .replicas
-            .keys()
-            .copied()
-            .find(|replica| ClientId::of(*replica) == client);
-        let Some(voter) = voter.filter(|_| epoch == self.epoch) else {
+        let members = self.view().replicas.keys();
+        let mut voters = members.filter(|replica| ClientId::of(**replica) == client);
+        let Some(voter) = voters.next().copied().filter(|_| epoch == self.epoch) else {
             return;
         };
         self.change_votes.insert(voter);
-        if self.change_votes.len() < self.group.one_correct {
+        if self.change_votes.len() >= self.view().one_correct() {
+            self.move_epoch(height, self.epoch + 1, out);
+        }
+    }
+
+    /// The decision at `height` made a new view: it holds from the next height on. Its master is the one before if it
+    /// is a member still; where its place has moved the epoch moves too, so that an epoch has one master.
+    pub fn view_changed(&mut self, height: Height, view: View, out: &mut Vec<Action>) {
+        let before = self.master();
+        self.views.push((height + 1, Arc::new(view)));
+        let view = self.view().clone();
+        let members = &view.replicas;
+        let voters = std::mem::take(&mut self.change_votes);
+        self.change_votes = voters
+            .into_iter()
+            .filter(|voter| members.contains_key(voter))
+            .collect();
+        if self.master() == before {
             return;
         }
-        self.epoch += 1;
+        let round = self.epoch + 1..=self.epoch + members.len() as u64;
+        let next = round
+            .into_iter()
+            .find(|epoch| self.master_of(*epoch) == before)
+            .unwrap_or(self.epoch + 1);
+        self.move_epoch(height, next, out);
+    }
+
+    fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
+        self.epoch = epoch;
         self.change_votes.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {
             out.push(Action::Drop {

@@ -12,7 +12,7 @@ fn key(replica: u16) -> SigningKey {
     SigningKey::from_bytes(&[replica as u8 + 1; 32])
 }
 
-fn view() -> View {
+pub(super) fn view() -> View {
     View {
         id: 0,
         f: 1,
@@ -25,16 +25,16 @@ fn view() -> View {
 }
 
 /// Four engines that decide the same batches; what each was told to do is kept.
-struct Group4 {
-    engines: Vec<Engine>,
-    done: Vec<Vec<Action>>,
+pub(super) struct Group4 {
+    pub engines: Vec<Engine>,
+    pub done: Vec<Vec<Action>>,
     height: Height,
     seq: u64,
     now: u64,
 }
 
 impl Group4 {
-    fn new() -> Group4 {
+    pub fn new() -> Group4 {
         Group4 {
             engines: (0..4)
                 .map(|r| Engine::new(ReplicaId(r), key(r), view()))
@@ -46,7 +46,7 @@ impl Group4 {
         }
     }
 
-    fn place(&mut self, client: ClientId, ordered: Ordered) -> Placed {
+    pub fn place(&mut self, client: ClientId, ordered: Ordered) -> Placed {
         self.seq += 1;
         Placed {
             client,
@@ -64,7 +64,7 @@ impl Group4 {
         }
     }
 
-    fn decide(&mut self, batch: Vec<Placed>) -> Height {
+    pub fn decide(&mut self, batch: Vec<Placed>) -> Height {
         self.height += 1;
         for (engine, done) in self.engines.iter_mut().zip(&mut self.done) {
             engine.decided(
@@ -81,7 +81,7 @@ impl Group4 {
     }
 
     /// Takes snapshots and executions as done at once, everywhere.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for (engine, done) in self.engines.iter_mut().zip(&mut self.done) {
             let mut at = 0;
             while at < done.len() {
@@ -95,7 +95,7 @@ impl Group4 {
         }
     }
 
-    fn begin(&mut self) -> TxId {
+    pub fn begin(&mut self) -> TxId {
         let begin = Ordered::Begin(Begin {
             epoch: 0,
             settings: vec![],
@@ -107,7 +107,7 @@ impl Group4 {
         tx
     }
 
-    fn commit(&mut self, tx: TxId, schema_change: bool) -> Placed {
+    pub fn commit(&mut self, tx: TxId, schema_change: bool) -> Placed {
         let epoch = self.engines[0].epoch();
         self.place(
             CLIENT,
@@ -119,13 +119,13 @@ impl Group4 {
         )
     }
 
-    fn judge(&mut self, replica: usize, height: Height, index: u32, ballot: Ballot) {
+    pub fn judge(&mut self, replica: usize, height: Height, index: u32, ballot: Ballot) {
         let done = &mut self.done[replica];
         self.engines[replica].judged(self.now, height, index, ballot, true, done);
     }
 
     /// Delivers all votes that were cast to everybody, and confirms what is to be applied, until nothing moves.
-    fn exchange(&mut self) {
+    pub fn exchange(&mut self) {
         loop {
             let cast: Vec<VotePart> = self
                 .done
@@ -150,7 +150,7 @@ impl Group4 {
         }
     }
 
-    fn apply_all(&mut self) {
+    pub fn apply_all(&mut self) {
         for (engine, done) in self.engines.iter_mut().zip(&mut self.done) {
             let mut at = 0;
             while at < done.len() {
@@ -162,7 +162,7 @@ impl Group4 {
         }
     }
 
-    fn verdicts(&self, replica: usize, height: Height) -> Option<Vec<(u32, Verdict)>> {
+    pub fn verdicts(&self, replica: usize, height: Height) -> Option<Vec<(u32, Verdict)>> {
         self.done[replica].iter().find_map(|a| match a {
             Action::Final {
                 height: h,
@@ -179,7 +179,7 @@ impl Group4 {
     }
 
     /// The votes of some replicas on a height, ordered as the next batch.
-    fn order_votes(&mut self, height: Height, voters: &[usize]) {
+    pub fn order_votes(&mut self, height: Height, voters: &[usize]) {
         let votes: Vec<VotePart> = voters
             .iter()
             .flat_map(|r| &self.done[*r])

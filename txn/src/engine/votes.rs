@@ -28,7 +28,7 @@ impl Engine {
         }) {
             return false;
         }
-        if !part.verify(&self.view) {
+        if !part.verify(self.view_at(part.height)) {
             return false;
         }
         self.parts
@@ -46,7 +46,7 @@ impl Engine {
     }
 
     fn count(&mut self, now_ms: u64, part: &VotePart) {
-        let group = self.group;
+        let group = Group::of(self.view_at(part.height));
         let mut delays = Vec::new();
         for (index, ballot) in part.items() {
             let Some(item) = self.item_mut(part.height, index) else {
@@ -80,10 +80,10 @@ impl Engine {
             .parts
             .get(&part.height)
             .is_some_and(|held| held.contains(part));
-        if !known && !part.verify(&self.view) {
+        if !known && !part.verify(self.view_at(part.height)) {
             return;
         }
-        let group = self.group;
+        let group = Group::of(self.view_at(part.height));
         let mut tallied = 0;
         for (index, ballot) in part.items() {
             if let Some(item) = self.item_mut(part.height, index)
@@ -105,7 +105,10 @@ impl Engine {
     /// Casts what is judged: always a prefix of the height, and nothing behind an item whose effects this replica does
     /// not hold, because the judgement of what follows would have missed them (see [`Engine::applied`]).
     pub(super) fn cast(&mut self, out: &mut Vec<Action>) {
-        let (me, view) = (self.me, self.view.id);
+        let Some(height) = self.queue.front().map(|state| state.height) else {
+            return;
+        };
+        let (me, view) = (self.me, self.view_at(height).id);
         let Some(state) = self.queue.front_mut() else {
             return;
         };
@@ -146,7 +149,8 @@ impl Engine {
     /// Time passes: asks for the ordering of votes that did not become unanimous, and for votes that are missing.
     pub fn timer(&mut self, now_ms: u64, out: &mut Vec<Action>) {
         let wait = self.patience();
-        let needed = self.group.n - self.group.f;
+        let front = self.queue.front().map_or(0, |state| state.height);
+        let needed = self.view_at(front).sync();
         let mut order = None;
         let mut fetch = None;
         if let Some(state) = self.queue.front_mut() {

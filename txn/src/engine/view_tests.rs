@@ -1,0 +1,105 @@
+//! The view changes while transactions are under way.
+
+use super::tests::{Group4, view};
+use super::*;
+use consensus::PublicKey;
+
+fn change(group: &mut Group4, view: &View) {
+    let height = group.engines[0].decided_height();
+    for (engine, done) in group.engines.iter_mut().zip(&mut group.done) {
+        engine.view_changed(height, view.clone(), done);
+    }
+}
+
+fn with(added: &[u16], removed: &[u16]) -> View {
+    let mut next = View { id: 1, ..view() };
+    for id in added {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[*id as u8 + 1; 32]);
+        next.replicas.insert(ReplicaId(*id), PublicKey::of(&key));
+    }
+    for id in removed {
+        next.replicas.remove(&ReplicaId(*id));
+    }
+    next
+}
+
+fn dropped(group: &Group4, tx: TxId) -> bool {
+    let ends =
+        |a: &Action| matches!(a, Action::Drop { tx: of, doom: Doom::MasterChanged } if *of == tx);
+    group.done[1].iter().any(ends)
+}
+
+#[test]
+fn votes_count_in_the_view_of_their_height() {
+    let mut group = Group4::new();
+    let (early, late) = (group.begin(), group.begin());
+    let commit = group.commit(early, false);
+    let height = group.decide(vec![commit]);
+    // A fifth member comes after the Commit and before the votes on it: its vote is not missed.
+    change(&mut group, &with(&[4], &[]));
+    for replica in 0..4 {
+        group.judge(replica, height, 0, Ballot::Commit);
+    }
+    group.exchange();
+    assert_eq!(group.verdicts(2, height), Some(vec![(0, Verdict::Commit)]));
+    // At the next height it is.
+    let commit = group.commit(late, false);
+    let height = group.decide(vec![commit]);
+    for replica in 0..4 {
+        group.judge(replica, height, 0, Ballot::Commit);
+    }
+    group.exchange();
+    assert_eq!(group.verdicts(2, height), None, "four of five are not all");
+    group.order_votes(height, &[0, 1, 2, 3]);
+    assert_eq!(group.verdicts(2, height), Some(vec![(0, Verdict::Commit)]));
+}
+
+#[test]
+fn where_the_master_keeps_its_place_its_transactions_go_on() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    change(&mut group, &with(&[4], &[3]));
+    assert_eq!(
+        (group.engines[1].epoch(), group.engines[1].master()),
+        (0, ReplicaId(0))
+    );
+    assert!(!dropped(&group, tx));
+}
+
+#[test]
+fn a_removed_masters_transactions_are_over() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    change(&mut group, &with(&[4], &[0]));
+    assert_eq!(
+        (group.engines[1].epoch(), group.engines[1].master()),
+        (1, ReplicaId(2))
+    );
+    assert!(dropped(&group, tx));
+    let commit = group.commit(tx, false);
+    let height = group.decide(vec![commit]);
+    group.apply_all();
+    group.settle();
+    assert_eq!(group.verdicts(1, height), Some(vec![(0, Verdict::Abort)]));
+}
+
+#[test]
+fn a_master_whose_place_moved_stays_master_in_a_later_epoch() {
+    let mut group = Group4::new();
+    for voter in [1, 2] {
+        for epoch in 0..2 {
+            let vote = Ordered::MasterChange { epoch };
+            let vote = group.place(ClientId::of(ReplicaId(voter)), vote);
+            group.decide(vec![vote]);
+        }
+    }
+    // Replicas 1 and 2 voted epoch 0 away; then only one of them epoch 1.
+    assert_eq!(group.engines[1].master(), ReplicaId(1));
+    change(&mut group, &with(&[4], &[0]));
+    let engine = &group.engines[1];
+    assert_eq!(
+        (engine.epoch(), engine.master()),
+        (4, ReplicaId(1)),
+        "of 1, 2, 3, 4"
+    );
+}
