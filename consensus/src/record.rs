@@ -159,6 +159,11 @@ impl Recovered {
         self.summary.height()
     }
 
+    /// The view that holds after what was replayed so far, if the first one is known.
+    pub fn view(&self) -> Option<&View> {
+        self.summary.views.as_ref().map(|views| &views.now)
+    }
+
     /// The summary after what was replayed so far.
     pub fn summary(&self) -> &Summary {
         &self.summary

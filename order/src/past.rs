@@ -1,6 +1,6 @@
 //! What the decision log knows of the order: the core's past, and decisions for peers that lag.
 
-use consensus::{Decided, Height, Record, Recovered};
+use consensus::{Decided, Height, Record, Recovered, View};
 
 use crate::log::{Log, LogError, Replay};
 use crate::run::record;
@@ -8,12 +8,12 @@ use crate::run::record;
 /// Bytes of decisions loaded for a lagging peer at a time.
 const LOADED_BYTES: usize = 8 << 20;
 
-/// Reads the core's past out of the log.
+/// Reads the core's past out of the log, which began in the view `first`.
 ///
 /// # Errors
 /// When a record cannot be read, or a decision is missing.
-pub fn recover(replay: Replay) -> Result<Recovered, String> {
-    let mut recovered = Recovered::default();
+pub fn recover(replay: Replay, first: View) -> Result<Recovered, String> {
+    let mut recovered = Recovered::in_view(first);
     for entry in replay {
         let entry = entry.map_err(|e: LogError| e.to_string())?;
         match entry.kind {

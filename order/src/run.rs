@@ -4,8 +4,8 @@ use crate::log::{Log, Position};
 use bytes::Bytes;
 use cluster::channel;
 use consensus::{
-    Action, ClientId, Core, Decided, Height, Input, Message, Reason, Recovered, ReplicaId, Request,
-    SigningKey, Status, Verifier, View,
+    Action, ClientId, Core, Decided, Height, Input, Message, PublicKey, Reason, Recovered,
+    ReplicaId, Request, SigningKey, Status, Verifier, View,
 };
 use net::{Endpoint, PeerId};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ const HOLD_MOST: usize = 1_024;
 #[derive(Debug)]
 pub struct Delivered {
     pub decided: Decided,
+    /// The view in which it was decided.
+    pub view: Arc<View>,
     /// Where it lies in the log; `None` when it was replayed from there.
     pub position: Option<Position>,
 }
@@ -88,6 +90,8 @@ pub struct OrderEvents {
     /// Requests that were ordered before and came again.
     pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
     pub status: watch::Receiver<Status>,
+    /// The view that holds now.
+    pub view: watch::Receiver<Arc<View>>,
 }
 
 /// How the service's clients and replicas speak: the order itself sends two messages on the clients' channel.
@@ -102,6 +106,9 @@ pub trait Wire: Send + Sync + 'static {
 pub struct OrderParts {
     pub me: ReplicaId,
     pub key: SigningKey,
+    /// Keys that it signs with once a view names them.
+    pub spare_keys: Vec<SigningKey>,
+    /// The first view; what the log knows of later ones comes with `recovered`.
     pub view: View,
     pub settings: consensus::Settings,
     pub log: Log,
@@ -119,7 +126,9 @@ struct Order {
     held_since: Option<tokio::time::Instant>,
     me: ReplicaId,
     key: SigningKey,
-    view: View,
+    spare_keys: Vec<SigningKey>,
+    view: Arc<View>,
+    views: watch::Sender<Arc<View>>,
     verifier: Verifier,
     log: Log,
     endpoint: Endpoint,
@@ -147,6 +156,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let OrderParts {
         me,
         key,
+        spare_keys,
         view,
         settings,
         log,
@@ -160,7 +170,12 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let (decided_sender, decided) = mpsc::channel(OUTBOX);
     let (repeats_sender, repeats) = mpsc::unbounded_channel();
     let (done_sender, done) = mpsc::unbounded_channel();
-    let core = Core::new(settings, view.clone(), me, key.clone(), recovered, now_ms());
+    let now = Arc::new(recovered.view().unwrap_or(&view).clone());
+    let mut core = Core::new(settings, view, me, key.clone(), recovered, now_ms());
+    for key in &spare_keys {
+        core.offer_key(key.clone());
+    }
+    let (views, view) = watch::channel(now.clone());
     let (status_sender, status) = watch::channel(core.status());
     let (durable_sender, durable) = watch::channel(core.status().height);
     let since_epoch = SystemTime::now()
@@ -172,8 +187,10 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         held_since: None,
         me,
         key,
+        spare_keys,
         verifier: Verifier::default(),
-        view,
+        view: now,
+        views,
         log,
         endpoint,
         wire,
@@ -198,6 +215,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
             durable,
             repeats,
             status,
+            view,
         },
     )
 }
@@ -343,7 +361,11 @@ impl Order {
     /// Signs a request of this replica and gives it to everybody, as any client does.
     fn submit(&mut self, op: Vec<u8>, actions: &mut Vec<Action>) {
         let client = ClientId::of(self.me);
-        let request = Request::sign(&self.key, client, self.incarnation, self.next_seq, op);
+        let Some(key) = self.key_now() else {
+            tracing::debug!("a replica that is no member asks for nothing");
+            return;
+        };
+        let request = Request::sign(key, client, self.incarnation, self.next_seq, op);
         self.next_seq += 1;
         let bytes = self.wire.request(&request);
         for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
@@ -358,6 +380,26 @@ impl Order {
             self.core
                 .handle(now_ms(), Input::Request(verified), actions);
         }
+    }
+
+    /// The key of this replica that the view names.
+    fn key_now(&self) -> Option<&SigningKey> {
+        let mine = self.view.replica_key(self.me)?;
+        let mut keys = std::iter::once(&self.key).chain(&self.spare_keys);
+        keys.find(|key| PublicKey::of(key) == *mine)
+    }
+
+    fn view_changed(&mut self, view: View) {
+        let (members, heavy) = (view.n(), view.fast.len());
+        tracing::info!(
+            view = view.id,
+            members,
+            f = view.f,
+            heavy,
+            "the view changed"
+        );
+        self.view = Arc::new(view);
+        self.views.send_replace(self.view.clone());
     }
 
     /// False when nobody takes decisions any more.
@@ -386,6 +428,7 @@ impl Order {
                     });
             }
             Action::Decide(decided) => return self.decided(decided).await,
+            Action::ViewChanged(view) => self.view_changed(view),
             Action::LoadDecisions { to, from, max } => {
                 let (log, done) = (self.log.clone(), self.done.clone());
                 tokio::task::spawn_blocking(move || {
@@ -423,6 +466,7 @@ impl Order {
         };
         let delivered = Delivered {
             decided,
+            view: self.view.clone(),
             position: Some(position),
         };
         tracing::trace!(target: "timeline", at = "decided", height);

@@ -5,7 +5,7 @@ use crate::executor::{self, Executor, Fatal, History, Parts};
 use crate::postgres::{self, PostgresServer, StopMode};
 use bytes::Bytes;
 use cluster::{Cluster, channel};
-use consensus::{ReplicaId, Request};
+use consensus::{ReplicaId, Request, Views};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
@@ -127,7 +127,8 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     })?;
     let mut server = start_server(config).await?;
     let (log, replay) = Log::open(config.data.join("log"), LogOptions::default())?;
-    let recovered = tokio::task::spawn_blocking(move || order::recover(replay))
+    let (first, view) = (cluster.membership(), cluster.membership());
+    let recovered = tokio::task::spawn_blocking(move || order::recover(replay, first))
         .await
         .map_err(|e| Error::Recovery(e.to_string()))?
         .map_err(Error::Recovery)?;
@@ -150,7 +151,6 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         limits: net::Limits::default(),
     })
     .await?;
-    let view = cluster.membership();
     let mut settings = consensus::Settings::default();
     if let Some(timeout) = config.request_timeout_ms {
         settings.request_timeout_ms = timeout;
@@ -159,6 +159,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     let (order, order_events) = order::start(OrderParts {
         me,
         key: key.clone(),
+        spare_keys: Vec::new(),
         view: view.clone(),
         settings,
         log: log.clone(),
@@ -168,6 +169,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         finished: Some(finished_seen),
     });
     let fingerprint = format!("{:?}", server.fingerprint);
+    let views = Views::genesis(view.clone());
     let parts = Parts {
         me,
         key,
@@ -196,13 +198,14 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         durable,
         repeats,
         status,
+        view: _,
     } = order_events;
     let (executor, notes) = Executor::start(parts, history).await?;
     let (frames_sender, frames) = mpsc::channel(FRAMES);
     let (links_sender, links) = mpsc::unbounded_channel();
     let dispatcher = tokio::spawn(dispatch(events, order, frames_sender, links_sender));
     let (decided_sender, decided) = mpsc::channel(64);
-    let feeder = tokio::spawn(feed(log.clone(), last, live, decided_sender));
+    let feeder = tokio::spawn(feed(log.clone(), last, views, live, decided_sender));
     tracing::info!(replica = config.id, height = last, "the replica runs");
     let ended = server.own.as_ref().map(PostgresServer::ended);
     let ended = async {
@@ -233,6 +236,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
 async fn feed(
     log: Log,
     last: u64,
+    mut views: Views,
     mut live: mpsc::Receiver<Delivered>,
     out: mpsc::Sender<Delivered>,
 ) {
@@ -249,9 +253,12 @@ async fn feed(
         }
         for decided in decisions {
             next = decided.height + 1;
+            let view = Arc::new(views.now.clone());
+            views.decided(&decided);
             if out
                 .send(Delivered {
                     decided,
+                    view,
                     position: None,
                 })
                 .await
@@ -370,13 +377,15 @@ mod tests {
         for height in 1_201..=2_500 {
             let delivered = Delivered {
                 decided: decided(height),
+                view: Arc::default(),
                 position: None,
             };
             live_sender.send(delivered).await.unwrap();
         }
         drop(live_sender);
         let (out, mut fed) = mpsc::channel(10);
-        tokio::spawn(feed(log, 1_200, live, out));
+        let views = Views::genesis(consensus::View::default());
+        tokio::spawn(feed(log, 1_200, views, live, out));
         for height in 1..=2_500 {
             assert_eq!(fed.recv().await.map(|d| d.decided.height), Some(height));
         }

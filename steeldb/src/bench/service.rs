@@ -123,7 +123,7 @@ async fn serve(start: Start) -> Result<(), String> {
         ..LogOptions::default()
     };
     let (log, replay) = Log::open(&start.log, options).map_err(|e| text(&e))?;
-    let recovered = order::recover(replay)?;
+    let recovered = order::recover(replay, cluster.membership())?;
     let (endpoint, events) = Endpoint::start(EndpointConfig {
         me: PeerId::Replica(start.id),
         identity,
@@ -142,6 +142,7 @@ async fn serve(start: Start) -> Result<(), String> {
     let (handle, from_order) = order::start(OrderParts {
         me: ReplicaId(start.id),
         key,
+        spare_keys: Vec::new(),
         view: cluster.membership(),
         settings: ::consensus::Settings::default(),
         log: log.clone(),
@@ -260,6 +261,7 @@ impl Service {
             mut decided,
             mut durable,
             mut repeats,
+            view: _,
             status: _status,
         } = from_order;
         let mut waiting: VecDeque<Delivered> = VecDeque::new();
