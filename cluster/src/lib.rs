@@ -58,6 +58,9 @@ pub struct Cluster {
     /// WHEAT: replicas that weigh more than the others, 2f of them (crash-only: f); empty: all weigh the same.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fast: BTreeSet<u16>,
+    /// The clients whose requests change the membership.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub administrators: BTreeSet<u32>,
     /// Number of the membership; grows with each reconfiguration.
     pub view: u64,
     pub replicas: Vec<ReplicaEntry>,
@@ -151,6 +154,10 @@ impl Cluster {
                 ));
             }
         }
+        let clients: BTreeSet<u32> = self.clients.iter().map(|c| c.id).collect();
+        if let Some(stranger) = self.administrators.difference(&clients).next() {
+            return Err(format!("administrator {stranger} is not among the clients"));
+        }
         if let Some(client) = self.clients.iter().find(|c| c.id < FIRST_CLIENT) {
             return Err(format!(
                 "client id {} of {:?} belongs to the replicas; clients start at {FIRST_CLIENT}",
@@ -178,6 +185,12 @@ impl Cluster {
                 .iter()
                 .map(|c| (ClientId(c.id), key(&c.key)))
                 .collect::<BTreeMap<_, _>>(),
+            administrators: self.administrators.iter().copied().map(ClientId).collect(),
+            contacts: self
+                .replicas
+                .iter()
+                .map(|r| (ReplicaId(r.id), r.address.to_string()))
+                .collect(),
             ..View::default()
         }
     }
@@ -235,6 +248,7 @@ mod tests {
             f: 1,
             mode: Mode::Byzantine,
             fast: BTreeSet::new(),
+            administrators: BTreeSet::new(),
             view: 0,
             replicas: (0..4u16)
                 .map(|id| ReplicaEntry {

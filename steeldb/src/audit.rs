@@ -118,6 +118,7 @@ mod tests {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
+            administrators: Default::default(),
             view: 0,
             replicas: replicas.collect(),
             clients: Vec::new(),

@@ -12,7 +12,7 @@ use net::Identity;
 use crate::directory::{self, Purpose};
 use crate::failure::Failure;
 use crate::layout::{Layout, Member};
-use crate::operator;
+use crate::operator::{self, ADMINISTRATOR};
 use crate::proxy_file::ProxyFile;
 
 /// The largest f for which replicas are made: 31 replicas on one machine are more than anybody needs.
@@ -63,6 +63,7 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
     for name in operator::names() {
         clients.push(client(&name, &operator::identity(layout, &name))?);
     }
+    clients.push(client(ADMINISTRATOR, &operator::administrator(layout))?);
     for (place, client) in clients.iter_mut().enumerate() {
         client.id = FIRST_CLIENT + place as u32;
     }
@@ -72,6 +73,11 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
         f: plan.f,
         mode: plan.mode,
         fast: plan.fast.clone(),
+        administrators: clients
+            .iter()
+            .filter(|client| client.name == ADMINISTRATOR)
+            .map(|client| client.id)
+            .collect(),
         view: 0,
         replicas,
         clients,

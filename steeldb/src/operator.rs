@@ -31,6 +31,14 @@ pub fn names() -> impl Iterator<Item = String> {
     })
 }
 
+/// The client whose requests change the membership.
+pub const ADMINISTRATOR: &str = "administrator";
+
+/// Where its key lies.
+pub fn administrator(layout: &Layout) -> PathBuf {
+    layout.operator_home().join(ADMINISTRATOR)
+}
+
 /// Where the key of one of them lies.
 pub fn identity(layout: &Layout, name: &str) -> PathBuf {
     let file = name.replacen("operator", "identity", 1);

@@ -97,6 +97,11 @@ pub enum Answer {
     Aborted,
     /// `Rollback`, `Votes`, `MasterChange`, `Nothing`.
     Done,
+    /// `Reconfigured`: the view that holds from the next height on, or why nothing changed.
+    Reconfigured {
+        view: Option<u64>,
+        why: String,
+    },
     /// `Exec`: executed; the frames are the replica's own (compared by their digest).
     Executed {
         result: Digest,

@@ -86,6 +86,11 @@ pub enum Ordered {
     },
     /// Every replica digests its tables at this height and answers with them.
     Audit,
+    /// Never on the wire: what a replica makes of an administrator's request, which the total order reads itself.
+    Reconfigured {
+        view: Option<u64>,
+        why: String,
+    },
     /// Ordered and answered, nothing else: what `bench consensus` sends.
     Nothing(Vec<u8>),
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use consensus::Height;
+use consensus::{ChangeError, Height, View};
 use txn::engine::Placed;
 use txn::{Ordered, TxId};
 
@@ -16,7 +16,13 @@ impl Executor {
         let known = self.history.as_ref().filter(|h| h.is_replayed(height));
         let (recorded, votes) =
             known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
-        self.decide(delivered.decided, &recorded);
+        let change = delivered.view.after(&delivered.decided);
+        self.decide(delivered.decided, change.as_ref(), &recorded);
+        if let Some(Ok(view)) = change {
+            self.engine
+                .view_changed(height, view.clone(), &mut self.actions);
+            self.view = view;
+        }
         for part in votes {
             // Durable before the restart: they stand, and peers may have missed them.
             self.broadcast_peers(&txn::peer::PeerMessage::Vote(part.clone()));
@@ -25,25 +31,30 @@ impl Executor {
     }
 
     /// Feeds a decided batch to the engine.
-    fn decide(&mut self, decided: consensus::Decided, recorded: &txn::engine::Recorded) {
+    fn decide(
+        &mut self,
+        decided: consensus::Decided,
+        change: Option<&Result<View, ChangeError>>,
+        recorded: &txn::engine::Recorded,
+    ) {
         let (height, time_ms) = (decided.height, decided.batch.time_ms);
         self.times.insert(height, time_ms);
         while self.times.len() as u64 > txn::limits::AUTO_WINDOW + MAX_BACKLOG as u64 {
             self.times.pop_first();
         }
-        let placed: Vec<Placed> = decided
+        let mut placed: Vec<Placed> = decided
             .requests
             .into_iter()
             .map(|request| Placed {
                 client: request.client,
                 incarnation: request.incarnation,
                 seq: request.seq,
-                // What is not a message of ours changes nothing, at every replica alike.
-                ordered: Arc::new(
-                    Ordered::decode(&request.op).unwrap_or(Ordered::Nothing(Vec::new())),
-                ),
+                ordered: Arc::new(read(&request.op)),
             })
             .collect();
+        if let (Some(change), Some(last)) = (change, placed.last_mut()) {
+            last.ordered = Arc::new(outcome(change));
+        }
         let begun = self.note_openings(height, time_ms, &placed);
         let mut actions = std::mem::take(&mut self.actions);
         self.engine
@@ -104,5 +115,26 @@ impl Executor {
             },
             settings,
         }
+    }
+}
+
+/// What is not a message of ours changes nothing, at every replica alike.
+fn read(op: &[u8]) -> Ordered {
+    match Ordered::decode(op) {
+        Ok(Ordered::Reconfigured { .. }) | Err(_) => Ordered::Nothing(Vec::new()),
+        Ok(ordered) => ordered,
+    }
+}
+
+fn outcome(change: &Result<View, ChangeError>) -> Ordered {
+    match change {
+        Ok(view) => Ordered::Reconfigured {
+            view: Some(view.id),
+            why: String::new(),
+        },
+        Err(error) => Ordered::Reconfigured {
+            view: None,
+            why: error.to_string(),
+        },
     }
 }

@@ -55,6 +55,7 @@ impl Layout {
             f: (replicas.len() as u16 - 1) / 3,
             mode: Default::default(),
             fast: Default::default(),
+            administrators: Default::default(),
             view: 0,
             replicas,
             clients: listed.collect(),

@@ -145,6 +145,13 @@ impl Engine {
                 Item::new(placed, Kind::Order)
             }
             Ordered::Exec(_) | Ordered::Audit => Item::new(placed, Kind::Executed),
+            Ordered::Reconfigured { view, why } => {
+                answer = Some(Answer::Reconfigured {
+                    view: *view,
+                    why: why.clone(),
+                });
+                Item::new(placed, Kind::Order)
+            }
             Ordered::Nothing(_) => {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
