@@ -7,7 +7,9 @@ use stateright::{Model, Property};
 
 use crate::rule::{Rule, view};
 use crate::sync::{Outcomes, Syncs};
-use crate::{CORRECT, Fault, MAX_REGENCIES, MAX_VALUES, Snapshot, State, Value, Values, properties};
+use crate::{
+    CORRECT, Fault, MAX_REGENCIES, MAX_VALUES, Snapshot, State, Value, Values, properties,
+};
 
 /// One instance, from an idle start in regency 0.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! every lie that the Byzantine replica's key allows. The rule under test is the one that runs,
 //! [`consensus::model_api::choose`]. `docs/model.md` tells what is abstracted, and why.
 
+mod check;
 mod fault;
 mod instance;
 mod properties;
@@ -11,6 +12,7 @@ mod state;
 mod story;
 mod sync;
 
+pub use check::{explore, shortest, violations};
 pub use fault::Fault;
 pub use instance::{Instance, Step};
 pub use properties::{AGREEMENT, BINDING, SOUNDNESS};

@@ -41,7 +41,11 @@ pub(crate) fn of(regencies: u8) -> Vec<Property<Instance>> {
 fn agreement(instance: &Instance, state: &State) -> bool {
     let regencies = 0..instance.regencies;
     let decided = regencies.map(|regency| instance.decided(state, regency));
-    decided.fold(Values::default(), Values::union).iter().count() <= 1
+    decided
+        .fold(Values::default(), Values::union)
+        .iter()
+        .count()
+        <= 1
 }
 
 fn binding(instance: &Instance, state: &State) -> bool {

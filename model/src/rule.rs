@@ -125,7 +125,9 @@ impl Written {
         let binding = locks.filter(|(at, value)| {
             let lower = states.iter().filter(|state| {
                 state.lock.is_none_or(|lock| {
-                    lock.0 < *at || lock == (*at, *value) || lock.0 == *at && self.same_regency_is_lower
+                    lock.0 < *at
+                        || lock == (*at, *value)
+                        || lock.0 == *at && self.same_regency_is_lower
                 })
             });
             let since = if self.old_writers_certify { 0 } else { *at };

@@ -97,8 +97,8 @@ impl Replica {
         for (at, ballot) in (0..regency).zip(&self.ballots) {
             let last = at + 1 == regency;
             let locked = ballot.accepted.iter().last();
-            let forgotten = fault == Some(Fault::HideLock)
-                || fault == Some(Fault::ForgetLock) && !last;
+            let forgotten =
+                fault == Some(Fault::HideLock) || fault == Some(Fault::ForgetLock) && !last;
             if let Some(value) = locked.filter(|_| !forgotten) {
                 snapshot.lock = Some((at, value));
             }
