@@ -14,11 +14,16 @@ pub const BINDING: &str = "binding: a decision binds every later SYNC";
 /// A leader that waits for the states of all correct replicas can go on, whatever a liar adds.
 pub const SOUNDNESS: &str = "soundness: the states of all correct replicas are enough";
 
+/// A correct replica wrote what a SYNC binds, so it judged γ, and it holds the bodies: else the
+/// instance could be bound to a digest that nobody can fill.
+pub const ORIGIN: &str = "origin: a bound value was written by a correct replica";
+
 pub(crate) fn of(regencies: u8) -> Vec<Property<Instance>> {
     let mut properties = vec![
         Property::always(AGREEMENT, agreement),
         Property::always(BINDING, binding),
         Property::always(SOUNDNESS, soundness),
+        Property::always(ORIGIN, origin),
         Property::sometimes("decided in regency 0", decided_in::<0>),
     ];
     // In a single regency no SYNC is made.
@@ -64,6 +69,15 @@ fn soundness(instance: &Instance, state: &State) -> bool {
         let signed = instance.signed(state, regency);
         let outcomes = instance.syncs.outcomes_with_all(regency, &signed);
         outcomes.is_none_or(|outcomes| !outcomes.doubt)
+    })
+}
+
+fn origin(instance: &Instance, state: &State) -> bool {
+    (1..instance.regencies).all(|regency| {
+        let bound = instance.outcomes(state, regency).bound;
+        bound
+            .iter()
+            .all(|value| (0..regency).any(|lower| state.writers(lower, value) > 0))
     })
 }
 

@@ -8,8 +8,8 @@ use consensus::{Digest, PublicKey, ReplicaId, StopState, View};
 
 use crate::{Fault, Value};
 
-/// The height of the instance that the model is about; nothing is decided before it.
-const OPEN: u64 = 1;
+/// The height of the instance that the model is about.
+pub const OPEN: u64 = 5;
 
 /// What a collection leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 
 use consensus::{ReplicaId, StopState};
 
-use crate::rule::{Outcome, Rule, digest};
+use crate::rule::{OPEN, Outcome, Rule, digest};
 use crate::{CORRECT, MAX_VALUES, Snapshot, Value, Values};
 
 /// The Byzantine replica's state: any lock, and any set of writes, in lower regencies.
@@ -78,7 +78,7 @@ fn stop_state(regency: u8, replica: usize, claim: &Claim) -> StopState {
         view: 0,
         regency: regency.into(),
         replica: ReplicaId(replica as u16),
-        decided: 0,
+        decided: OPEN - 1,
         lock: claim.lock.map(|(at, value)| (at.into(), digest(value))),
         writeset: claim
             .writeset

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use model::{AGREEMENT, BINDING, Fault, Instance, SOUNDNESS, explore, shortest, tell, violations};
+use model::{
+    AGREEMENT, BINDING, Fault, Instance, ORIGIN, SOUNDNESS, explore, shortest, tell, violations,
+};
 
 const UNSAFE: &[&str] = &[AGREEMENT, BINDING];
 /// Safe, but a leader could wait for ever.
@@ -14,8 +16,8 @@ const STUCK: &[&str] = &[SOUNDNESS];
 /// Two of them are no danger to safety, since ACCEPT is sent once in a regency and a
 /// decision takes Q of them: `WriteTwice` and `AcceptOnTwoWrites` only spoil the certificates.
 const TABLE: &[(Fault, u8, &[&str])] = &[
-    (Fault::OneWriterCertifies, 3, UNSAFE),
-    (Fault::NobodyCertifies, 3, UNSAFE),
+    (Fault::OneWriterCertifies, 3, &[AGREEMENT, BINDING, ORIGIN]),
+    (Fault::NobodyCertifies, 3, &[AGREEMENT, BINDING, ORIGIN]),
     (Fault::OldWritersCertify, 3, UNSAFE),
     (Fault::QuorumCertifies, 3, STUCK),
     (Fault::TwoAreAQuorum, 3, UNSAFE),

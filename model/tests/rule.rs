@@ -1,7 +1,7 @@
 //! The rule: what the model takes for granted when it calls it.
 
 use consensus::{ReplicaId, StopState};
-use model::{Claim, Outcome, Rule, Snapshot, Value, Written, claims, view};
+use model::{Claim, OPEN, Outcome, Rule, Snapshot, Value, Written, claims, view};
 
 const REGENCY: u8 = 2;
 const VALUES: u8 = 2;
@@ -32,7 +32,7 @@ fn state(claim: &Claim) -> StopState {
         view: 0,
         regency: REGENCY.into(),
         replica: ReplicaId(0),
-        decided: 0,
+        decided: OPEN - 1,
         lock: claim.lock.as_ref().map(pair),
         writeset: claim.writeset.iter().map(pair).collect(),
     }
@@ -93,5 +93,23 @@ fn the_order_of_the_states_is_nothing_to_the_rule() {
         assert_eq!(outcome, rule.judge(&turned));
         turned.swap(0, 1);
         assert_eq!(outcome, rule.judge(&turned));
+    });
+}
+
+/// So the model needs no replicas that lag: they are idle ones.
+#[test]
+fn a_state_of_a_lower_height_counts_as_one_without_votes() {
+    let rule = Rule::AsBuilt(view());
+    let idle = state(&Snapshot::default().into());
+    each_collection(|states| {
+        let [others @ .., last] = states else {
+            return;
+        };
+        let lagging = StopState {
+            decided: OPEN - 2,
+            ..(*last).clone()
+        };
+        let judge = |last| rule.judge(&[others, &[last]].concat());
+        assert_eq!(judge(&lagging), judge(&idle));
     });
 }

@@ -295,7 +295,6 @@ impl<'a> Walk<'a> {
     fn step(&mut self, step: Step) -> Result<(), String> {
         let mut allowed = Vec::new();
         self.instance.actions(&self.state, &mut allowed);
-        // A WRITE or ACCEPT found again in the log after a restart is none twice.
         if !allowed.contains(&step) {
             return Err(format!("{step:?} is not allowed in {:?}", self.state));
         }
