@@ -13,10 +13,10 @@ pub enum Fault {
     OldWritersCertify,
     /// The rule: Q writers certify a lock, more than a collection must have.
     QuorumCertifies,
-    /// The rule: two states are a quorum.
-    TwoAreAQuorum,
-    /// The rule: all four states are a quorum.
-    AllAreAQuorum,
+    /// The rule: Q − 1 states are a quorum.
+    SmallerQuorum,
+    /// The rule: Q + 1 states are a quorum.
+    LargerQuorum,
     /// The rule: a lock of the same regency on another value counts as lower (`<=`, not `<`).
     SameRegencyIsLower,
     /// STOPDATA does not tell the lock.
@@ -31,10 +31,10 @@ pub enum Fault {
     IgnoreBound,
     /// A replica writes each value that its leader proposes.
     WriteTwice,
-    /// Two WRITEs are enough for an ACCEPT.
-    AcceptOnTwoWrites,
-    /// Two ACCEPTs are enough to decide.
-    DecideOnTwoAccepts,
+    /// Q − 1 WRITEs are enough for an ACCEPT.
+    AcceptOnFewerWrites,
+    /// Q − 1 ACCEPTs are enough to decide.
+    DecideOnFewerAccepts,
     /// ACCEPT is sent in a regency that was left.
     AcceptInLeftRegency,
 }

@@ -7,13 +7,11 @@ use stateright::{Model, Property};
 
 use crate::rule::{Rule, view};
 use crate::sync::{Outcomes, Syncs};
-use crate::{
-    CORRECT, Fault, MAX_REGENCIES, MAX_VALUES, Snapshot, State, Value, Values, properties,
-};
+use crate::{Fault, MAX_REGENCIES, MAX_VALUES, Snapshot, State, Value, Values, properties};
 
-/// One instance, from an idle start in regency 0.
+/// One instance with C correct and F Byzantine replicas, from an idle start in regency 0.
 #[derive(Debug)]
-pub struct Instance {
+pub struct Instance<const C: usize = 3, const F: usize = 1> {
     /// Regencies 0..regencies are explored.
     pub regencies: u8,
     /// Values that leaders may propose.
@@ -21,8 +19,8 @@ pub struct Instance {
     /// What is wrong with it.
     pub fault: Option<Fault>,
     /// What SYNCs can say.
-    pub syncs: Syncs,
-    /// WRITEs that make an ACCEPT; the Byzantine replica's may be one of them.
+    pub syncs: Syncs<C, F>,
+    /// WRITEs that make an ACCEPT; the Byzantine replicas' may be among them.
     pub writes_to_accept: usize,
     /// ACCEPTs that decide; likewise.
     pub accepts_to_decide: usize,
@@ -54,25 +52,25 @@ pub enum Step {
     },
 }
 
-impl Instance {
+impl<const C: usize, const F: usize> Instance<C, F> {
     /// The protocol as built, or with a fault. Bounds beyond what a state has room for are cut.
     pub fn new(regencies: u8, values: u8, fault: Option<Fault>) -> Self {
         let regencies = regencies.clamp(1, MAX_REGENCIES as u8);
         let values = values.clamp(1, MAX_VALUES as u8);
-        let quorum = view().quorum();
-        let weak = |planted| if fault == Some(planted) { 2 } else { quorum };
+        let view = view(C + F, F);
+        let weak = |planted| view.quorum() - usize::from(fault == Some(planted));
         Self {
             regencies,
             values,
             fault,
-            syncs: Syncs::new(Rule::with(fault), regencies, values),
-            writes_to_accept: weak(Fault::AcceptOnTwoWrites),
-            accepts_to_decide: weak(Fault::DecideOnTwoAccepts),
+            writes_to_accept: weak(Fault::AcceptOnFewerWrites),
+            accepts_to_decide: weak(Fault::DecideOnFewerAccepts),
+            syncs: Syncs::new(Rule::with(view, fault), regencies, values),
         }
     }
 
     /// The states that the correct replicas signed on entering `regency`.
-    pub fn signed(&self, state: &State, regency: u8) -> [Option<Snapshot>; CORRECT] {
+    pub fn signed(&self, state: &State<C>, regency: u8) -> [Option<Snapshot>; C] {
         state.replicas.map(|replica| {
             let entered = replica.regency >= regency;
             entered.then(|| replica.snapshot(regency, self.fault))
@@ -80,13 +78,13 @@ impl Instance {
     }
 
     /// What the SYNCs of `regency` that can be made in this state come to.
-    pub fn outcomes(&self, state: &State, regency: u8) -> Outcomes {
+    pub fn outcomes(&self, state: &State<C>, regency: u8) -> Outcomes {
         self.syncs.outcomes(regency, &self.signed(state, regency))
     }
 
     /// Values that a correct replica may write in `regency`. A replica takes one SYNC and
     /// writes once; what SYNCs can be made only grows, so it takes it when it writes.
-    pub fn writable(&self, state: &State, regency: u8) -> Values {
+    pub fn writable(&self, state: &State<C>, regency: u8) -> Values {
         let any = Values::first(self.values);
         if regency == 0 {
             // Regency 0 needs no SYNC: nothing came before it.
@@ -102,17 +100,17 @@ impl Instance {
     }
 
     /// Values with a quorum of ACCEPTs in `regency`: what some replica may have decided.
-    pub fn decided(&self, state: &State, regency: u8) -> Values {
+    pub fn decided(&self, state: &State<C>, regency: u8) -> Values {
         let mut decided = Values::default();
         for value in Values::first(self.values).iter() {
-            if state.acceptors(regency, value) + 1 >= self.accepts_to_decide {
+            if state.acceptors(regency, value) + F >= self.accepts_to_decide {
                 decided.insert(value);
             }
         }
         decided
     }
 
-    fn writes(&self, state: &State, replica: usize, steps: &mut Vec<Step>) {
+    fn writes(&self, state: &State<C>, replica: usize, steps: &mut Vec<Step>) {
         let regency = state.replicas[replica].regency;
         let wrote = state.replicas[replica].ballots[usize::from(regency)].wrote;
         if !wrote.is_empty() && self.fault != Some(Fault::WriteTwice) {
@@ -124,7 +122,7 @@ impl Instance {
     }
 
     /// Only a value that this replica wrote too, once in a regency.
-    fn accepts(&self, state: &State, replica: usize, steps: &mut Vec<Step>) {
+    fn accepts(&self, state: &State<C>, replica: usize, steps: &mut Vec<Step>) {
         let current = state.replicas[replica].regency;
         let leaves = self.fault != Some(Fault::AcceptInLeftRegency);
         let oldest = if leaves { current } else { 0 };
@@ -135,7 +133,7 @@ impl Instance {
             }
             let written = ballot.wrote.iter();
             let ready =
-                written.filter(|value| state.writers(regency, *value) + 1 >= self.writes_to_accept);
+                written.filter(|value| state.writers(regency, *value) + F >= self.writes_to_accept);
             steps.extend(ready.map(|value| Step::Accept {
                 replica,
                 regency,
@@ -145,16 +143,16 @@ impl Instance {
     }
 }
 
-impl Model for Instance {
-    type State = State;
+impl<const C: usize, const F: usize> Model for Instance<C, F> {
+    type State = State<C>;
     type Action = Step;
 
-    fn init_states(&self) -> Vec<State> {
+    fn init_states(&self) -> Vec<State<C>> {
         vec![State::default()]
     }
 
-    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        for replica in 0..CORRECT {
+    fn actions(&self, state: &State<C>, steps: &mut Vec<Step>) {
+        for replica in 0..C {
             // STOPs are not followed: a correct replica may give a leader up at any time.
             if state.replicas[replica].regency + 1 < self.regencies {
                 steps.push(Step::Enter { replica });
@@ -164,7 +162,7 @@ impl Model for Instance {
         }
     }
 
-    fn next_state(&self, last: &State, step: Step) -> Option<State> {
+    fn next_state(&self, last: &State<C>, step: Step) -> Option<State<C>> {
         let mut state = *last;
         match step {
             Step::Enter { replica } => state.replicas[replica].regency += 1,

@@ -1,6 +1,6 @@
-//! One instance of the total order on four replicas, one of them Byzantine, explored
+//! One instance of the total order on four replicas (or a few more), f of them Byzantine, explored
 //! exhaustively: every order of WRITE, ACCEPT, STOPDATA and SYNC within a bound of regencies,
-//! every lie that the Byzantine replica's key allows. The rule under test is the one that runs,
+//! every lie that the Byzantine replicas' keys allow. The rule under test is the one that runs,
 //! [`consensus::model_api::choose`]. `docs/model.md` tells what is abstracted, and why.
 
 mod check;
@@ -20,9 +20,6 @@ pub use rule::{OPEN, Outcome, Rule, Written, digest, view};
 pub use state::{Ballot, Replica, Snapshot, State, Value, Values};
 pub use story::tell;
 pub use sync::{Claim, Collection, Outcomes, Syncs, claims};
-
-/// The correct replicas of n = 4, f = 1. The fourth one is Byzantine.
-pub const CORRECT: usize = 3;
 
 /// Room for regencies 0..=3.
 pub const MAX_REGENCIES: usize = 4;

@@ -7,9 +7,12 @@ use clap::Parser;
 use model::{Fault, Instance};
 use stateright::{Checker, Model};
 
-/// Checks the synchronization phase on four replicas, one of them Byzantine.
+/// Checks the synchronization phase, f replicas being Byzantine.
 #[derive(Parser)]
 struct Args {
+    /// How many replicas: 4, 5 or 6 with f = 1, or 7 with f = 2.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=7))]
+    replicas: u8,
     /// How many regencies: 0 to this number less one.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=model::MAX_REGENCIES as i64))]
     regencies: u8,
@@ -26,11 +29,22 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let instance = || Instance::new(args.regencies, args.values, args.fault);
+    match args.replicas {
+        4 => check::<3, 1>(&args),
+        5 => check::<4, 1>(&args),
+        6 => check::<5, 1>(&args),
+        _ => check::<5, 2>(&args),
+    }
+}
+
+/// C correct replicas and F Byzantine ones.
+fn check<const C: usize, const F: usize>(args: &Args) -> ExitCode {
+    let instance = || Instance::<C, F>::new(args.regencies, args.values, args.fault);
     let began = Instant::now();
     let checker = model::explore(instance(), args.threads);
     println!(
-        "{} regencies, {} values: {} states explored, {} steps, longest path {}, {:.1} s",
+        "{} replicas, {} regencies, {} values: {} states explored, {} steps, longest path {}, {:.1} s",
+        args.replicas,
         args.regencies,
         args.values,
         checker.unique_state_count(),

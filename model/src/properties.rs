@@ -2,6 +2,7 @@
 
 use stateright::Property;
 
+use crate::rule::view;
 use crate::{Instance, State, Values};
 
 /// No two values ever have a quorum of ACCEPTs, in whatever regencies.
@@ -18,32 +19,41 @@ pub const SOUNDNESS: &str = "soundness: the states of all correct replicas are e
 /// instance could be bound to a digest that nobody can fill.
 pub const ORIGIN: &str = "origin: a bound value was written by a correct replica";
 
-pub(crate) fn of(regencies: u8) -> Vec<Property<Instance>> {
+pub(crate) fn of<const C: usize, const F: usize>(regencies: u8) -> Vec<Property<Instance<C, F>>> {
     let mut properties = vec![
         Property::always(AGREEMENT, agreement),
         Property::always(BINDING, binding),
         Property::always(SOUNDNESS, soundness),
         Property::always(ORIGIN, origin),
-        Property::sometimes("decided in regency 0", decided_in::<0>),
+        Property::sometimes("decided in regency 0", decided_in::<0, C, F>),
     ];
     // In a single regency no SYNC is made.
     if regencies > 1 {
         properties.extend([
-            Property::sometimes("decided in regency 1", decided_in::<1>),
+            Property::sometimes("decided in regency 1", decided_in::<1, C, F>),
             Property::sometimes("a value is bound before it is decided", bound_early),
-            Property::sometimes("n − f states can be in doubt", doubt),
         ]);
     }
+    // With more replicas than 3f + 1 needs, n − f states can be more than Q, and one to spare.
+    if regencies > 1 && view(C + F, F).quorum() == C {
+        properties.push(Property::sometimes("n − f states can be in doubt", doubt));
+    }
     if regencies > 2 {
-        properties.push(Property::sometimes("decided in regency 2", decided_in::<2>));
+        properties.push(Property::sometimes(
+            "decided in regency 2",
+            decided_in::<2, C, F>,
+        ));
     }
     if regencies > 3 {
-        properties.push(Property::sometimes("decided in regency 3", decided_in::<3>));
+        properties.push(Property::sometimes(
+            "decided in regency 3",
+            decided_in::<3, C, F>,
+        ));
     }
     properties
 }
 
-fn agreement(instance: &Instance, state: &State) -> bool {
+fn agreement<const C: usize, const F: usize>(instance: &Instance<C, F>, state: &State<C>) -> bool {
     let regencies = 0..instance.regencies;
     let decided = regencies.map(|regency| instance.decided(state, regency));
     decided
@@ -53,7 +63,7 @@ fn agreement(instance: &Instance, state: &State) -> bool {
         <= 1
 }
 
-fn binding(instance: &Instance, state: &State) -> bool {
+fn binding<const C: usize, const F: usize>(instance: &Instance<C, F>, state: &State<C>) -> bool {
     (0..instance.regencies).all(|regency| {
         instance.decided(state, regency).iter().all(|value| {
             (regency + 1..instance.regencies).all(|later| {
@@ -64,7 +74,7 @@ fn binding(instance: &Instance, state: &State) -> bool {
     })
 }
 
-fn soundness(instance: &Instance, state: &State) -> bool {
+fn soundness<const C: usize, const F: usize>(instance: &Instance<C, F>, state: &State<C>) -> bool {
     (1..instance.regencies).all(|regency| {
         let signed = instance.signed(state, regency);
         let outcomes = instance.syncs.outcomes_with_all(regency, &signed);
@@ -72,7 +82,7 @@ fn soundness(instance: &Instance, state: &State) -> bool {
     })
 }
 
-fn origin(instance: &Instance, state: &State) -> bool {
+fn origin<const C: usize, const F: usize>(instance: &Instance<C, F>, state: &State<C>) -> bool {
     (1..instance.regencies).all(|regency| {
         let bound = instance.outcomes(state, regency).bound;
         bound
@@ -81,14 +91,20 @@ fn origin(instance: &Instance, state: &State) -> bool {
     })
 }
 
-fn decided_in<const REGENCY: u8>(instance: &Instance, state: &State) -> bool {
+fn decided_in<const REGENCY: u8, const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    state: &State<C>,
+) -> bool {
     !instance.decided(state, REGENCY).is_empty()
 }
 
-fn bound_early(instance: &Instance, state: &State) -> bool {
+fn bound_early<const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    state: &State<C>,
+) -> bool {
     instance.decided(state, 0).is_empty() && !instance.outcomes(state, 1).bound.is_empty()
 }
 
-fn doubt(instance: &Instance, state: &State) -> bool {
+fn doubt<const C: usize, const F: usize>(instance: &Instance<C, F>, state: &State<C>) -> bool {
     instance.outcomes(state, 1).doubt
 }

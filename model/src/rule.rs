@@ -44,13 +44,13 @@ pub struct Written {
     pub old_writers_certify: bool,
 }
 
-/// n = 4, f = 1. No key is ever used: whose word a state is does not matter to the rule.
-pub fn view() -> View {
+/// A view of n replicas. No key is ever used: whose word a state is does not matter to the rule.
+pub fn view(n: usize, f: usize) -> View {
     let key = |i: u16| PublicKey([i as u8; 32]);
     View {
         id: 0,
-        f: 1,
-        replicas: (0..4).map(|i| (ReplicaId(i), key(i))).collect(),
+        f: f as u16,
+        replicas: (0..n as u16).map(|i| (ReplicaId(i), key(i))).collect(),
         clients: BTreeMap::new(),
     }
 }
@@ -62,8 +62,8 @@ pub fn digest(value: Value) -> Digest {
 
 impl Rule {
     /// The rule as it runs, unless the fault is one of the rule.
-    pub fn with(fault: Option<Fault>) -> Self {
-        let built = Written::default();
+    pub fn with(view: View, fault: Option<Fault>) -> Self {
+        let built = Written::of(&view);
         let written = match fault {
             Some(Fault::OneWriterCertifies) => Written {
                 certified: 1,
@@ -81,13 +81,19 @@ impl Rule {
                 old_writers_certify: true,
                 ..built
             },
-            Some(Fault::TwoAreAQuorum) => Written { quorum: 2, ..built },
-            Some(Fault::AllAreAQuorum) => Written { quorum: 4, ..built },
+            Some(Fault::SmallerQuorum) => Written {
+                quorum: built.quorum - 1,
+                ..built
+            },
+            Some(Fault::LargerQuorum) => Written {
+                quorum: built.quorum + 1,
+                ..built
+            },
             Some(Fault::SameRegencyIsLower) => Written {
                 same_regency_is_lower: true,
                 ..built
             },
-            _ => return Self::AsBuilt(view()),
+            _ => return Self::AsBuilt(view),
         };
         Self::Written(written)
     }
@@ -106,9 +112,9 @@ impl Rule {
     }
 }
 
-impl Default for Written {
-    fn default() -> Self {
-        let view = view();
+impl Written {
+    /// The rule as it runs.
+    pub fn of(view: &View) -> Self {
         Self {
             quorum: view.quorum(),
             certified: view.one_correct(),
@@ -116,9 +122,7 @@ impl Default for Written {
             old_writers_certify: false,
         }
     }
-}
 
-impl Written {
     /// Every state is of the open instance.
     fn choose(&self, states: &[&StopState]) -> Option<Option<Digest>> {
         let locks = states.iter().filter_map(|state| state.lock);

@@ -4,7 +4,7 @@
 
 use stateright::Representative;
 
-use crate::{CORRECT, Fault, MAX_REGENCIES, MAX_VALUES};
+use crate::{Fault, MAX_REGENCIES, MAX_VALUES};
 
 /// A value that a leader may propose; it satisfies γ everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +32,18 @@ pub struct Replica {
     pub ballots: [Ballot; MAX_REGENCIES],
 }
 
-/// The correct replicas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct State {
+/// The C correct replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State<const C: usize = 3> {
     /// In the order of their numbers.
-    pub replicas: [Replica; CORRECT],
+    pub replicas: [Replica; C],
+}
+
+impl<const C: usize> Default for State<C> {
+    fn default() -> Self {
+        let replicas = [Replica::default(); C];
+        Self { replicas }
+    }
 }
 
 /// What a STOPDATA says of the open instance.
@@ -116,7 +123,7 @@ impl Replica {
     }
 }
 
-impl State {
+impl<const C: usize> State<C> {
     /// How many correct replicas sent WRITE(regency, value).
     pub fn writers(&self, regency: u8, value: Value) -> usize {
         self.count(regency, |ballot| ballot.wrote.contains(value))
@@ -137,7 +144,7 @@ impl State {
 }
 
 /// The correct replicas are alike: no step and no property looks at their numbers.
-impl Representative for State {
+impl<const C: usize> Representative for State<C> {
     fn representative(&self) -> Self {
         let mut state = *self;
         state.replicas.sort_unstable();

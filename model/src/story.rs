@@ -9,9 +9,12 @@ use crate::sync::{Claim, Collection};
 use crate::{Instance, State, Step, Value};
 
 /// Tells a path, one step a line, with a SYNC that allows each WRITE, and what it led to.
-pub fn tell(instance: &Instance, path: &Path<State, Step>) -> String {
+pub fn tell<const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    path: &Path<State<C>, Step>,
+) -> String {
     let mut text = String::new();
-    let mut state = State::default();
+    let mut state = State::<C>::default();
     for step in path.clone().into_actions() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}", say(instance, &state, step));
@@ -21,7 +24,11 @@ pub fn tell(instance: &Instance, path: &Path<State, Step>) -> String {
     text
 }
 
-fn say(instance: &Instance, state: &State, step: Step) -> String {
+fn say<const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    state: &State<C>,
+    step: Step,
+) -> String {
     match step {
         Step::Enter { replica } => {
             let regency = state.replicas[replica].regency + 1;
@@ -43,7 +50,12 @@ fn say(instance: &Instance, state: &State, step: Step) -> String {
 }
 
 /// A SYNC after which a replica may write the value.
-fn allowing(instance: &Instance, state: &State, regency: u8, value: Value) -> String {
+fn allowing<const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    state: &State<C>,
+    regency: u8,
+    value: Value,
+) -> String {
     let signed = instance.signed(state, regency);
     let bound = |outcome| outcome == Outcome::Bound(value);
     let found = instance.syncs.find(regency, &signed, bound).or_else(|| {
@@ -57,7 +69,11 @@ fn allowing(instance: &Instance, state: &State, regency: u8, value: Value) -> St
 }
 
 /// Decisions, and the SYNCs that contradict them or that cannot be made.
-fn end(instance: &Instance, state: &State, text: &mut String) {
+fn end<const C: usize, const F: usize>(
+    instance: &Instance<C, F>,
+    state: &State<C>,
+    text: &mut String,
+) {
     for regency in 0..instance.regencies {
         for value in instance.decided(state, regency).iter() {
             let _ = writeln!(text, "  => {value} can be decided in regency {regency}");
@@ -106,9 +122,9 @@ impl std::fmt::Display for Collection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let correct: Vec<String> = self.correct.iter().map(usize::to_string).collect();
         write!(f, "replicas {}", correct.join(", "))?;
-        match &self.claim {
-            Some(claim) => write!(f, " and the liar's {{{claim}}}"),
-            None => Ok(()),
+        for claim in &self.claims {
+            write!(f, " and the liar's {{{claim}}}")?;
         }
+        Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! What SYNCs can say. Whoever makes one shows n − f or more signed states of distinct
-//! replicas: each correct replica has signed one for the regency, and the Byzantine one has signed
+//! replicas: each correct replica has signed one for the regency, and a Byzantine one has signed
 //! whatever suits. Which ones are shown, and with which lie, may differ from receiver to receiver.
 
 use std::collections::HashMap;
@@ -8,9 +8,9 @@ use std::sync::{PoisonError, RwLock};
 use consensus::{ReplicaId, StopState};
 
 use crate::rule::{OPEN, Outcome, Rule, digest};
-use crate::{CORRECT, MAX_VALUES, Snapshot, Value, Values};
+use crate::{MAX_VALUES, Snapshot, Value, Values};
 
-/// The Byzantine replica's state: any lock, and any set of writes, in lower regencies.
+/// A Byzantine replica's state: any lock, and any set of writes, in lower regencies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// `(valts, val)`.
@@ -24,8 +24,8 @@ pub struct Claim {
 pub struct Collection {
     /// Which correct replicas', by number.
     pub correct: Vec<usize>,
-    /// The Byzantine replica's, if it is among them.
-    pub claim: Option<Claim>,
+    /// The Byzantine replicas' that are among them.
+    pub claims: Vec<Claim>,
 }
 
 /// What the possible collections can come to.
@@ -41,16 +41,16 @@ pub struct Outcomes {
 
 /// Judges collections; remembers what it found, since many states of the model share them.
 #[derive(Debug)]
-pub struct Syncs {
+pub struct Syncs<const C: usize, const F: usize> {
     rule: Rule,
     claims: Vec<Vec<Claim>>,
-    known: RwLock<HashMap<Key, Outcomes>>,
+    known: RwLock<HashMap<(u8, Shown<C>), Outcomes>>,
 }
 
-/// A regency, and the states of two or three correct replicas in ascending order.
-type Key = (u8, [Option<Snapshot>; CORRECT]);
+/// What correct replicas signed for a regency, of those that entered it or are shown.
+type Shown<const C: usize> = [Option<Snapshot>; C];
 
-/// All that the Byzantine replica can claim in a STOPDATA for `regency`. A later or its own
+/// All that a Byzantine replica can claim in a STOPDATA for `regency`. A later or its own
 /// regency is refused (`is_plausible`), a decision cannot be claimed without its proof.
 pub fn claims(regency: u8, values: u8) -> Vec<Claim> {
     let writes: Vec<(u8, Value)> = (0..regency)
@@ -119,7 +119,7 @@ impl Outcomes {
     }
 }
 
-impl Syncs {
+impl<const C: usize, const F: usize> Syncs<C, F> {
     /// Judges by `rule`, for regencies below `regencies`.
     pub fn new(rule: Rule, regencies: u8, values: u8) -> Self {
         Self {
@@ -131,30 +131,21 @@ impl Syncs {
 
     /// What any SYNC of `regency` can come to; a correct replica that has not entered it
     /// has signed nothing yet.
-    pub fn outcomes(&self, regency: u8, signed: &[Option<Snapshot>; CORRECT]) -> Outcomes {
-        let all = self.outcomes_with_all(regency, signed).unwrap_or_default();
-        (0..CORRECT).fold(all, |outcomes, left_out| {
-            let mut shown = *signed;
-            shown[left_out] = None;
-            if shown.iter().flatten().count() < CORRECT - 1 {
-                return outcomes;
-            }
+    pub fn outcomes(&self, regency: u8, signed: &Shown<C>) -> Outcomes {
+        let choices = choices::<C, F>(signed);
+        choices.fold(Outcomes::default(), |outcomes, shown| {
             outcomes.union(self.remembered(regency, shown))
         })
     }
 
     /// What a SYNC with the states of all correct replicas can come to, with or without the
-    /// Byzantine one's; none until all have entered the regency.
-    pub fn outcomes_with_all(
-        &self,
-        regency: u8,
-        signed: &[Option<Snapshot>; CORRECT],
-    ) -> Option<Outcomes> {
+    /// Byzantine ones'; none until all have entered the regency.
+    pub fn outcomes_with_all(&self, regency: u8, signed: &Shown<C>) -> Option<Outcomes> {
         let all = signed.iter().all(Option::is_some);
         all.then(|| self.remembered(regency, *signed))
     }
 
-    fn remembered(&self, regency: u8, mut shown: [Option<Snapshot>; CORRECT]) -> Outcomes {
+    fn remembered(&self, regency: u8, mut shown: Shown<C>) -> Outcomes {
         // The rule counts states and takes maxima: their order is nothing to it.
         shown.sort_unstable();
         let key = (regency, shown);
@@ -175,65 +166,76 @@ impl Syncs {
     }
 
     /// Judges every collection with exactly these correct states, until `done`.
-    fn each(
-        &self,
-        regency: u8,
-        shown: &[Option<Snapshot>; CORRECT],
-        mut done: impl FnMut(Outcome, Option<&Claim>) -> bool,
-    ) {
+    fn each(&self, regency: u8, shown: &Shown<C>, mut done: impl FnMut(Outcome, &[usize]) -> bool) {
+        let claims = &self.claims[usize::from(regency)];
+        let lies: Vec<StopState> = claims
+            .iter()
+            .map(|claim| stop_state(regency, C, claim))
+            .collect();
         let correct: Vec<StopState> = shown
             .iter()
             .enumerate()
             .filter_map(|(i, snapshot)| Some(stop_state(regency, i, &(*snapshot)?.into())))
             .collect();
-        let states: Vec<&StopState> = correct.iter().collect();
-        // n − f states without the Byzantine one's, only if all correct ones are there.
-        if correct.len() == CORRECT && done(self.rule.judge(&states), None) {
-            return;
-        }
-        for claim in &self.claims[usize::from(regency)] {
-            let lie = stop_state(regency, CORRECT, claim);
-            let mut states = states.clone();
-            states.push(&lie);
-            if done(self.rule.judge(&states), Some(claim)) {
+        // n − f = C states at least.
+        let fewest = C - correct.len();
+        let mut chosen: Vec<usize> = vec![0; fewest];
+        while chosen.len() <= F {
+            let told = chosen.iter().map(|lie| &lies[*lie]);
+            let states: Vec<&StopState> = correct.iter().chain(told).collect();
+            if done(self.rule.judge(&states), &chosen) {
                 return;
             }
+            next_lies(&mut chosen, lies.len());
         }
     }
 
-    /// A SYNC that comes to what is `wanted`, for a trace.
+    /// A SYNC that comes to what is `wanted`, for a trace; the smaller ones first.
     pub fn find(
         &self,
         regency: u8,
-        signed: &[Option<Snapshot>; CORRECT],
+        signed: &Shown<C>,
         wanted: impl Fn(Outcome) -> bool,
     ) -> Option<(Collection, Outcome)> {
-        // The shorter ones first; then all four.
-        let choices = (0..CORRECT).map(Some).chain([None]);
-        for left_out in choices {
-            let mut shown = *signed;
-            if let Some(left_out) = left_out {
-                shown[left_out] = None;
-            }
-            let correct: Vec<usize> = (0..CORRECT).filter(|i| shown[*i].is_some()).collect();
-            if correct.len() < CORRECT - usize::from(left_out.is_some()) {
-                continue;
-            }
+        let mut choices: Vec<Shown<C>> = choices::<C, F>(signed).collect();
+        choices.sort_by_key(|shown| shown.iter().flatten().count());
+        choices.iter().find_map(|shown| {
             let mut found = None;
-            self.each(regency, &shown, |outcome, claim| {
+            self.each(regency, shown, |outcome, lies| {
                 if wanted(outcome) {
+                    let claims = &self.claims[usize::from(regency)];
                     let collection = Collection {
-                        correct: correct.clone(),
-                        claim: claim.cloned(),
+                        correct: (0..C).filter(|i| shown[*i].is_some()).collect(),
+                        claims: lies.iter().map(|lie| claims[*lie].clone()).collect(),
                     };
                     found = Some((collection, outcome));
                 }
                 found.is_some()
             });
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
+            found
+        })
     }
+}
+
+/// The choices of correct states that n − f states can hold, with up to F lies.
+fn choices<const C: usize, const F: usize>(signed: &Shown<C>) -> impl Iterator<Item = Shown<C>> {
+    let signed = *signed;
+    let enough = |shown: &Shown<C>| shown.iter().flatten().count() + F >= C;
+    (0..1u32 << C)
+        .filter(move |chosen| (0..C).all(|i| chosen & (1 << i) == 0 || signed[i].is_some()))
+        .map(move |chosen| std::array::from_fn(|i| signed[i].filter(|_| chosen & (1 << i) != 0)))
+        .filter(enough)
+}
+
+/// The next choice of lies, in ascending order, or one with one lie more. The liars are alike.
+fn next_lies(chosen: &mut Vec<usize>, lies: usize) {
+    for at in (0..chosen.len()).rev() {
+        if chosen[at] + 1 < lies {
+            let next = chosen[at] + 1;
+            chosen[at..].fill(next);
+            return;
+        }
+    }
+    let more = chosen.len() + 1;
+    *chosen = vec![0; more];
 }

@@ -14,14 +14,14 @@ const STUCK: &[&str] = &[SOUNDNESS];
 /// A fault, in how many regencies it is explored, and what it violates.
 ///
 /// Two of them are no danger to safety, since ACCEPT is sent once in a regency and a
-/// decision takes Q of them: `WriteTwice` and `AcceptOnTwoWrites` only spoil the certificates.
+/// decision takes Q of them: `WriteTwice` and `AcceptOnFewerWrites` only spoil the certificates.
 const TABLE: &[(Fault, u8, &[&str])] = &[
     (Fault::OneWriterCertifies, 3, &[AGREEMENT, BINDING, ORIGIN]),
     (Fault::NobodyCertifies, 3, &[AGREEMENT, BINDING, ORIGIN]),
     (Fault::OldWritersCertify, 3, UNSAFE),
     (Fault::QuorumCertifies, 3, STUCK),
-    (Fault::TwoAreAQuorum, 3, UNSAFE),
-    (Fault::AllAreAQuorum, 3, STUCK),
+    (Fault::SmallerQuorum, 3, UNSAFE),
+    (Fault::LargerQuorum, 3, STUCK),
     (Fault::SameRegencyIsLower, 3, UNSAFE),
     (Fault::HideLock, 3, UNSAFE),
     (Fault::ForgetLock, 3, UNSAFE),
@@ -29,8 +29,8 @@ const TABLE: &[(Fault, u8, &[&str])] = &[
     (Fault::KeepOldestWrite, 3, STUCK),
     (Fault::IgnoreBound, 3, UNSAFE),
     (Fault::WriteTwice, 2, STUCK),
-    (Fault::AcceptOnTwoWrites, 3, STUCK),
-    (Fault::DecideOnTwoAccepts, 3, UNSAFE),
+    (Fault::AcceptOnFewerWrites, 3, STUCK),
+    (Fault::DecideOnFewerAccepts, 3, UNSAFE),
     (Fault::AcceptInLeftRegency, 3, UNSAFE),
 ];
 

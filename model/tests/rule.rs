@@ -67,7 +67,10 @@ fn each_collection(mut judge: impl FnMut(&[&StopState])) -> usize {
 /// Faults of the rule are planted in a copy; unplanted, the copy is the rule that runs.
 #[test]
 fn the_rule_written_out_is_the_rule_that_runs() {
-    let (built, written) = (Rule::AsBuilt(view()), Rule::Written(Written::default()));
+    let (built, written) = (
+        Rule::AsBuilt(view(4, 1)),
+        Rule::Written(Written::of(&view(4, 1))),
+    );
     let mut seen = [0usize; 3];
     let count = each_collection(|states| {
         let outcome = built.judge(states);
@@ -85,7 +88,7 @@ fn the_rule_written_out_is_the_rule_that_runs() {
 /// The model looks up collections by their states in ascending order.
 #[test]
 fn the_order_of_the_states_is_nothing_to_the_rule() {
-    let rule = Rule::AsBuilt(view());
+    let rule = Rule::AsBuilt(view(4, 1));
     each_collection(|states| {
         let outcome = rule.judge(states);
         let mut turned = states.to_vec();
@@ -99,7 +102,7 @@ fn the_order_of_the_states_is_nothing_to_the_rule() {
 /// So the model needs no replicas that lag: they are idle ones.
 #[test]
 fn a_state_of_a_lower_height_counts_as_one_without_votes() {
-    let rule = Rule::AsBuilt(view());
+    let rule = Rule::AsBuilt(view(4, 1));
     let idle = state(&Snapshot::default().into());
     each_collection(|states| {
         let [others @ .., last] = states else {

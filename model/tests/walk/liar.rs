@@ -1,9 +1,9 @@
 //! What the Byzantine replica says: anything that its key allows.
 
 use consensus::{Digest, Message, ReplicaId, StopState, Sync, sign_accept};
-use model::{CORRECT, Claim, Value, claims};
+use model::{Claim, Value, claims};
 
-use super::{HEIGHT, TURN, Walk, key};
+use super::{CORRECT, HEIGHT, TURN, Walk, key};
 
 impl Walk<'_> {
     /// Something for one replica, mostly about the regency that it is in.

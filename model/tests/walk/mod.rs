@@ -12,9 +12,11 @@ use consensus::{
     RecordId, Recovered, ReplicaId, Request, Settings, Signature, SigningKey, Start, StopState,
     Verified, View,
 };
-use model::{CORRECT, Instance, State, Step, Value};
+use model::{Instance, State, Step, Value};
 use stateright::Model;
 
+/// The correct replicas.
+pub const CORRECT: usize = 3;
 /// Between two regencies that the Byzantine replica leads.
 const TURN: u64 = 4;
 const CLIENT: ClientId = ClientId(70_000);
