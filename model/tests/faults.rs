@@ -67,3 +67,20 @@ fn a_counterexample_is_the_shortest_and_tells_the_lie() {
     let lie = "a SYNC of regency 1 with replicas 1, 2 and the liar's {lock (0, V), wrote {(0, V)}}: only V";
     assert!(story.contains(lie), "{story}");
 }
+
+/// n = 7: no liar alone has what the counts need, but two might.
+#[test]
+fn faults_are_found_with_two_liars_too() {
+    let table = [
+        (Fault::SmallerQuorum, UNSAFE),
+        (Fault::SameRegencyIsLower, UNSAFE),
+        (Fault::HideLock, UNSAFE),
+        (Fault::LargerQuorum, STUCK),
+    ];
+    for (fault, expected) in table {
+        let instance = Instance::<5, 2>::new(2, 2, Some(fault));
+        let found = violations(&explore(instance, 2));
+        let found: BTreeSet<&str> = found.into_keys().collect();
+        assert_eq!(found, expected.iter().copied().collect(), "{fault:?}");
+    }
+}
