@@ -168,9 +168,14 @@ impl<const C: usize, const F: usize> Syncs<C, F> {
     /// Judges every collection with exactly these correct states, until `done`.
     fn each(&self, regency: u8, shown: &Shown<C>, mut done: impl FnMut(Outcome, &[usize]) -> bool) {
         let claims = &self.claims[usize::from(regency)];
-        let lies: Vec<StopState> = claims
-            .iter()
-            .map(|claim| stop_state(regency, C, claim))
+        // Votes are weighed by who gave them: each liar's lies carry its own number.
+        let lies: Vec<Vec<StopState>> = (C..C + F)
+            .map(|liar| {
+                claims
+                    .iter()
+                    .map(|c| stop_state(regency, liar, c))
+                    .collect()
+            })
             .collect();
         let correct: Vec<StopState> = shown
             .iter()
@@ -181,12 +186,12 @@ impl<const C: usize, const F: usize> Syncs<C, F> {
         let fewest = C - correct.len();
         let mut chosen: Vec<usize> = vec![0; fewest];
         while chosen.len() <= F {
-            let told = chosen.iter().map(|lie| &lies[*lie]);
+            let told = chosen.iter().zip(&lies).map(|(lie, liar)| &liar[*lie]);
             let states: Vec<&StopState> = correct.iter().chain(told).collect();
             if done(self.rule.judge(&states), &chosen) {
                 return;
             }
-            next_lies(&mut chosen, lies.len());
+            next_lies(&mut chosen, claims.len());
         }
     }
 
