@@ -197,7 +197,7 @@ impl Core {
             let before = now - stage;
             let requests = self
                 .pool
-                .take_overdue(before, self.settings.max_transfer_bytes);
+                .take_overdue(now, before, self.settings.max_transfer_bytes);
             if !requests.is_empty() {
                 out.push(Action::Broadcast {
                     message: Message::Forward { requests },
