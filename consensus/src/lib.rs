@@ -10,6 +10,8 @@ mod batch;
 mod core;
 mod crypto;
 mod ids;
+#[cfg(feature = "memo")]
+mod memo;
 mod message;
 mod proof;
 pub mod quorum;

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 
 use crate::crypto::Digest;
 use crate::ids::{Height, Regency};
+use crate::settings::{Settings, mutated};
 use crate::stopdata::StopState;
 use crate::view::View;
 
@@ -68,13 +69,19 @@ impl Seen<'_> {
 }
 
 /// Evaluates a collection; `None`: not sound yet, more states are needed.
-pub(crate) fn choose(view: &View, states: &[&StopState], open: Height) -> Option<Choice> {
+pub(crate) fn choose(
+    view: &View,
+    settings: &Settings,
+    states: &[&StopState],
+    open: Height,
+) -> Option<Choice> {
     let seen: Vec<Seen<'_>> = states.iter().map(|state| see(state, open)).collect();
-    if let Some((_, value)) = highest_binding(view, &seen) {
+    if let Some((_, value)) = highest_binding(view, settings, &seen) {
         return Some(Some(value));
     }
     let unlocked = seen.iter().filter(|state| state.lock.is_none()).count();
-    if unlocked < view.quorum() {
+    let planted = usize::from(mutated!(settings, UnboundByFewer));
+    if unlocked + planted < view.quorum() {
         return None;
     }
     // Any value is safe. One that a correct replica wrote is finished rather than
@@ -96,16 +103,22 @@ fn see(state: &StopState, open: Height) -> Seen<'_> {
     }
 }
 
-fn highest_binding(view: &View, seen: &[Seen<'_>]) -> Option<(Regency, Digest)> {
+fn highest_binding(
+    view: &View,
+    settings: &Settings,
+    seen: &[Seen<'_>],
+) -> Option<(Regency, Digest)> {
+    let certified = view.one_correct() - usize::from(mutated!(settings, CertifiedByF));
+    let blur = Regency::from(mutated!(settings, EqualLockIsLower));
     let locks = seen.iter().filter_map(|state| state.lock);
     let binding = locks.filter(|&(ts, value)| {
         let lower_or_equal = seen.iter().filter(|state| {
             state
                 .lock
-                .is_none_or(|lock| lock.0 < ts || lock == (ts, value))
+                .is_none_or(|lock| lock.0 < ts + blur || lock == (ts, value))
         });
         let writers = seen.iter().filter(|state| state.wrote_since(ts, &value));
-        lower_or_equal.count() >= view.quorum() && writers.count() >= view.one_correct()
+        lower_or_equal.count() >= view.quorum() && writers.count() >= certified
     });
     binding.max()
 }
@@ -164,7 +177,12 @@ mod tests {
     }
 
     fn outcome(states: &[StopState]) -> Option<Choice> {
-        choose(&view(), &states.iter().collect::<Vec<_>>(), 5)
+        choose(
+            &view(),
+            &Settings::default(),
+            &states.iter().collect::<Vec<_>>(),
+            5,
+        )
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::batch::{Batch, Entry};
 use crate::ids::ClientId;
 use crate::request::{Request, Verified};
-use crate::settings::Settings;
+use crate::settings::{Settings, mutated};
 use crate::window::{Place, Windows};
 
 use super::Reason;
@@ -79,6 +79,7 @@ impl Pool {
     ) -> Result<bool, Reason> {
         let name = (request.incarnation, request.seq);
         let cost = request.op.len() + OVERHEAD;
+        let bounded = !mutated!(settings, UnboundedPending);
         let queue = self.clients.entry(request.client).or_default();
         if let Some(there) = queue.requests.get(&name) {
             let same = there.digest() == request.digest();
@@ -93,7 +94,8 @@ impl Pool {
         }
         // An older request takes the room of the client's newest ones: what the order
         // comes to first is always held, whatever else the client sent to whom.
-        while !queue.requests.is_empty()
+        while bounded
+            && !queue.requests.is_empty()
             && (queue.requests.len() >= settings.max_pending_requests_per_client
                 || queue.bytes + cost > settings.max_pending_bytes_per_client)
         {
@@ -112,7 +114,7 @@ impl Pool {
                 self.len -= 1;
             }
         }
-        if self.bytes + cost > settings.max_pending_bytes {
+        if bounded && self.bytes + cost > settings.max_pending_bytes {
             if queue.requests.is_empty() {
                 self.clients.remove(&request.client);
             }

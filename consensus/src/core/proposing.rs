@@ -50,7 +50,7 @@ impl Core {
         let once = mutated!(self.settings, SkipWindowCheck) || self.summary.windows.allow(batch);
         !batch.entries.is_empty()
             && batch.entries.len() <= self.settings.max_batch_requests
-            && batch.time_ms >= self.summary.time_ms
+            && (batch.time_ms >= self.summary.time_ms || mutated!(self.settings, TimeGoesBack))
             && once
     }
 
@@ -59,6 +59,9 @@ impl Core {
     fn is_timely(&self, batch: &Batch) -> bool {
         let now = self.clock.wall();
         let skew = self.settings.clock_skew_ms;
+        if mutated!(self.settings, SkipClockCheck) {
+            return true;
+        }
         batch.time_ms <= now.saturating_add(skew).max(self.summary.time_ms)
             && batch.time_ms.saturating_add(skew) >= now
     }
@@ -73,7 +76,11 @@ impl Core {
             return;
         }
         let batch = if height >= start.free_from() {
-            let time_ms = self.clock.wall().max(self.summary.time_ms);
+            let time_ms = if mutated!(self.settings, TimeGoesBack) {
+                self.clock.wall()
+            } else {
+                self.clock.wall().max(self.summary.time_ms)
+            };
             let windows = &self.summary.windows;
             let Some(value) = self.pool.select(&self.settings, windows, time_ms) else {
                 return;

@@ -175,7 +175,11 @@ impl Core {
     /// (or began to wait): under overload a fair leader still serves every client in each round, so
     /// load alone deposes nobody, while a leader that starves one client is deposed for it.
     fn suspect(&mut self, now: u64, out: &mut Vec<Action>) {
-        let stage = self.clock.stage();
+        let stage = if mutated!(self.settings, NoBackoff) {
+            self.settings.request_timeout_ms
+        } else {
+            self.clock.stage()
+        };
         let waits = self.waiting_since(now);
         let next = self.regency + 1;
         let unreachable = self.peers.down_for(now, self.leader());
@@ -198,7 +202,7 @@ impl Core {
             let requests = self
                 .pool
                 .take_overdue(now, before, self.settings.max_transfer_bytes);
-            if !requests.is_empty() {
+            if !requests.is_empty() && !mutated!(self.settings, NeverForward) {
                 out.push(Action::Broadcast {
                     message: Message::Forward { requests },
                 });
