@@ -58,6 +58,10 @@ impl PublicKey {
     /// Strict verification, the same at every replica: no small-order keys, no
     /// malleable encodings. For evidence; requests have their own batch rule.
     pub fn verify_strict(&self, message: &[u8], signature: &Signature) -> bool {
+        #[cfg(feature = "memo")]
+        if crate::memo::knows(self, message, signature) {
+            return true;
+        }
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
             key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
                 .is_ok()
@@ -68,7 +72,10 @@ impl PublicKey {
 impl Signature {
     /// Signs `message` (Ed25519 is deterministic, so signing needs no randomness).
     pub fn sign(key: &SigningKey, message: &[u8]) -> Self {
-        Self(key.sign(message).to_bytes())
+        let signature = Self(key.sign(message).to_bytes());
+        #[cfg(feature = "memo")]
+        crate::memo::note(&PublicKey::of(key), message, &signature);
+        signature
     }
 }
 

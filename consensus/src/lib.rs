@@ -10,6 +10,8 @@ mod batch;
 mod core;
 mod crypto;
 mod ids;
+#[cfg(feature = "memo")]
+mod memo;
 mod message;
 #[cfg(feature = "model")]
 pub mod model_api;

@@ -8,5 +8,5 @@ use crate::view::View;
 /// What the states collected in a SYNC leave open at `open`: nothing yet (`None`: in doubt, more
 /// states are needed), any value (`Some(None)`), or one value only.
 pub fn choose(view: &View, states: &[&StopState], open: Height) -> Option<Option<Digest>> {
-    crate::core::choose(view, states, open)
+    crate::core::choose(view, &crate::Settings::default(), states, open)
 }

@@ -69,6 +69,58 @@ pub enum Mutation {
     SkipStateSignature,
     /// The second timeout never stops the regency.
     NeverStop,
+    /// 2f STOPs install a regency.
+    InstallByTwoF,
+    /// f peers' claims of a regency are believed.
+    ClaimsByF,
+    /// STOPDATA and SYNC are taken without a proof of the decided height.
+    SkipDecidedProof,
+    /// n − f − 1 states make a SYNC.
+    FewerStates,
+    /// One signer's state counts as often as a SYNC holds it.
+    SameSignerTwice,
+    /// Q − 1 states without a lock leave an instance free.
+    UnboundByFewer,
+    /// f writers certify a value.
+    CertifiedByF,
+    /// A lock of the same regency on another value counts as lower.
+    EqualLockIsLower,
+    /// WRITEs of the regency before count in the new one.
+    KeepWrites,
+    /// A restart forgets the regency.
+    ForgetRegency,
+    /// A restart forgets the lock.
+    ForgetLock,
+    /// A restart forgets the writeset.
+    ForgetWriteset,
+    /// A restart begins with empty windows.
+    ForgetWindows,
+    /// A decision does not move the windows.
+    WindowNotMoved,
+    /// A decision is delivered twice.
+    DecideTwice,
+    /// Neither leader nor γ keeps consensus time from going back.
+    TimeGoesBack,
+    /// γ does not compare a proposal's time with the local clock.
+    SkipClockCheck,
+    /// A missing body is filled by its name, whatever its digest.
+    FillByName,
+    /// The WRITE record holds neither batch nor bodies.
+    ForgetBodies,
+    /// ACCEPT for a value that others wrote and this replica did not.
+    AcceptUnwritten,
+    /// Leaders never propose the first client's requests.
+    StarveClient,
+    /// Time-outs do not grow with failed regencies.
+    NoBackoff,
+    /// The pool has no bounds.
+    UnboundedPending,
+    /// Overdue requests are not forwarded.
+    NeverForward,
+    /// A replica that lags never asks for decisions.
+    NeverFetch,
+    /// STOPDATA leaves before the regency's record is durable.
+    EarlyStopData,
 }
 
 impl Default for Settings {
@@ -106,6 +158,7 @@ macro_rules! mutated {
         }
         #[cfg(not(feature = "mutation"))]
         {
+            let _ = &$settings;
             false
         }
     }};

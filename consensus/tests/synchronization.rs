@@ -173,6 +173,21 @@ fn a_leader_that_starves_one_client_is_deposed() {
     table.assert_agreement();
 }
 
+/// Found by the simulator (a client that reaches one replica only, on a link that broke):
+/// the FORWARD was said once, and a lone STOP then waited for ever.
+#[test]
+fn a_request_whose_forward_was_lost_is_forwarded_again() {
+    let mut table = Table::of(4);
+    table.passes = Box::new(|_, _, message| message.name() != "FORWARD");
+    table.feed(2, Input::Request(request(CLIENT, 1)));
+    table.pass(STAGE + 50);
+    assert_eq!(table.count_sent("FORWARD"), 3, "said once, and lost");
+    table.passes = Box::new(|_, _, _| true);
+    table.pass(STAGE + 50);
+    assert_eq!(table.heights(), [1; 4]);
+    table.assert_agreement();
+}
+
 #[test]
 fn load_alone_deposes_nobody() {
     let settings = Settings {

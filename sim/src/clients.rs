@@ -2,7 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{ClientId, PublicKey, Request, SigningKey, Verified, View};
+use consensus::{ClientId, PublicKey, ReplicaId, Request, SigningKey, Verified, View};
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It follows the protocol.
+    Honest,
+    /// It follows the protocol but reaches this one replica only; the others hear by FORWARD.
+    Quiet(ReplicaId),
+    /// Different requests under one number, to different replicas.
+    Twins,
+    /// It sends what was ordered long ago, for ever.
+    Replays,
+    /// It sends more than the bounds allow.
+    Floods,
+    /// Numbers with gaps and far beyond the window.
+    Jumps,
+    /// It goes back to older incarnations.
+    Returns,
+}
+
+impl Manner {
+    /// All that are no client's duty.
+    pub const LIES: [Self; 5] = [
+        Self::Twins,
+        Self::Replays,
+        Self::Floods,
+        Self::Jumps,
+        Self::Returns,
+    ];
+
+    /// Whether the order owes it anything.
+    pub fn is_honest(self) -> bool {
+        matches!(self, Self::Honest | Self::Quiet(_))
+    }
+}
 
 /// A simulated client.
 #[derive(Debug)]
@@ -12,15 +47,15 @@ pub struct Client {
     key: SigningKey,
     incarnation: u64,
     next_seq: u64,
-    /// Whether it follows the protocol; nobody waits for the requests of one that does not.
-    pub honest: bool,
+    /// How it behaves.
+    pub manner: Manner,
     /// Not known to be ordered yet.
     pub waiting: BTreeMap<(u64, u64), Verified<Request>>,
 }
 
 impl Client {
     /// Client number `index`, with a key of its own.
-    pub fn new(index: usize, honest: bool) -> Self {
+    pub fn new(index: usize, manner: Manner) -> Self {
         let mut secret = [0xc1; 32];
         secret[0] = index as u8;
         Self {
@@ -28,7 +63,7 @@ impl Client {
             key: SigningKey::from_bytes(&secret),
             incarnation: 1,
             next_seq: 1,
-            honest,
+            manner,
             waiting: BTreeMap::new(),
         }
     }
@@ -38,13 +73,24 @@ impl Client {
         PublicKey::of(&self.key)
     }
 
+    fn sign(&self, seq: u64, op: Vec<u8>, view: &View) -> Option<Verified<Request>> {
+        let request = Request::sign(&self.key, self.id, self.incarnation, seq, op);
+        request.verify(view).ok()
+    }
+
     /// Signs its next request.
     pub fn submit(&mut self, view: &View) -> Option<Verified<Request>> {
         let seq = self.next_seq;
-        self.next_seq += 1;
-        let op = format!("{} {} {seq}", self.id, self.incarnation).into_bytes();
-        let request = Request::sign(&self.key, self.id, self.incarnation, seq, op);
-        let request = request.verify(view).ok()?;
+        self.next_seq += if self.manner == Manner::Jumps {
+            1_500
+        } else {
+            1
+        };
+        let mut op = format!("{} {} {seq}", self.id, self.incarnation).into_bytes();
+        if self.manner == Manner::Floods {
+            op.resize(1_500, 0);
+        }
+        let request = self.sign(seq, op, view)?;
         self.waiting
             .insert((self.incarnation, seq), request.clone());
         Some(request)
@@ -52,15 +98,15 @@ impl Client {
 
     /// Another request under the number of `request`.
     pub fn twin(&self, request: &Request, view: &View) -> Option<Verified<Request>> {
-        let op = b"the other one".to_vec();
-        let twin = Request::sign(&self.key, self.id, request.incarnation, request.seq, op);
-        twin.verify(view).ok()
+        self.sign(request.seq, b"the other one".to_vec(), view)
     }
 
     /// Starts anew: a greater incarnation, the old requests given up.
     pub fn restart(&mut self) {
         self.incarnation += 1;
         self.next_seq = 1;
-        self.waiting.clear();
+        if self.manner.is_honest() {
+            self.waiting.clear();
+        }
     }
 }

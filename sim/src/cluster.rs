@@ -10,9 +10,9 @@ use consensus::{
     Core, Decided, Height, Input, PublicKey, ReplicaId, Request, SigningKey, Verified, View,
 };
 
-use crate::byzantine::Liar;
+use crate::byzantine::{Liar, Mind};
 use crate::checks::{Checks, Verdict, liveness};
-use crate::clients::Client;
+use crate::clients::{Client, Manner};
 use crate::disk::Disk;
 use crate::network::Network;
 use crate::plan::{DEADLINE, Fault, HEAL_AT, Plan};
@@ -21,6 +21,8 @@ use crate::trace::Trace;
 
 /// Virtual Unix time at the start, so that clocks are not near zero.
 const EPOCH: u64 = 1_000_000;
+/// A run of more events than this gets nowhere (most have some ten thousand).
+const MOST_EVENTS: u64 = 10_000_000;
 /// A client repeats what is not ordered after this time.
 const REPEAT_MS: u64 = 300;
 
@@ -66,8 +68,16 @@ struct Node {
     /// Counts restarts; events of an earlier life are void.
     life: u64,
     liar: Option<Liar>,
+    /// Which of the minds it lies with.
+    mind: usize,
     timer_at: u64,
     fsync_ms: Option<u64>,
+    /// No fsync succeeds; true inside: one waits for that to end.
+    full: Option<bool>,
+    /// It stands still until this time.
+    paused_until: u64,
+    /// Its clock's lead on the true time, in milliseconds.
+    clock_ahead: i64,
 }
 
 /// A cluster in virtual time.
@@ -78,6 +88,8 @@ pub struct Cluster {
     queue: BTreeMap<(u64, u64), Event>,
     events: u64,
     nodes: BTreeMap<ReplicaId, Node>,
+    /// What the liars know: each by itself, or all together.
+    minds: Vec<Mind>,
     network: Network,
     clients: Vec<Client>,
     checks: Checks,
@@ -104,10 +116,11 @@ impl Cluster {
     /// The cluster of a plan.
     pub fn new(plan: Plan, seed: u64, trace: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0x51ed);
-        let liar_client = usize::from(plan.lying_client);
-        let count = plan.clients.len();
-        let clients: Vec<_> = (0..count + liar_client)
-            .map(|i| Client::new(i, i < count))
+        let manners = honest(&plan, &mut rng).into_iter();
+        let manners = manners.chain(plan.lying_clients.iter().copied());
+        let clients: Vec<_> = manners
+            .enumerate()
+            .map(|(i, manner)| Client::new(i, manner))
             .collect();
         let view = View {
             id: 1,
@@ -121,24 +134,19 @@ impl Cluster {
                 .collect(),
             ..View::default()
         };
-        let mut nodes = BTreeMap::new();
+        let (mut nodes, mut minds) = (BTreeMap::new(), Vec::new());
         for i in 0..plan.n {
             let id = ReplicaId(i);
-            let habits = plan.byzantine.get(&id).cloned();
-            let liar = habits.map(|habits| Liar::new(id, key(i), view.clone(), habits, rng.fork()));
-            let disk = Disk::default();
-            nodes.insert(
-                id,
-                Node {
-                    core: None,
-                    disk,
-                    life: 0,
-                    liar,
-                    timer_at: 0,
-                    fsync_ms: None,
-                },
-            );
+            if plan.byzantine.contains_key(&id) && (minds.is_empty() || !plan.collude) {
+                minds.push(Mind {
+                    other_side: rng.next_u64(),
+                    ..Mind::default()
+                });
+            }
+            let node = Node::new(&plan, &view, id, minds.len().saturating_sub(1), &mut rng);
+            nodes.insert(id, node);
         }
+        let checks = Checks::new(view.clone(), plan.settings.clone(), plan.byzantine.len());
         let mut cluster = Self {
             network: Network::new(&plan, rng.fork()),
             plan,
@@ -147,8 +155,9 @@ impl Cluster {
             queue: BTreeMap::new(),
             events: 0,
             nodes,
+            minds,
             clients,
-            checks: Checks::default(),
+            checks,
             rng,
             trace: Trace { on: trace },
             violation: Ok(()),
@@ -179,9 +188,7 @@ impl Cluster {
             }
         }
         for index in 0..self.clients.len() {
-            if !self.clients[index].honest {
-                (1..6).for_each(|i| self.at(i * 700, Event::Submit(index)));
-            }
+            self.schedule_lies(index);
             self.at(REPEAT_MS, Event::Repeat(index));
         }
         self.at(HEAL_AT, Event::Heal);
@@ -200,7 +207,7 @@ impl Cluster {
             if self.healed && self.is_done() {
                 break;
             }
-            if self.now > DEADLINE {
+            if self.now > DEADLINE || self.events > MOST_EVENTS {
                 liveness::expired(self.missing(), &self.standing())?;
             }
         }
@@ -227,11 +234,15 @@ impl Cluster {
     }
 
     fn happen(&mut self, event: Event) {
+        if let Some(until) = self.paused(&event) {
+            self.at(until, event);
+            return;
+        }
         match event {
             Event::Deliver { from, to, bytes } => self.deliver(from, to, &bytes),
             Event::ClientSays { to, request } => {
-                if let Some(liar) = self.nodes.get_mut(&to).and_then(|node| node.liar.as_mut()) {
-                    liar.know(&request);
+                if let Some(node) = self.nodes.get(&to).filter(|node| node.liar.is_some()) {
+                    self.minds[node.mind].know(&request);
                 }
                 self.feed(to, Input::Request(request));
             }
@@ -276,10 +287,10 @@ impl Cluster {
     }
 
     fn missing(&self) -> usize {
-        let honest = self.clients.iter().filter(|client| client.honest);
+        let honest = self.clients.iter().filter(|c| c.manner.is_honest());
         let waiting = honest.flat_map(|c| c.waiting.keys().map(move |name| (c.id, name)));
         waiting
-            .filter(|(id, name)| !self.checks.validity.is_ordered(*id, name.0, name.1))
+            .filter(|(id, name)| !self.checks.once.is_ordered(*id, name.0, name.1))
             .count()
     }
 
@@ -308,6 +319,55 @@ impl Cluster {
         });
         each.collect::<Vec<_>>().join("; ")
     }
+}
+
+impl Node {
+    fn new(plan: &Plan, view: &View, id: ReplicaId, mind: usize, rng: &mut Rng) -> Self {
+        let patience = plan.settings.request_timeout_ms;
+        let habits = plan.byzantine.get(&id).cloned();
+        let liar = habits.map(|habits| {
+            let view = view.clone();
+            Liar::new(
+                id,
+                key(id.0),
+                view,
+                habits,
+                plan.collude,
+                patience,
+                rng.fork(),
+            )
+        });
+        Self {
+            core: None,
+            disk: Disk::default(),
+            life: 0,
+            liar,
+            mind,
+            timer_at: 0,
+            fsync_ms: None,
+            full: None,
+            paused_until: 0,
+            clock_ahead: plan.clocks.get(&id).copied().unwrap_or(0),
+        }
+    }
+
+    /// The replica's clock at a true time since the start.
+    fn clock(&self, now: u64) -> u64 {
+        (EPOCH + now).saturating_add_signed(self.clock_ahead)
+    }
+}
+
+/// How the clients behave that the order serves; some reach one correct replica only.
+fn honest(plan: &Plan, rng: &mut Rng) -> Vec<Manner> {
+    let correct = (0..plan.n).map(ReplicaId);
+    let correct: Vec<_> = correct
+        .filter(|id| !plan.byzantine.contains_key(id))
+        .collect();
+    let manner = |_| {
+        let home = rng.pick(&correct).filter(|_| rng.chance(15));
+        home.map_or(Manner::Honest, Manner::Quiet)
+    };
+    plan.clients.iter().map(manner).collect()
 }
 
 fn key(replica: u16) -> SigningKey {

@@ -2,6 +2,7 @@
 
 use consensus::{Decided, Height, Record, RecordId, Recovered};
 
+use crate::frames;
 use crate::rng::Rng;
 
 /// One log entry.
@@ -52,12 +53,23 @@ impl Disk {
         (newest, self.start())
     }
 
-    /// Loses power: of what was not fsynced, any prefix may survive.
-    pub fn crash(&mut self, rng: &mut Rng) {
-        let kept = rng.between(self.durable as u64, self.entries.len() as u64) as usize;
-        self.entries.truncate(kept);
-        self.durable = kept;
+    /// Loses power: of the bytes that were not fsynced any prefix may survive, torn within an
+    /// entry, and a bit of it may have flipped. What its checksums confirm is kept.
+    pub fn crash(&mut self, rng: &mut Rng) -> Result<(), String> {
+        let tail: Vec<Entry> = self.entries.drain(self.durable..).collect();
         self.syncing = None;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = frames::write(&tail);
+        bytes.truncate(rng.between(0, bytes.len() as u64) as usize);
+        if rng.chance(25) && !bytes.is_empty() {
+            let at = rng.between(0, bytes.len() as u64 - 1) as usize;
+            bytes[at] ^= 1 << rng.between(0, 7);
+        }
+        self.entries.extend(frames::read(&bytes)?);
+        self.durable = self.entries.len();
+        Ok(())
     }
 
     /// What a restart finds.

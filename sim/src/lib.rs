@@ -10,13 +10,18 @@ pub mod checks;
 mod clients;
 mod cluster;
 mod disk;
+mod frames;
+mod latency;
 mod network;
 mod plan;
 mod rng;
+pub mod soak;
 mod trace;
 
 pub use byzantine::Habit;
+pub use clients::Manner;
 pub use cluster::{Cluster, Summary};
+pub use latency::Latency;
 pub use plan::{DEADLINE, Fault, HEAL_AT, Plan};
 pub use rng::Rng;
 

@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Message, ReplicaId};
 
+use crate::latency::Latency;
 use crate::plan::Plan;
 use crate::rng::Rng;
+
+type Side = BTreeSet<ReplicaId>;
 
 /// Decides when, and whether, a message arrives.
 #[derive(Debug)]
 pub struct Network {
     rng: Rng,
-    latency: (u64, u64),
+    latency: Latency,
     tail: u64,
     loss: u64,
     duplicates: u64,
     /// Partitions in force, by number.
-    parted: BTreeMap<u64, BTreeSet<ReplicaId>>,
-    one_way: BTreeMap<u64, (ReplicaId, ReplicaId)>,
+    parted: BTreeMap<u64, Side>,
+    one_way: BTreeMap<u64, (Side, Side)>,
     lonely: BTreeMap<u64, ReplicaId>,
 }
 
@@ -37,12 +40,12 @@ impl Network {
     }
 
     /// Parts one side from the rest until [`Network::mend`].
-    pub fn part(&mut self, number: u64, side: BTreeSet<ReplicaId>) {
+    pub fn part(&mut self, number: u64, side: Side) {
         self.parted.insert(number, side);
     }
 
     /// Cuts one direction until [`Network::mend`].
-    pub fn cut(&mut self, number: u64, from: ReplicaId, to: ReplicaId) {
+    pub fn cut(&mut self, number: u64, from: Side, to: Side) {
         self.one_way.insert(number, (from, to));
     }
 
@@ -76,10 +79,9 @@ impl Network {
 
     /// Whether a message from `from` can reach `to` now.
     pub fn connects(&self, from: ReplicaId, to: ReplicaId) -> bool {
-        self.parted
-            .values()
-            .all(|side| side.contains(&from) == side.contains(&to))
-            && !self.one_way.values().any(|cut| *cut == (from, to))
+        let parted = |side: &Side| side.contains(&from) != side.contains(&to);
+        let cut = |(out, into): &(Side, Side)| out.contains(&from) && into.contains(&to);
+        !self.parted.values().any(parted) && !self.one_way.values().any(cut)
     }
 
     /// Delays of the copies of a message that arrive; none if it is lost.
@@ -93,12 +95,12 @@ impl Network {
         } else {
             1
         };
-        (0..copies).map(|_| self.delay()).collect()
+        (0..copies).map(|_| self.delay(from, to)).collect()
     }
 
     /// How long one message takes.
-    pub fn delay(&mut self) -> u64 {
-        let delay = self.rng.between(self.latency.0, self.latency.1);
+    pub fn delay(&mut self, from: ReplicaId, to: ReplicaId) -> u64 {
+        let delay = self.latency.sample(&mut self.rng, from, to);
         if self.rng.chance(self.tail) {
             delay * 20
         } else {

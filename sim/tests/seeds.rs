@@ -1,50 +1,84 @@
-//! Fixed seeds: whatever breaks and whoever lies, nothing is violated.
+//! Fixed seeds and fresh ones: whatever breaks and whoever lies, nothing is violated.
+
+use std::ops::Range;
+
+use sim::{Fault, Latency, Plan, soak};
 
 /// Runs a range and reports every seed that fails, to be replayed with
 /// `cargo run -p sim -- --seed N`.
-fn pass(seeds: std::ops::Range<u64>) {
-    let failed: Vec<String> = seeds
-        .filter_map(|seed| {
-            sim::run(seed, false)
-                .err()
-                .map(|error| format!("seed {seed}: {error}"))
-        })
-        .collect();
+fn pass(seeds: Range<u64>) {
+    let mut failed = Vec::new();
+    soak::run(seeds, 1, |seed, outcome, _| {
+        if let Err(violation) = outcome {
+            failed.push(format!("seed {seed}: {violation}"));
+        }
+    });
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
-fn seeds_0_to_200_hold() {
-    pass(0..200);
+fn fixed_seeds_hold_from_0() {
+    pass(0..400);
 }
 
 #[test]
-fn seeds_200_to_400_hold() {
-    pass(200..400);
+fn fixed_seeds_hold_from_400() {
+    pass(400..800);
+}
+
+#[test]
+fn fixed_seeds_hold_from_800() {
+    pass(800..1_200);
+}
+
+/// Seeds that no run had before: they begin at the second in which the test is run.
+fn fresh(part: u64) {
+    let since = std::time::UNIX_EPOCH.elapsed();
+    let first = (since.map_or(1 << 32, |since| since.as_secs()) << 12) + part * 400;
+    println!("fresh seeds from {first}");
+    pass(first..first + 400);
+}
+
+#[test]
+fn fresh_seeds_hold() {
+    fresh(0);
+}
+
+#[test]
+fn more_fresh_seeds_hold() {
+    fresh(1);
 }
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [3, 59, 77] {
+    for seed in [3, 59, 77, 101] {
         assert_eq!(sim::run(seed, false), sim::run(seed, false));
     }
 }
 
 #[test]
 fn the_seeds_reach_what_they_are_meant_to_reach() {
-    let (mut liars, mut crashes, mut regencies, mut large) = (0, 0, 0, 0);
-    for seed in 0..100 {
-        let plan = sim::Plan::of(seed);
-        liars += usize::from(!plan.byzantine.is_empty());
-        large += usize::from(plan.n == 7);
-        let faults = plan.faults.iter().map(|(_, fault)| fault);
-        crashes += faults
-            .filter(|fault| matches!(fault, sim::Fault::Crash { .. }))
-            .count();
-        regencies += sim::run(seed, false).map_or(0, |summary| summary.regency);
+    let plans: Vec<Plan> = (0..200).map(Plan::of).collect();
+    let count = |wanted: &dyn Fn(&Plan) -> bool| plans.iter().filter(|plan| wanted(plan)).count();
+    for n in 4..=10 {
+        assert!(count(&|plan| plan.n == n) > 0, "no cluster of {n}");
     }
+    assert!(count(&|plan| !plan.byzantine.is_empty()) > 100);
+    assert!(count(&|plan| plan.byzantine.len() > 1 && plan.collude) > 2);
+    assert!(count(&|plan| plan.latency == Latency::FiveRegions) > 10);
+    assert!(count(&|plan| !plan.lying_clients.is_empty()) > 60);
+    let broken = |wanted: &dyn Fn(&Fault) -> bool| {
+        count(&|plan| plan.faults.iter().any(|(_, fault)| wanted(fault)))
+    };
+    assert!(broken(&|fault| matches!(fault, Fault::Crash { .. })) > 80);
+    assert!(broken(&|fault| matches!(fault, Fault::CrashAll { .. })) > 10);
+    assert!(broken(&|fault| matches!(fault, Fault::Pause { .. })) > 20);
+    assert!(broken(&|fault| matches!(fault, Fault::OneWay { .. })) > 20);
+    assert!(broken(&|fault| matches!(fault, Fault::FullDisk { .. })) > 10);
+    assert!(broken(&|fault| matches!(fault, Fault::ClockStep { .. })) > 10);
+    let totals = soak::run(0..200, 2, |_, _, _| {});
     assert!(
-        liars > 40 && crashes > 40 && regencies > 50 && large > 5,
-        "{liars} {crashes} {regencies} {large}"
+        totals.regencies > 200 && totals.heights > 2_000,
+        "{totals:?}"
     );
 }

@@ -21,7 +21,10 @@ impl Core {
         let candidate = self
             .instance
             .add_candidate(digest, batch, |entry| pool.get(entry).cloned());
-        if !candidate.is_complete() && self.instance.ask_bodies_at().is_none() {
+        let complete = candidate.is_complete();
+        #[cfg(feature = "mutation")]
+        self.planted_fill(&digest);
+        if !complete && self.instance.ask_bodies_at().is_none() {
             // The clients' own copies are usually under way.
             self.instance.asked = 0;
             self.instance

@@ -23,7 +23,7 @@ impl Core {
     pub(crate) fn catch_up(&mut self, now: u64, out: &mut Vec<Action>) {
         let height = self.summary.height();
         let furthest = self.peers.furthest();
-        if furthest <= height {
+        if furthest <= height || mutated!(self.settings, NeverFetch) {
             return;
         }
         let waiting = self

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 
 use crate::crypto::Digest;
 use crate::ids::{Height, Regency, ReplicaId};
+use crate::settings::{Settings, mutated};
 use crate::stopdata::StopState;
 use crate::view::View;
 
@@ -69,18 +70,37 @@ impl Seen<'_> {
 }
 
 /// Evaluates a collection; `None`: not sound yet, more states are needed.
-pub(crate) fn choose(view: &View, states: &[&StopState], open: Height) -> Option<Choice> {
+pub(crate) fn choose(
+    view: &View,
+    settings: &Settings,
+    states: &[&StopState],
+    open: Height,
+) -> Option<Choice> {
     let seen: Vec<Seen<'_>> = states.iter().map(|state| see(state, open)).collect();
-    if let Some((_, value)) = highest_binding(view, &seen) {
+    if let Some((_, value)) = highest_binding(view, settings, &seen) {
         return Some(Some(value));
     }
     let unlocked = seen.iter().filter(|state| state.lock.is_none());
-    if !view.is_quorum(unlocked.map(|state| state.replica)) {
+    let votes = weigh(view, settings, unlocked);
+    if votes + usize::from(mutated!(settings, UnboundByFewer)) < view.sizes().quorum() {
         return None;
     }
     // Any value is safe. One that a correct replica wrote is finished rather than
     // replaced, so that failed regencies do not pile up values.
     Some(newest_certified(view, &seen))
+}
+
+/// The votes of those who signed these states.
+fn weigh<'a>(
+    view: &View,
+    settings: &Settings,
+    states: impl Iterator<Item = &'a Seen<'a>>,
+) -> usize {
+    if mutated!(settings, SameSignerTwice) {
+        // As often as it is shown.
+        return states.map(|state| view.weigh([state.replica])).sum();
+    }
+    view.weigh(states.map(|state| state.replica))
 }
 
 fn see(state: &StopState, open: Height) -> Seen<'_> {
@@ -100,17 +120,23 @@ fn see(state: &StopState, open: Height) -> Seen<'_> {
     }
 }
 
-fn highest_binding(view: &View, seen: &[Seen<'_>]) -> Option<(Regency, Digest)> {
+fn highest_binding(
+    view: &View,
+    settings: &Settings,
+    seen: &[Seen<'_>],
+) -> Option<(Regency, Digest)> {
+    let certified = view.one_correct() - usize::from(mutated!(settings, CertifiedByF));
+    let blur = Regency::from(mutated!(settings, EqualLockIsLower));
     let locks = seen.iter().filter_map(|state| state.lock);
     let binding = locks.filter(|&(ts, value)| {
         let lower_or_equal = seen.iter().filter(|state| {
             state
                 .lock
-                .is_none_or(|lock| lock.0 < ts || lock == (ts, value))
+                .is_none_or(|lock| lock.0 < ts + blur || lock == (ts, value))
         });
         let writers = seen.iter().filter(|state| state.wrote_since(ts, &value));
-        view.is_quorum(lower_or_equal.map(|state| state.replica))
-            && writers.count() >= view.one_correct()
+        weigh(view, settings, lower_or_equal) >= view.sizes().quorum()
+            && writers.count() >= certified
     });
     binding.max()
 }
@@ -174,7 +200,8 @@ mod tests {
         for (id, state) in states.iter_mut().enumerate() {
             state.replica = ReplicaId(id as u16);
         }
-        choose(&view(), &states.iter().collect::<Vec<_>>(), 5)
+        let states: Vec<_> = states.iter().collect();
+        choose(&view(), &Settings::default(), &states, 5)
     }
 
     #[test]

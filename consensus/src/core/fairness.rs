@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use crate::batch::{Batch, Entry};
+use crate::ids::ClientId;
 use crate::record::Value;
-use crate::settings::Settings;
+use crate::settings::{Settings, mutated};
 use crate::view::View;
 use crate::window::{Place, Windows};
 
@@ -25,6 +26,9 @@ impl Pool {
         let mut turns: Vec<_> = after
             .chain(self.clients.iter())
             .take(self.clients.len())
+            .filter(|(client, _)| {
+                !mutated!(settings, StarveClient) || client.0 != ClientId::FIRST_ORDINARY
+            })
             .map(|(client, queue)| (*client, queue.requests.iter().peekable(), None))
             .collect();
         let mut value = Value {

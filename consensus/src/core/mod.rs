@@ -209,6 +209,8 @@ impl Core {
         recovered: Recovered,
         now_ms: u64,
     ) -> Self {
+        #[cfg(feature = "mutation")]
+        let recovered = planted::forget(&settings, recovered);
         let Recovered {
             mut summary,
             regency,

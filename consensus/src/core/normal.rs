@@ -154,19 +154,21 @@ impl Core {
     /// WRITE, once per instance and regency. Alg. 6, l. 25-28.
     fn try_write(&mut self, out: &mut Vec<Action>) {
         let (height, regency) = (self.instance.height, self.regency);
-        let wrote = self.instance.votes.wrote_in(regency);
-        let again = mutated!(self.settings, WriteTwice) && wrote != self.instance.proposal;
-        if wrote.is_some() && !again {
+        let again = mutated!(self.settings, WriteTwice);
+        if self.instance.votes.wrote_in(regency).is_some() && !again {
             return;
         }
         let Some(digest) = self.to_write() else {
             return;
         };
+        if again && self.instance.votes.writeset.get(&digest) == Some(&regency) {
+            return;
+        }
         let first_time = !self.instance.votes.values.contains_key(&digest);
         let Some(kept) = self.instance.keep(&digest) else {
             return;
         };
-        let value = first_time.then(|| {
+        let value = (first_time && !mutated!(self.settings, ForgetBodies)).then(|| {
             let bodies = kept.bodies.iter().map(|body| (**body).clone()).collect();
             (kept.batch.clone(), bodies)
         });
@@ -201,6 +203,8 @@ impl Core {
             true => votes.wrote_in(regency),
             false => self.instance.my_write,
         };
+        #[cfg(feature = "mutation")]
+        let mine = mine.or_else(|| self.planted_value());
         let Some(digest) = mine.filter(|_| !locked) else {
             return;
         };
@@ -301,7 +305,11 @@ impl Core {
         out: &mut Vec<Action>,
     ) {
         let height = decided.height;
-        let renewed = self.summary.windows.apply(&decided.batch);
+        let renewed = if mutated!(self.settings, WindowNotMoved) {
+            Default::default()
+        } else {
+            self.summary.windows.apply(&decided.batch)
+        };
         self.summary.time_ms = decided.batch.time_ms;
         self.summary.last = Some(LastDecided {
             height,
@@ -314,6 +322,9 @@ impl Core {
         self.instance = Instance::new(height + 1, Default::default());
         self.clock.progress(now);
         let changed = self.note_change(&decided);
+        if mutated!(self.settings, DecideTwice) {
+            out.push(Action::Decide(decided.clone()));
+        }
         out.push(Action::Decide(decided));
         if changed {
             self.change_view(now, out);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Height, Regency, ReplicaId};
 use crate::message::Message;
+use crate::settings::mutated;
 use crate::view::View;
 
 use super::{Action, Core};
@@ -178,7 +179,8 @@ impl Core {
             self.nudge(now, from, out);
         }
         // At least one correct replica entered this regency: 2f + 1 wanted it.
-        let reached = self.peers.regency_of(self.view.one_correct());
+        let planted = usize::from(mutated!(self.settings, ClaimsByF));
+        let reached = self.peers.regency_of(self.view.one_correct() - planted);
         if reached > self.regency {
             self.enter(now, reached, out);
         }

@@ -1,15 +1,67 @@
 //! Faults that tests plant and that need more than one `if`; in test builds only.
 
 use crate::crypto::Digest;
-use crate::ids::{Height, Regency, ReplicaId};
+use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::proof::sign_accept;
-use crate::record::Record;
-use crate::settings::mutated;
+use crate::record::{Record, Recovered};
+use crate::settings::{Settings, mutated};
+use crate::window::Windows;
 
 use super::persist::Held;
 use super::{Action, Core};
 
+/// A restart that forgets what it must remember.
+pub(super) fn forget(settings: &Settings, mut recovered: Recovered) -> Recovered {
+    if mutated!(settings, ForgetRegency) {
+        (recovered.regency, recovered.start) = (0, None);
+    }
+    if mutated!(settings, ForgetWindows) {
+        recovered.summary.windows = Windows::default();
+    }
+    for votes in recovered.votes.values_mut() {
+        if mutated!(settings, ForgetLock) {
+            votes.lock = None;
+        }
+        if mutated!(settings, ForgetWriteset) {
+            votes.writeset.clear();
+        }
+    }
+    recovered
+}
+
 impl Core {
+    /// The value that a quorum wrote, though this replica did not.
+    pub(crate) fn planted_value(&self) -> Option<Digest> {
+        let mut values = self.instance.writes.values();
+        let writers = |value: &Digest| {
+            let writes = self.instance.writes.values();
+            writes.filter(|written| *written == value).count()
+        };
+        let planted = mutated!(self.settings, AcceptUnwritten);
+        values
+            .find(|value| planted && writers(value) >= self.view.quorum())
+            .copied()
+    }
+
+    /// Takes pooled bodies of the right names for a value's missing ones.
+    pub(crate) fn planted_fill(&mut self, digest: &Digest) {
+        let Some(candidate) = self.instance.candidates.get_mut(digest) else {
+            return;
+        };
+        if !mutated!(self.settings, FillByName) {
+            return;
+        }
+        let missing = std::mem::take(&mut candidate.missing);
+        for ((client, incarnation, seq), at) in missing {
+            let queue = self.pool.clients.get(&ClientId(client));
+            let body = queue.and_then(|queue| queue.requests.get(&(incarnation, seq)));
+            if body.is_none() {
+                candidate.missing.insert((client, incarnation, seq), at);
+            }
+            candidate.bodies[at] = body.cloned();
+        }
+    }
+
     /// ACCEPT in a regency that this replica has left: what STOPDATA promises not to do.
     pub(crate) fn planted_old_write(
         &mut self,

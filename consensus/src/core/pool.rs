@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::batch::{Batch, Entry};
 use crate::ids::ClientId;
 use crate::request::{Request, Verified};
-use crate::settings::Settings;
+use crate::settings::{Settings, mutated};
 use crate::window::{Place, Windows};
 
 use super::Reason;
@@ -27,7 +27,8 @@ pub(super) struct Queue {
     /// Since when an older one than that waits: a leader that has it orders it first, so
     /// the leader misses it, or does not want it.
     overtaken: Option<u64>,
-    forwarded: bool,
+    /// When they were last forwarded.
+    forwarded: Option<u64>,
 }
 
 impl Queue {
@@ -41,7 +42,7 @@ impl Queue {
         if oldest.is_some_and(|oldest| *oldest < self.newest_ordered) {
             self.overtaken.get_or_insert(now);
         } else {
-            (self.overtaken, self.forwarded) = (None, false);
+            (self.overtaken, self.forwarded) = (None, None);
         }
     }
 }
@@ -78,6 +79,7 @@ impl Pool {
     ) -> Result<bool, Reason> {
         let name = (request.incarnation, request.seq);
         let cost = request.op.len() + OVERHEAD;
+        let bounded = !mutated!(settings, UnboundedPending);
         let queue = self.clients.entry(request.client).or_default();
         if let Some(there) = queue.requests.get(&name) {
             let same = there.digest() == request.digest();
@@ -88,11 +90,12 @@ impl Pool {
             };
         }
         if queue.requests.is_empty() {
-            (queue.since, queue.forwarded) = (now, false);
+            (queue.since, queue.forwarded) = (now, None);
         }
         // An older request takes the room of the client's newest ones: what the order
         // comes to first is always held, whatever else the client sent to whom.
-        while !queue.requests.is_empty()
+        while bounded
+            && !queue.requests.is_empty()
             && (queue.requests.len() >= settings.max_pending_requests_per_client
                 || queue.bytes + cost > settings.max_pending_bytes_per_client)
         {
@@ -111,7 +114,7 @@ impl Pool {
                 self.len -= 1;
             }
         }
-        if self.bytes + cost > settings.max_pending_bytes {
+        if bounded && self.bytes + cost > settings.max_pending_bytes {
             if queue.requests.is_empty() {
                 self.clients.remove(&request.client);
             }
@@ -208,19 +211,21 @@ impl Pool {
     /// Restarts all timers. Alg. 3, l. 8 and 24.
     pub fn restart_timers(&mut self, now: u64) {
         for queue in self.clients.values_mut() {
-            (queue.since, queue.forwarded) = (now, false);
+            (queue.since, queue.forwarded) = (now, None);
             queue.overtaken = queue.overtaken.map(|_| now);
         }
     }
 
     /// Requests of clients that wait since `before` or longer and were not forwarded
-    /// yet; at most `max_bytes` of operations, but at least one. Alg. 3, l. 2.
-    pub fn take_overdue(&mut self, before: u64, max_bytes: usize) -> Vec<Request> {
+    /// since then; at most `max_bytes` of operations, but at least one. Alg. 3, l. 2. Said again
+    /// each time, since a FORWARD may be lost and its client may know no other replica.
+    pub fn take_overdue(&mut self, now: u64, before: u64, max_bytes: usize) -> Vec<Request> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         for queue in self.clients.values_mut() {
-            if queue.owed_since() > before || queue.forwarded {
+            if queue.owed_since() > before || queue.forwarded.is_some_and(|at| at > before) {
                 continue;
             }
+            queue.forwarded = Some(now);
             let starved = queue.since <= before;
             let owed = queue
                 .requests
@@ -233,7 +238,6 @@ impl Pool {
                 }
                 requests.push((**request).clone());
             }
-            queue.forwarded = true;
         }
         requests
     }
@@ -338,7 +342,7 @@ pub(crate) mod tests {
             "when the first overtook it"
         );
         assert_eq!(pool.add(550, &settings, request(1, 1, 6, 5)), Ok(true));
-        let overdue = pool.take_overdue(200, 1 << 20);
+        let overdue = pool.take_overdue(550, 200, 1 << 20);
         assert_eq!(
             overdue
                 .iter()
@@ -346,7 +350,13 @@ pub(crate) mod tests {
                 .collect::<Vec<_>>(),
             [1]
         );
-        assert!(pool.take_overdue(200, 1 << 20).is_empty(), "once");
+        assert!(
+            pool.take_overdue(700, 350, 1 << 20).is_empty(),
+            "once a stage"
+        );
+        let again = pool.take_overdue(900, 550, 1 << 20);
+        let again: Vec<_> = again.iter().map(|request| request.seq).collect();
+        assert_eq!(again, [1, 6], "one may be lost; now the client waits too");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Core {
         !batch.entries.is_empty()
             && changes_last
             && batch.entries.len() <= self.settings.max_batch_requests
-            && batch.time_ms >= self.summary.time_ms
+            && (batch.time_ms >= self.summary.time_ms || mutated!(self.settings, TimeGoesBack))
             && once
     }
 
@@ -63,6 +63,9 @@ impl Core {
     fn is_timely(&self, batch: &Batch) -> bool {
         let now = self.clock.wall();
         let skew = self.settings.clock_skew_ms;
+        if mutated!(self.settings, SkipClockCheck) {
+            return true;
+        }
         batch.time_ms <= now.saturating_add(skew).max(self.summary.time_ms)
             && batch.time_ms.saturating_add(skew) >= now
     }
@@ -77,7 +80,11 @@ impl Core {
             return;
         }
         let batch = if height >= start.free_from() {
-            let time_ms = self.clock.wall().max(self.summary.time_ms);
+            let time_ms = if mutated!(self.settings, TimeGoesBack) {
+                self.clock.wall()
+            } else {
+                self.clock.wall().max(self.summary.time_ms)
+            };
             let windows = &self.summary.windows;
             let view = &self.view;
             let Some(value) = self.pool.select(&self.settings, windows, view, time_ms) else {

@@ -16,14 +16,21 @@ impl Core {
     pub(crate) fn enter(&mut self, now: u64, regency: Regency, out: &mut Vec<Action>) {
         self.regency = regency;
         (self.start, self.start_is_claimed) = (None, false);
+        let writes = mutated!(self.settings, KeepWrites).then(|| self.instance.writes.clone());
         self.instance.enter_regency();
+        self.instance.writes.extend(writes.into_iter().flatten());
         self.stopping.mine = None;
         self.stopping.states.clear();
         (self.stopping.last, self.stopping.sync) = (None, None);
         // Alg. 3, l. 8 and 24: all timers start again, with more patience.
         self.pool.restart_timers(now);
         self.clock.entered(now);
-        let held = Held::StopData(Box::new(self.stop_data()));
+        let data = Box::new(self.stop_data());
+        if mutated!(self.settings, EarlyStopData) {
+            self.stopping.mine = Some(data.clone());
+            self.send_stopdata(now, out);
+        }
+        let held = Held::StopData(data);
         self.persist(
             Record::Regency {
                 regency,
@@ -115,6 +122,7 @@ impl Core {
 
     fn is_proven(&self, state: &StopState, last: Option<&crate::stopdata::LastDecided>) -> bool {
         match last {
+            _ if mutated!(self.settings, SkipDecidedProof) => true,
             None => state.decided == 0,
             // Equal to what is decided here: no need to look at the signatures again.
             Some(last) if self.summary.last.as_ref() == Some(last) => state.decided == last.height,
@@ -184,12 +192,13 @@ impl Core {
 
     /// What a SYNC with valid states says; `None`: too few states, or in doubt.
     fn outcome(&self, sync: &Sync) -> Option<Start> {
-        if sync.states.len() < self.view.sync() {
+        let planted = usize::from(mutated!(self.settings, FewerStates));
+        if sync.states.len() + planted < self.view.sync() {
             return None;
         }
         let open = sync.last.as_ref().map_or(0, |last| last.height) + 1;
         let states: Vec<&StopState> = sync.states.iter().map(|(state, _)| state).collect();
-        let bound = choose(&self.view, &states, open)?;
+        let bound = choose(&self.view, &self.settings, &states, open)?;
         Some(Start {
             open,
             bound: bound.filter(|_| !mutated!(self.settings, DropLockCheck)),
@@ -234,10 +243,12 @@ impl Core {
             .all(|pair| pair[0].0.replica < pair[1].0.replica);
         let height = sync.last.as_ref().map_or(0, |last| last.height);
         let trusting = mutated!(self.settings, SkipStateSignature);
+        let distinct = distinct || mutated!(self.settings, SameSignerTwice);
         let proven = match &sync.last {
             None => true,
             Some(last) => self.summary.last.as_ref() == Some(last) || self.is_proven_then(last),
         };
+        let proven = proven || mutated!(self.settings, SkipDecidedProof);
         distinct
             && height < u64::MAX
             && sync.states.len() <= self.view.n()

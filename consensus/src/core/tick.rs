@@ -184,7 +184,11 @@ impl Core {
         if !self.is_member() {
             return;
         }
-        let stage = self.clock.stage();
+        let stage = if mutated!(self.settings, NoBackoff) {
+            self.settings.request_timeout_ms
+        } else {
+            self.clock.stage()
+        };
         let waits = self.waiting_since(now);
         let next = self.regency + 1;
         let unreachable = self.peers.down_for(now, self.leader());
@@ -206,8 +210,8 @@ impl Core {
             let before = now - stage;
             let requests = self
                 .pool
-                .take_overdue(before, self.settings.max_transfer_bytes);
-            if !requests.is_empty() {
+                .take_overdue(now, before, self.settings.max_transfer_bytes);
+            if !requests.is_empty() && !mutated!(self.settings, NeverForward) {
                 out.push(Action::Broadcast {
                     message: Message::Forward { requests },
                 });

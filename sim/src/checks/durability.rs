@@ -11,12 +11,24 @@ use crate::disk::Disk;
 /// A correct replica speaks: its disk must hold the reason.
 pub fn says(replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
     let covered = match message {
-        Message::Write { height, regency, digest } => {
+        Message::Write {
+            height,
+            regency,
+            digest,
+        } => {
+            // The vote, and the value with its bodies: a WRITE promises to serve them.
             disk.holds(|record| is_write(record, (*height, *regency, *digest)))
+                && disk.holds(|record| {
+                    matches!(record, Record::Write { height: at, digest: of, value: Some(_), .. }
+                        if (at, of) == (height, digest))
+                })
         }
-        Message::Accept { height, regency, digest, .. } => {
-            disk.holds(|record| is_accept(record, (*height, *regency, *digest)))
-        }
+        Message::Accept {
+            height,
+            regency,
+            digest,
+            ..
+        } => disk.holds(|record| is_accept(record, (*height, *regency, *digest))),
         Message::StopData(data) => disk.holds(|record| {
             matches!(record, Record::Regency { regency, .. } if *regency >= data.state.regency)
         }),

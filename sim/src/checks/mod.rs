@@ -1,52 +1,146 @@
 //! What must hold whatever breaks and whoever lies; one property per file.
 
 pub mod agreement;
+pub mod certificate;
 pub mod contradiction;
 pub mod durability;
+pub mod exactly_once;
+pub mod external_validity;
 pub mod liveness;
+pub mod memory;
 pub mod order;
 pub mod promise;
 pub mod proof;
+pub mod regency;
+pub mod safe_value;
+pub mod sync;
 pub mod validity;
 
 use std::collections::BTreeMap;
 
-use consensus::{Decided, Height, Message, Record, ReplicaId, View};
+use consensus::{Decided, Height, Message, Record, ReplicaId, Settings, Status, View};
 
 use crate::disk::Disk;
 
 /// What was violated, by whom.
 pub type Verdict = Result<(), String>;
 
+/// The sizes that checkers count with.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Fault bound.
+    pub f: usize,
+    /// Q, computed here: 2Q > n + f.
+    pub quorum: usize,
+    /// Replicas that lie in this run.
+    pub liars: usize,
+}
+
 /// All checkers that watch a run. Only correct replicas are watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checks {
+    view: View,
+    settings: Settings,
+    group: Group,
     /// One decision per height.
     pub agreement: agreement::Agreement,
-    /// No gaps, no way back.
-    pub order: order::Order,
-    /// Signed, once.
-    pub validity: validity::Validity,
-    /// One vote per (height, regency).
-    pub contradiction: contradiction::Contradiction,
-    /// STOPDATA tells all votes.
-    pub promise: promise::Promise,
+    order: order::Order,
+    validity: validity::Validity,
+    /// No request twice.
+    pub once: exactly_once::ExactlyOnce,
+    external: external_validity::ExternalValidity,
+    proofs: proof::Proofs,
+    contradiction: contradiction::Contradiction,
+    certificate: certificate::Certificate,
+    promise: promise::Promise,
+    safe_value: safe_value::SafeValue,
+    change: regency::Change,
+    sync: sync::Evidence,
 }
 
 impl Checks {
+    /// Checkers of a run with so many liars.
+    pub fn new(view: View, settings: Settings, liars: usize) -> Self {
+        let (n, f) = (view.replicas.len(), usize::from(view.f));
+        Self {
+            view,
+            settings,
+            group: Group {
+                f,
+                quorum: (n + f) / 2 + 1,
+                liars,
+            },
+            agreement: Default::default(),
+            order: Default::default(),
+            validity: Default::default(),
+            once: Default::default(),
+            external: Default::default(),
+            proofs: Default::default(),
+            contradiction: Default::default(),
+            certificate: Default::default(),
+            promise: Default::default(),
+            safe_value: Default::default(),
+            change: Default::default(),
+            sync: Default::default(),
+        }
+    }
+
     /// A correct replica decides.
-    pub fn decided(&mut self, view: &View, replica: ReplicaId, decided: &Decided) -> Verdict {
+    pub fn decided(&mut self, replica: ReplicaId, decided: &Decided) -> Verdict {
+        let Decided {
+            height,
+            batch,
+            requests,
+            ..
+        } = decided;
         self.order.decided(replica, decided)?;
         self.agreement.decided(replica, decided)?;
-        proof::decided(view, replica, decided)?;
-        self.validity.decided(view, decided)
+        self.proofs.decided(&self.view, replica, decided)?;
+        self.validity
+            .stands_for(&self.view, *height, batch, requests)?;
+        self.external.decided(decided);
+        self.once.decided(decided)
+    }
+
+    /// A correct replica has a record written.
+    pub fn records(&mut self, replica: ReplicaId, record: &Record) -> Verdict {
+        self.safe_value.begins(replica, record)?;
+        if let Record::Write {
+            height,
+            value: Some((batch, bodies)),
+            ..
+        } = record
+        {
+            self.external
+                .writes(&self.settings, *height, batch, bodies)?;
+            self.validity
+                .stands_for(&self.view, *height, batch, bodies)?;
+        }
+        Ok(())
     }
 
     /// A correct replica speaks.
     pub fn says(&mut self, replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
         durability::says(replica, message, disk)?;
+        memory::says(&self.settings, replica, message)?;
+        self.safe_value.says(self.group, replica, message);
+        self.change.says(replica, message);
         self.contradiction.says(replica, message)?;
-        self.promise.says(replica, message)
+        self.certificate.says(self.group, replica, message)?;
+        self.promise.says(replica, message)?;
+        self.sync.says(&self.view, replica, message)
+    }
+
+    /// A correct replica's clock is read.
+    pub fn clock(&mut self, now: u64) {
+        self.external.clock(now);
+    }
+
+    /// A correct replica has handled an input.
+    pub fn stands(&mut self, replica: ReplicaId, status: &Status) -> Verdict {
+        let clients = self.view.clients.len();
+        memory::holds(&self.settings, clients, replica, status)?;
+        self.change.stands(self.group, replica, status.regency)
     }
 
     /// A correct replica returns with what its disk kept.

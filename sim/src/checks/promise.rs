@@ -19,6 +19,13 @@ impl Promise {
     /// A correct replica speaks.
     pub fn says(&mut self, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
+            Message::Write { regency, .. } => match self.states.get(&replica) {
+                Some(state) if *regency < state.regency => Err(format!(
+                    "promise: {replica} writes in regency {regency} after its STOPDATA for {}",
+                    state.regency
+                )),
+                _ => Ok(()),
+            },
             Message::Accept {
                 height,
                 regency,

@@ -1,13 +1,73 @@
-//! Provability: whoever has the view's keys can check each decision by its proof.
+//! Proof checkability: whoever has the view's keys can check each decision by its proof. Done
+//! here as an outsider would, from the documented bytes, with nothing of the core's code.
 
-use consensus::{Decided, ReplicaId, View};
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{Decided, Digest, Height, Regency, ReplicaId, View};
+use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::Verdict;
 
-/// A correct replica decides.
-pub fn decided(view: &View, replica: ReplicaId, decided: &Decided) -> Verdict {
-    let height = decided.height;
-    decided
-        .check(view)
-        .map_err(|error| format!("proof: {replica}'s decision at height {height}: {error}"))
+type Accept = (Height, Regency, Digest, ReplicaId, [u8; 64]);
+
+/// ACCEPTs that were verified, and decoded keys.
+#[derive(Debug, Default)]
+pub struct Proofs {
+    verified: BTreeSet<Accept>,
+    keys: BTreeMap<ReplicaId, VerifyingKey>,
+}
+
+impl Proofs {
+    /// A correct replica decides.
+    pub fn decided(&mut self, view: &View, replica: ReplicaId, decided: &Decided) -> Verdict {
+        let (height, regency) = (decided.height, decided.proof.regency);
+        let digest = decided.batch.digest();
+        let signers: BTreeSet<ReplicaId> =
+            decided.proof.accepts.iter().map(|(id, _)| *id).collect();
+        let (n, f) = (view.replicas.len(), usize::from(view.f));
+        let fault = if 2 * signers.len() < n + f + 1 {
+            Some("fewer signers than a quorum".to_owned())
+        } else {
+            let mut accepts = decided.proof.accepts.iter();
+            accepts
+                .find(|(id, signature)| {
+                    !self.is_signed(view, (height, regency, digest, *id, signature.0))
+                })
+                .map(|(id, _)| format!("the ACCEPT of {id} is not signed"))
+        };
+        match fault {
+            Some(fault) => Err(format!(
+                "proof: {replica}'s decision at height {height}: {fault}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn is_signed(&mut self, view: &View, accept: Accept) -> bool {
+        if self.verified.contains(&accept) {
+            return true;
+        }
+        let (height, regency, digest, signer, signature) = accept;
+        let known = self.keys.get(&signer).copied().or_else(|| {
+            let key = view.replicas.get(&signer)?;
+            VerifyingKey::from_bytes(&key.0).ok()
+        });
+        let Some(key) = known else { return false };
+        self.keys.insert(signer, key);
+        let bytes = [
+            b"steeldb/1/accept".as_slice(),
+            &view.id.to_le_bytes(),
+            &height.to_le_bytes(),
+            &regency.to_le_bytes(),
+            &digest.0,
+        ]
+        .concat();
+        let valid = key
+            .verify_strict(&bytes, &Signature::from_bytes(&signature))
+            .is_ok();
+        if valid {
+            self.verified.insert(accept);
+        }
+        valid
+    }
 }

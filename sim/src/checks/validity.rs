@@ -1,56 +1,43 @@
-//! Validity: every ordered request was signed by its client, is the one that its batch
-//! names, and is ordered once.
+//! Validity: every ordered request was signed by its client and is the one that its batch names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use consensus::{ClientId, Decided, Digest, Height, View};
+use consensus::{Batch, Digest, Height, Request, View};
 
 use super::Verdict;
 
-/// What was ordered where.
+/// Requests whose signatures were verified.
 #[derive(Debug, Default)]
-pub struct Validity {
-    places: BTreeMap<(ClientId, u64, u64), (Height, Digest)>,
-    signed: BTreeSet<Digest>,
-    heights: BTreeSet<Height>,
-}
+pub struct Validity(BTreeSet<Digest>);
 
 impl Validity {
-    /// A correct replica decides.
-    pub fn decided(&mut self, view: &View, decided: &Decided) -> Verdict {
-        let first_time = self.heights.insert(decided.height);
-        for (entry, request) in decided.batch.entries.iter().zip(&decided.requests) {
-            let name = (request.client, request.incarnation, request.seq);
+    /// A correct replica stands for these bodies: it decides them, or writes their value.
+    pub fn stands_for(
+        &mut self,
+        view: &View,
+        height: Height,
+        batch: &Batch,
+        bodies: &[Request],
+    ) -> Verdict {
+        if batch.entries.len() != bodies.len() {
+            return Err(format!("validity: a body of height {height} is missing"));
+        }
+        for (entry, request) in batch.entries.iter().zip(bodies) {
             if !entry.names(request) {
                 return Err(format!(
-                    "validity: a body of height {} is not the one named",
-                    decided.height
+                    "validity: a body of height {height} is not the one named"
                 ));
             }
-            if !self.signed.contains(&entry.digest) {
+            if !self.0.contains(&entry.digest) {
                 if let Err(error) = request.clone().verify(view) {
+                    let (client, seq) = (request.client, request.seq);
                     return Err(format!(
-                        "validity: height {} orders {name:?}: {error}",
-                        decided.height
+                        "validity: height {height} orders {client} {seq}: {error}"
                     ));
                 }
-                self.signed.insert(entry.digest);
-            }
-            if !first_time {
-                continue;
-            }
-            if let Some((height, _)) = self.places.insert(name, (decided.height, entry.digest)) {
-                return Err(format!(
-                    "validity: {name:?} ordered at {height} and {}",
-                    decided.height
-                ));
+                self.0.insert(entry.digest);
             }
         }
         Ok(())
-    }
-
-    /// Whether a request was ordered.
-    pub fn is_ordered(&self, client: ClientId, incarnation: u64, seq: u64) -> bool {
-        self.places.contains_key(&(client, incarnation, seq))
     }
 }

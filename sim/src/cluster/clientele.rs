@@ -2,63 +2,96 @@
 
 use consensus::{ClientId, ReplicaId, Request, Verified};
 
+use crate::clients::Manner;
+
 use super::{Cluster, Event, REPEAT_MS};
 
+/// Requests of a flood at once.
+const FLOOD: u64 = 30;
+
 impl Cluster {
+    /// When a client that owes the order nothing speaks.
+    pub(super) fn schedule_lies(&mut self, index: usize) {
+        let (times, each) = match self.clients[index].manner {
+            Manner::Honest | Manner::Quiet(_) => return,
+            Manner::Floods => (2, FLOOD),
+            Manner::Returns => {
+                self.at(2_500, Event::ClientRestart(index));
+                (6, 1)
+            }
+            Manner::Twins | Manner::Replays | Manner::Jumps => (6, 1),
+        };
+        for i in 0..times {
+            for _ in 0..each {
+                self.at(400 + i * 700, Event::Submit(index));
+            }
+        }
+    }
+
     pub(super) fn submit(&mut self, index: usize) {
         let client = &mut self.clients[index];
         let Some(request) = client.submit(&self.view) else {
             return;
         };
-        let twin = if client.honest {
-            None
-        } else {
-            client.twin(&request, &self.view)
+        let twins = client.manner == Manner::Twins;
+        let twin = client.twin(&request, &self.view).filter(|_| twins);
+        // Some requests reach one replica only at first.
+        let only = match client.manner {
+            Manner::Quiet(home) => Some(home),
+            _ => self
+                .rng
+                .pick(&self.replicas())
+                .filter(|_| self.rng.chance(10)),
         };
-        // Some clients begin with one replica only; the others hear by FORWARD.
-        let only = self
-            .rng
-            .chance(10)
-            .then(|| self.rng.between(0, self.plan.n.into()) as u16);
-        for to in self.nodes.keys().copied().collect::<Vec<_>>() {
-            if only.is_none_or(|only| only == to.0) {
+        for to in self.replicas() {
+            if only.is_none_or(|only| only == to) {
                 let odd = twin.as_ref().filter(|_| to.0 % 2 == 1);
-                self.client_says(to, odd.unwrap_or(&request).clone());
+                self.client_says(index, to, odd.unwrap_or(&request).clone());
             }
         }
     }
 
-    pub(super) fn client_says(&mut self, to: ReplicaId, request: Verified<Request>) {
+    fn replicas(&self) -> Vec<ReplicaId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn client_says(&mut self, index: usize, to: ReplicaId, request: Verified<Request>) {
         if !self.network.loses() {
-            let at = self.now + self.network.delay();
+            // Clients sit where replicas do, in turn.
+            let near = ReplicaId(index as u16 % self.plan.n);
+            let at = self.now + self.network.delay(near, to);
             self.at(at, Event::ClientSays { to, request });
         }
     }
 
     pub(super) fn repeat(&mut self, index: usize) {
-        let ordered = |client: ClientId, name: &(u64, u64)| {
-            self.checks.validity.is_ordered(client, name.0, name.1)
-        };
-        let id = self.clients[index].id;
-        let done: Vec<_> = {
-            let waiting = self.clients[index].waiting.keys().copied();
-            waiting.filter(|name| ordered(id, name)).collect()
-        };
-        for name in done {
-            self.clients[index].waiting.remove(&name);
+        let (id, manner) = (self.clients[index].id, self.clients[index].manner);
+        if manner.is_honest() {
+            self.forget_ordered(index, id);
         }
-        if self.clients[index].honest {
-            for request in self.clients[index]
-                .waiting
-                .values()
-                .cloned()
-                .collect::<Vec<_>>()
-            {
-                for to in self.nodes.keys().copied().collect::<Vec<_>>() {
-                    self.client_says(to, request.clone());
+        let waiting: Vec<_> = self.clients[index].waiting.values().cloned().collect();
+        let again = match manner {
+            Manner::Honest | Manner::Quiet(_) => waiting,
+            // One old request each time; once more after all is well again.
+            Manner::Replays | Manner::Returns if self.now < 2 * REPEAT_MS + crate::HEAL_AT => {
+                self.rng.pick(&waiting).into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        for request in again {
+            for to in self.replicas() {
+                if !matches!(manner, Manner::Quiet(home) if home != to) {
+                    self.client_says(index, to, request.clone());
                 }
             }
         }
         self.at(self.now + REPEAT_MS, Event::Repeat(index));
+    }
+
+    fn forget_ordered(&mut self, index: usize, id: ClientId) {
+        let once = &self.checks.once;
+        self.clients[index]
+            .waiting
+            .retain(|name, _| !once.is_ordered(id, name.0, name.1));
     }
 }

@@ -6,7 +6,7 @@ use consensus::{Input, ReplicaId};
 
 use crate::plan::{Fault, HEAL_AT};
 
-use super::{Cluster, Event};
+use super::{Cluster, Event, Node};
 
 impl Cluster {
     pub(super) fn breaks(&mut self, number: u64, fault: Fault) {
@@ -34,7 +34,7 @@ impl Cluster {
                 *lasts
             }
             Fault::OneWay { from, to, lasts } => {
-                self.network.cut(number, *from, *to);
+                self.network.cut(number, from.clone(), to.clone());
                 *lasts
             }
             Fault::Lonely { replica, lasts } => {
@@ -42,9 +42,19 @@ impl Cluster {
                 *lasts
             }
             Fault::SlowDisk { replica, ms, lasts } => {
-                if let Some(node) = self.nodes.get_mut(replica) {
-                    node.fsync_ms = Some(*ms);
-                }
+                self.node(*replica).fsync_ms = Some(*ms);
+                *lasts
+            }
+            Fault::FullDisk { replica, lasts } => {
+                self.node(*replica).full.get_or_insert(false);
+                *lasts
+            }
+            Fault::Pause { replica, lasts } => {
+                self.node(*replica).paused_until = (self.now + lasts).min(HEAL_AT);
+                *lasts
+            }
+            Fault::ClockStep { replica, by, lasts } => {
+                self.node(*replica).clock_ahead += by;
                 *lasts
             }
         };
@@ -61,12 +71,37 @@ impl Cluster {
                 self.tell_parted(side, true);
             }
             Fault::OneWay { .. } | Fault::Lonely { .. } => self.network.mend(number),
-            Fault::SlowDisk { replica, .. } => {
-                if let Some(node) = self.nodes.get_mut(replica) {
-                    node.fsync_ms = None;
-                }
-            }
+            Fault::SlowDisk { replica, .. } => self.node(*replica).fsync_ms = None,
+            Fault::FullDisk { replica, .. } => self.make_room(*replica),
+            Fault::Pause { .. } => {}
+            Fault::ClockStep { replica, by, .. } => self.node(*replica).clock_ahead -= by,
         }
+    }
+
+    fn node(&mut self, replica: ReplicaId) -> &mut Node {
+        self.nodes
+            .get_mut(&replica)
+            .expect("plans name replicas of the cluster only")
+    }
+
+    /// The disk has room again; an fsync that failed is tried again.
+    fn make_room(&mut self, replica: ReplicaId) {
+        if self.node(replica).full.take() == Some(true) {
+            self.fsync(replica);
+        }
+    }
+
+    /// Until when the replica that an event concerns stands still, if it does.
+    pub(super) fn paused(&self, event: &Event) -> Option<u64> {
+        let replica = match event {
+            Event::Deliver { to, .. } | Event::ClientSays { to, .. } => *to,
+            Event::Timer { replica, .. }
+            | Event::Synced { replica, .. }
+            | Event::Loaded { replica, .. } => *replica,
+            _ => return None,
+        };
+        let until = self.nodes.get(&replica)?.paused_until;
+        (until > self.now).then_some(until)
     }
 
     pub(super) fn start_all(&mut self) {
@@ -101,8 +136,9 @@ impl Cluster {
         self.trace.line(self.now, || "HEAL".to_owned());
         self.healed = true;
         self.network.heal();
-        for node in self.nodes.values_mut() {
-            node.fsync_ms = None;
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.node(id).fsync_ms = None;
+            self.make_room(id);
         }
         self.start_all();
         if self.plan.link_events {

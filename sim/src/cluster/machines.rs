@@ -2,10 +2,11 @@
 
 use consensus::{Action, Core, Input, Message, ReplicaId};
 
+use crate::checks::Verdict;
 use crate::disk::Entry;
 use crate::trace::words;
 
-use super::{Cluster, EPOCH, Event, key};
+use super::{Cluster, Event, key};
 
 impl Cluster {
     pub(super) fn restart(&mut self, replica: ReplicaId) {
@@ -24,7 +25,7 @@ impl Cluster {
         };
         node.life += 1;
         node.timer_at = u64::MAX;
-        let clock = EPOCH + self.now + self.plan.clocks.get(&replica).copied().unwrap_or(0);
+        let clock = node.clock(self.now);
         let height = recovered.height();
         self.trace
             .line(self.now, || format!("{replica} starts at height {height}"));
@@ -49,7 +50,9 @@ impl Cluster {
             return;
         };
         if node.core.take().is_some() {
-            node.disk.crash(&mut self.rng);
+            let survived = node.disk.crash(&mut self.rng);
+            (node.paused_until, node.full) = (0, node.full.map(|_| false));
+            self.note(survived);
             self.trace.line(self.now, || format!("{replica} CRASHES"));
             self.tell_links(replica, false);
         }
@@ -89,10 +92,10 @@ impl Cluster {
     }
 
     pub(super) fn feed(&mut self, replica: ReplicaId, input: Input) {
-        let clock = EPOCH + self.now + self.plan.clocks.get(&replica).copied().unwrap_or(0);
         let Some(node) = self.nodes.get_mut(&replica) else {
             return;
         };
+        let clock = node.clock(self.now);
         let Some(core) = node.core.as_mut() else {
             return;
         };
@@ -101,7 +104,11 @@ impl Cluster {
         let deadline = core
             .next_deadline()
             .map(|at| (at - clock.min(at)).max(1) + self.now);
-        let life = node.life;
+        let (life, status) = (node.life, core.status());
+        let watched = node.liar.is_none();
+        if watched {
+            self.checks.clock(clock);
+        }
         if let Some(at) = deadline.filter(|at| *at < node.timer_at) {
             node.timer_at = at;
             self.at(at, Event::Timer { replica, life });
@@ -109,6 +116,21 @@ impl Cluster {
         for action in actions {
             self.act(replica, life, action);
         }
+        if watched {
+            let verdict = self.checks.stands(replica, &status);
+            self.note(verdict);
+        }
+    }
+
+    /// Keeps the first violation.
+    fn note(&mut self, verdict: Verdict) {
+        self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+    }
+
+    fn is_correct(&self, replica: ReplicaId) -> bool {
+        self.nodes
+            .get(&replica)
+            .is_some_and(|node| node.liar.is_none())
     }
 
     pub(super) fn act(&mut self, replica: ReplicaId, life: u64, action: Action) {
@@ -120,19 +142,21 @@ impl Cluster {
                     self.say(replica, to, message.clone());
                 }
             }
-            Action::Persist { id, record } => self.append(replica, Entry::Record(id, record)),
+            Action::Persist { id, record } => {
+                if self.is_correct(replica) {
+                    let verdict = self.checks.records(replica, &record);
+                    self.note(verdict);
+                }
+                self.append(replica, Entry::Record(id, record));
+            }
             Action::Decide(decided) => {
                 let (height, digest) = (decided.height, decided.batch.digest());
                 self.trace.line(self.now, || {
                     format!("{replica} DECIDES height {height} value {digest}")
                 });
-                if self
-                    .nodes
-                    .get(&replica)
-                    .is_some_and(|node| node.liar.is_none())
-                {
-                    let verdict = self.checks.decided(&self.view, replica, &decided);
-                    self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+                if self.is_correct(replica) {
+                    let verdict = self.checks.decided(replica, &decided);
+                    self.note(verdict);
                 }
                 self.append(replica, Entry::Decided(decided));
             }
@@ -177,9 +201,13 @@ impl Cluster {
     }
 
     pub(super) fn fsync(&mut self, replica: ReplicaId) {
-        let Some(node) = self.nodes.get(&replica) else {
+        let Some(node) = self.nodes.get_mut(&replica) else {
             return;
         };
+        if let Some(waits) = &mut node.full {
+            *waits = true;
+            return;
+        }
         let (low, high) = self.plan.fsync;
         let (life, slow) = (node.life, node.fsync_ms);
         let takes = slow.unwrap_or_else(|| self.rng.between(low, high));
@@ -207,10 +235,10 @@ impl Cluster {
             return;
         };
         let said = match &mut node.liar {
-            Some(liar) => liar.bend(to, message),
+            Some(liar) => liar.bend(&mut self.minds[node.mind], to, message),
             None => {
                 let verdict = self.checks.says(from, &message, &node.disk);
-                self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+                self.note(verdict);
                 vec![(0, message)]
             }
         };
@@ -231,7 +259,9 @@ impl Cluster {
                 let Some(node) = self.nodes.get_mut(&to) else {
                     return;
                 };
-                let answer = node.liar.as_mut().and_then(|liar| liar.hear(&message));
+                let mind = node.mind;
+                let liar = node.liar.as_mut();
+                let answer = liar.and_then(|liar| liar.hear(&mut self.minds[mind], &message));
                 self.trace
                     .line(self.now, || format!("  {to} ← {from}  {}", words(&message)));
                 self.feed(to, Input::Message { from, message });

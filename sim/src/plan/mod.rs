@@ -1,0 +1,159 @@
+//! What a seed means: the cluster's size, who lies and how, and when what breaks.
+
+mod ambush;
+mod faults;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consensus::{ReplicaId, Settings};
+
+use crate::byzantine::Habit;
+use crate::clients::Manner;
+use crate::latency::Latency;
+use crate::rng::Rng;
+
+pub use faults::Fault;
+
+/// The safety phase ends and everything heals at this time (virtual milliseconds).
+pub const HEAL_AT: u64 = 6_000;
+/// The liveness phase must be through after this time.
+pub const DEADLINE: u64 = HEAL_AT + 120_000;
+
+/// Everything that a seed decides beforehand.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Replicas.
+    pub n: u16,
+    /// Fault bound.
+    pub f: u16,
+    /// The liars and what they do.
+    pub byzantine: BTreeMap<ReplicaId, BTreeSet<Habit>>,
+    /// Whether the liars tell each other what they hear, and lie alike.
+    pub collude: bool,
+    /// When what breaks.
+    pub faults: Vec<(u64, Fault)>,
+    /// How long messages take.
+    pub latency: Latency,
+    /// Percent of messages that take twenty times as long.
+    pub tail: u64,
+    /// Percent lost in the safety phase.
+    pub loss: u64,
+    /// Percent delivered twice.
+    pub duplicates: u64,
+    /// Milliseconds that an fsync takes, from and to.
+    pub fsync: (u64, u64),
+    /// Each replica's clock, ahead of the true time by so many ms.
+    pub clocks: BTreeMap<ReplicaId, i64>,
+    /// Whether replicas hear when links break.
+    pub link_events: bool,
+    /// Honest clients and how many requests each submits in the safety phase.
+    pub clients: Vec<u64>,
+    /// How the clients beyond them behave.
+    pub lying_clients: Vec<Manner>,
+    /// The core's settings.
+    pub settings: Settings,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Self {
+        let rng = &mut Rng::new(seed);
+        let (n, f) = size(rng);
+        let replicas: Vec<ReplicaId> = (0..n).map(ReplicaId).collect();
+        let hostile = if rng.chance(70) {
+            rng.between(1, f.into())
+        } else {
+            0
+        };
+        let mut plan = Self {
+            n,
+            f,
+            byzantine: liars(rng, &replicas, hostile),
+            collude: rng.chance(50),
+            faults: faults::draw(rng, &replicas),
+            latency: Latency::draw(rng),
+            tail: if rng.chance(30) { 3 } else { 0 },
+            loss: if rng.chance(50) {
+                rng.between(1, 20)
+            } else {
+                0
+            },
+            duplicates: if rng.chance(30) { 5 } else { 0 },
+            fsync: if rng.chance(30) { (2, 40) } else { (0, 4) },
+            clocks: replicas
+                .iter()
+                .map(|id| (*id, rng.between(0, 800) as i64))
+                .collect(),
+            link_events: rng.chance(50),
+            clients: (0..rng.between(1, 4)).map(|_| rng.between(3, 12)).collect(),
+            lying_clients: (0..rng.between(0, 3).saturating_sub(1))
+                .filter_map(|_| rng.pick(&Manner::LIES))
+                .collect(),
+            settings: settings(rng),
+        };
+        if rng.chance(15) {
+            ambush::set(rng, &mut plan);
+        }
+        plan
+    }
+}
+
+/// Any n from 4 to 10, mostly the smallest for its f.
+fn size(rng: &mut Rng) -> (u16, u16) {
+    match rng.between(0, 99) {
+        0..=54 => (4, 1),
+        55..=64 => (5, 1),
+        65..=74 => (6, 1),
+        75..=88 => (7, 2),
+        89..=91 => (8, 2),
+        92..=94 => (9, 2),
+        _ => (10, 3),
+    }
+}
+
+/// Small bounds, so that runs meet them; short time-outs, so that only their back-off makes
+/// the slowest networks live.
+fn settings(rng: &mut Rng) -> Settings {
+    let roomy = rng.chance(60);
+    Settings {
+        max_batch_requests: rng.between(1, 8) as usize,
+        max_batch_bytes: if roomy { 8 << 20 } else { 3_000 },
+        max_request_bytes: 8_000,
+        request_timeout_ms: rng.between(150, 400),
+        max_timeout_ms: 4_000,
+        resend_ms: 100,
+        status_ms: 500,
+        max_fetch: rng.between(1, 8) as u32,
+        max_pending_requests_per_client: if roomy { 4_096 } else { 20 },
+        max_pending_bytes_per_client: if roomy { 1 << 20 } else { 20_000 },
+        max_pending_bytes: if roomy { 8 << 20 } else { 120_000 },
+        max_transfer_bytes: if roomy { 8 << 20 } else { 6_000 },
+        ..Settings::default()
+    }
+}
+
+fn liars(
+    rng: &mut Rng,
+    replicas: &[ReplicaId],
+    count: u64,
+) -> BTreeMap<ReplicaId, BTreeSet<Habit>> {
+    let mut liars = BTreeMap::new();
+    while (liars.len() as u64) < count {
+        // Early leaders are the most interesting liars.
+        let among = if rng.chance(70) {
+            &replicas[..replicas.len() / 2]
+        } else {
+            replicas
+        };
+        let Some(liar) = rng.pick(among) else { break };
+        // Some do one thing well, others everything at once.
+        let zeal = rng.between(10, 50);
+        let all = Habit::ALL.iter().copied();
+        let mut habits: BTreeSet<_> = all.filter(|_| rng.chance(zeal)).collect();
+        if habits.is_empty() {
+            habits.extend(rng.pick(&Habit::ALL));
+        }
+        liars.insert(liar, habits);
+    }
+    liars
+}
