@@ -118,7 +118,11 @@ fn run(cores: &mut [Core], mut queue: VecDeque<(usize, Input)>) {
                     }
                 }
                 Action::Persist { id, .. } => queue.push_back((at, Input::Persisted(id))),
-                Action::Decide(_) | Action::LoadDecisions { .. } | Action::Reject { .. } => {}
+                Action::Decide(_)
+                | Action::LoadDecisions { .. }
+                | Action::Reject { .. }
+                | Action::Checkpoint(_)
+                | Action::FetchState { .. } => {}
             }
         }
     }

@@ -1,9 +1,10 @@
 //! What the decision log knows of the order: the core's past, and decisions for peers that lag.
 
-use consensus::{Decided, Height, Record, Recovered};
+use consensus::{Decided, Height, LogGap, Record, Recovered, Summary};
+use tokio::sync::mpsc;
 
 use crate::log::{Log, LogError, Replay};
-use crate::run::record;
+use crate::run::{Delivered, ToService, record};
 
 /// Bytes of decisions loaded for a lagging peer at a time.
 const LOADED_BYTES: usize = 8 << 20;
@@ -13,14 +14,44 @@ const LOADED_BYTES: usize = 8 << 20;
 /// # Errors
 /// When a record cannot be read, or a decision is missing.
 pub fn recover(replay: Replay) -> Result<Recovered, String> {
-    let mut recovered = Recovered::default();
+    read(replay, Recovered::default(), |_, gap| Err(gap.to_string()))
+}
+
+/// Like [`recover`], from a checkpoint (its summary) and the log after it. A log that does not reach the checkpoint, or
+/// has no checkpoint where it should, is no error: peers make up for it. What it tells of later votes is remembered.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn recover_from(checkpoint: Option<Summary>, replay: Replay) -> Result<Recovered, String> {
+    let recovered = checkpoint.map_or_else(Recovered::default, Recovered::from_summary);
+    let mut told = false;
+    read(replay, recovered, |recovered, LogGap { last, found }| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                last,
+                found,
+                "decisions are missing in the log: they will be fetched from the peers"
+            );
+        }
+        recovered.skip(found);
+        Ok(())
+    })
+}
+
+fn read(
+    replay: Replay,
+    mut recovered: Recovered,
+    mut gap: impl FnMut(&mut Recovered, LogGap) -> Result<(), String>,
+) -> Result<Recovered, String> {
     for entry in replay {
         let entry = entry.map_err(|e: LogError| e.to_string())?;
         match entry.kind {
             record::DECIDED => {
                 let decided: Decided = postcard::from_bytes(&entry.payload)
                     .map_err(|e| format!("decision {} in the log is unreadable: {e}", entry.key))?;
-                recovered.decided(&decided).map_err(|e| e.to_string())?;
+                if let Err(missing) = recovered.decided(&decided) {
+                    gap(&mut recovered, missing)?;
+                }
             }
             record::CORE => {
                 let record: Record = postcard::from_bytes(&entry.payload)
@@ -51,4 +82,41 @@ pub fn load(log: &Log, from: Height, max: usize) -> Vec<Decided> {
         }
     }
     decisions
+}
+
+/// Gives a service what its order holds: first the decisions in the log after the state that it begins with, then what
+/// comes now.
+pub(crate) async fn feed(
+    log: Log,
+    begin: Height,
+    last: Height,
+    mut live: mpsc::Receiver<ToService>,
+    out: mpsc::Sender<ToService>,
+) {
+    let mut next = begin + 1;
+    while next <= last {
+        // No further than where the core begins: it delivers what follows itself, and may be logging it already.
+        let (log, from, most) = (log.clone(), next, (last - next + 1).min(1_000));
+        let loaded = tokio::task::spawn_blocking(move || load(&log, from, most as usize)).await;
+        let decisions = loaded.unwrap_or_default();
+        if decisions.is_empty() {
+            tracing::error!(height = next, "a decision is missing in the log");
+            return;
+        }
+        for decided in decisions {
+            next = decided.height + 1;
+            let delivered = Delivered {
+                decided,
+                position: None,
+            };
+            if out.send(ToService::Execute(delivered)).await.is_err() {
+                return;
+            }
+        }
+    }
+    while let Some(task) = live.recv().await {
+        if out.send(task).await.is_err() {
+            return;
+        }
+    }
 }

@@ -8,7 +8,7 @@ use cluster::{Cluster, channel};
 use consensus::{ReplicaId, Request};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use order::log::{Log, LogOptions};
-use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use pgsession::Target;
 use std::future::Future;
 use std::sync::Arc;
@@ -166,6 +166,8 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         wire: Arc::new(crate::wire::TransactionWire),
         recovered,
         finished: Some(finished_seen),
+        // PostgreSQL's state is not offered as checkpoints yet: the log is never cut.
+        state: None,
     });
     let fingerprint = format!("{:?}", server.fingerprint);
     let parts = Parts {
@@ -233,7 +235,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
 async fn feed(
     log: Log,
     last: u64,
-    mut live: mpsc::Receiver<Delivered>,
+    mut live: mpsc::Receiver<ToService>,
     out: mpsc::Sender<Delivered>,
 ) {
     let mut next = 1;
@@ -261,7 +263,8 @@ async fn feed(
             }
         }
     }
-    while let Some(delivered) = live.recv().await {
+    // Without checkpoints there is nothing but batches.
+    while let Some(ToService::Execute(delivered)) = live.recv().await {
         if out.send(delivered).await.is_err() {
             return;
         }
@@ -372,7 +375,10 @@ mod tests {
                 decided: decided(height),
                 position: None,
             };
-            live_sender.send(delivered).await.unwrap();
+            live_sender
+                .send(ToService::Execute(delivered))
+                .await
+                .unwrap();
         }
         drop(live_sender);
         let (out, mut fed) = mpsc::channel(10);

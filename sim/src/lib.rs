@@ -5,14 +5,17 @@
 //! the network heals, in which all that honest clients asked must be ordered. The same seed is
 //! always the same run.
 
+mod absence;
 mod byzantine;
 pub mod checks;
 mod clients;
 mod cluster;
 mod disk;
+mod keeper;
 mod network;
 mod plan;
 mod rng;
+mod state_lies;
 mod trace;
 
 pub use byzantine::Habit;

@@ -13,6 +13,9 @@ struct Args {
     /// Runs the seeds A..B (B excluded) and prints those that fail.
     #[arg(long, value_parser = range, required_unless_present = "seed")]
     seeds: Option<std::ops::Range<u64>>,
+    /// With checkpoints, and absences so long that only those help.
+    #[arg(long)]
+    absences: bool,
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -29,8 +32,14 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let plan = if args.absences {
+        sim::Plan::with_absences
+    } else {
+        sim::Plan::of
+    };
+    let run = |seed, trace| sim::Cluster::new(plan(seed), seed, trace).run();
     if let Some(seed) = args.seed {
-        return match sim::run(seed, true) {
+        return match run(seed, true) {
             Ok(summary) => {
                 println!("seed {seed}: no violation; {summary:?}");
                 ExitCode::SUCCESS
@@ -44,7 +53,7 @@ fn main() -> ExitCode {
     let seeds = args.seeds.unwrap_or(0..0);
     let (mut failed, mut heights, mut regencies) = (0u64, 0, 0);
     for seed in seeds.clone() {
-        match sim::run(seed, false) {
+        match run(seed, false) {
             Ok(summary) => {
                 heights += summary.height;
                 regencies += summary.regency;

@@ -3,6 +3,7 @@
 use consensus::{Action, Core, Input, Message, ReplicaId};
 
 use crate::disk::Entry;
+use crate::state_lies;
 use crate::trace::words;
 
 use super::{Cluster, EPOCH, Event, key};
@@ -15,7 +16,7 @@ impl Cluster {
         if node.core.is_some() {
             return;
         }
-        let recovered = match node.disk.replay() {
+        let recovered = match node.disk.replay(node.keeper.newest()) {
             Ok(recovered) => recovered,
             Err(error) => {
                 self.violation = Err(format!("durability: {replica} cannot restart: {error}"));
@@ -32,6 +33,8 @@ impl Cluster {
             self.checks.restarted(replica, height);
         }
         let (settings, view) = (self.plan.settings.clone(), self.view.clone());
+        let log = node.disk.decisions(0, usize::MAX);
+        node.keeper.restart(&view, replica, log.iter());
         node.core = Some(Core::new(
             settings,
             view,
@@ -134,12 +137,21 @@ impl Cluster {
                     let verdict = self.checks.decided(&self.view, replica, &decided);
                     self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
                 }
+                if let Some(node) = self.nodes.get_mut(&replica) {
+                    node.keeper.execute(&decided);
+                    node.keeper.sink.reached(height);
+                }
                 self.append(replica, Entry::Decided(decided));
             }
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;
                 };
+                if let Some(oldest) = node.disk.begins_after(from) {
+                    let gone = Input::DecisionsGone { to, from, oldest };
+                    self.feed(replica, gone);
+                    return;
+                }
                 let decisions = node.disk.decisions(from, max);
                 let at = self.now + self.rng.between(0, 5);
                 self.at(
@@ -152,6 +164,8 @@ impl Cluster {
                     },
                 );
             }
+            Action::Checkpoint(summary) => self.checkpoint(replica, life, *summary),
+            Action::FetchState { above } => self.fetch_state(replica, above),
             Action::Reject {
                 client,
                 incarnation,
@@ -204,6 +218,13 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(&from) else {
             return;
         };
+        let lies_about_state = node.liar.is_some() && self.plan.settings.checkpoint_every > 0;
+        let message = if lies_about_state {
+            state_lies::bend(&mut self.rng, message)
+        } else {
+            Some(message)
+        };
+        let Some(message) = message else { return };
         let said = match &mut node.liar {
             Some(liar) => liar.bend(to, message),
             None => {
@@ -232,7 +253,10 @@ impl Cluster {
                 let answer = node.liar.as_mut().and_then(|liar| liar.hear(&message));
                 self.trace
                     .line(self.now, || format!("  {to} ← {from}  {}", words(&message)));
-                self.feed(to, Input::Message { from, message });
+                match message {
+                    Message::State(message) => self.hear_state(to, from, message),
+                    message => self.feed(to, Input::Message { from, message }),
+                }
                 if let Some(answer) = answer {
                     self.say(to, from, answer);
                 }
