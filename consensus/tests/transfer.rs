@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use common::{CLIENT, Table, request};
@@ -41,6 +41,9 @@ struct World {
     to_sink: VecDeque<(ReplicaId, StateMessage)>,
     /// Chunks that each peer sent, with the time.
     sent: Vec<(ReplicaId, u64)>,
+    /// Chunks asked for and not written yet.
+    under_way: BTreeSet<u32>,
+    most_under_way: usize,
 }
 
 /// True checkpoints at heights 4, 8, 12; their states differ in all chunks.
@@ -92,6 +95,8 @@ impl World {
             finished: None,
             to_sink: VecDeque::new(),
             sent: Vec::new(),
+            under_way: BTreeSet::new(),
+            most_under_way: 0,
         };
         for id in (1..n).map(ReplicaId) {
             let mut source = Source::new(world.limits.clone(), 10);
@@ -162,7 +167,13 @@ impl World {
         while let Some(action) = out.pop_front() {
             let (now, mut more) = (self.now, Vec::new());
             match action {
-                SinkAction::Send { to, message } => self.at_source(to, Some(message)),
+                SinkAction::Send { to, message } => {
+                    if let StateMessage::FetchChunk { index, .. } = message {
+                        self.under_way.insert(index);
+                        self.most_under_way = self.most_under_way.max(self.under_way.len());
+                    }
+                    self.at_source(to, Some(message));
+                }
                 SinkAction::Broadcast { message } => {
                     for to in self.sources.keys().copied().collect::<Vec<_>>() {
                         self.at_source(to, Some(message.clone()));
@@ -183,6 +194,7 @@ impl World {
                     bytes,
                 } => {
                     self.written.insert(index, bytes);
+                    self.under_way.remove(&index);
                     self.sink.stored(now, height, index, &mut more);
                 }
                 SinkAction::Finish { height } => self.finished = Some(height),
@@ -248,6 +260,7 @@ fn the_highest_checkpoint_comes_whole_from_the_one_that_keeps_it() {
     world.assert_received(12);
     let chunks = world.begun.as_ref().unwrap().chunks.len();
     assert!(world.sent.iter().all(|(who, _)| who.0 == 3) && world.sent.len() == chunks);
+    assert_eq!(world.most_under_way, world.limits.in_flight);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One task owns the core, feeds it and does what it says.
 
+mod checkpoints;
+
 use crate::log::{Log, Position};
 use bytes::Bytes;
 use cluster::channel;
@@ -12,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::checkpoint::Loaded;
-use crate::past::{feed, load};
-use crate::state::{Outcome, State, StateDone, StateParts};
+use crate::past::load;
+use crate::state::{State, StateDone, StateParts};
+
+use checkpoints::fed;
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -247,29 +250,6 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     )
 }
 
-/// Puts the state that a service begins with, and what the log holds after it, before what comes now.
-fn fed(
-    begin: Option<Loaded>,
-    log: Log,
-    last: Height,
-    live: mpsc::Receiver<ToService>,
-) -> mpsc::Receiver<ToService> {
-    let (out, decided) = mpsc::channel(64);
-    tokio::spawn(async move {
-        let height = begin.as_ref().map_or(0, |begin| begin.list.height);
-        if let Some(Loaded { state, .. }) = begin
-            && out
-                .send(ToService::Restore { height, state })
-                .await
-                .is_err()
-        {
-            return;
-        }
-        feed(log, height, last, live, out).await;
-    });
-    decided
-}
-
 fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -358,72 +338,6 @@ impl Order {
             Done::Standing { below, position } => return self.cut(below, position),
         };
         self.core.handle(now_ms(), input, actions);
-    }
-
-    /// False when the service is gone.
-    async fn state_done(&mut self, done: StateDone, actions: &mut Vec<Action>) -> bool {
-        let outcome = self
-            .state
-            .as_mut()
-            .and_then(|state| state.done(now_ms(), done));
-        match outcome {
-            Some(Outcome::Cut { below }) => self.stand(below),
-            Some(Outcome::Install(Loaded { summary, state, .. })) => {
-                let height = summary.height();
-                if height > self.core.status().height {
-                    tracing::info!(height, "the checkpoint of a peer is installed");
-                    // Before any batch that the core decides from now on.
-                    if self
-                        .decided
-                        .send(ToService::Restore { height, state })
-                        .await
-                        .is_err()
-                    {
-                        return false;
-                    }
-                    let installed = Input::StateInstalled(Box::new(summary));
-                    self.core.handle(now_ms(), installed, actions);
-                    self.durable.send_replace(height);
-                }
-            }
-            None => {}
-        }
-        true
-    }
-
-    /// The log is to begin above a height: what the core needs of what lies before is written again first.
-    fn stand(&self, below: Height) {
-        let mut first = None;
-        for record in self.core.standing_records() {
-            let payload =
-                postcard::to_stdvec(&record).expect("records have no unserialisable parts");
-            let position = self.log.append(record::CORE, 0, payload.into());
-            first.get_or_insert(position);
-        }
-        let (Some(position), done) = (first, self.done.clone()) else {
-            return;
-        };
-        let log = self.log.clone();
-        tokio::spawn(async move {
-            let end = log.end();
-            if log.durable(end).await.is_ok() {
-                let _ = done.send(Done::Standing { below, position });
-            }
-        });
-    }
-
-    fn cut(&self, below: Height, standing: Position) {
-        let log = self.log.clone();
-        tokio::task::spawn_blocking(move || {
-            let keep = log
-                .first(record::DECIDED, below.saturating_add(1))
-                .min(standing);
-            match log.cut(keep) {
-                Ok(0) => {}
-                Ok(segments) => tracing::debug!(below, segments, "the log was cut"),
-                Err(error) => tracing::error!(%error, "the log was not cut"),
-            }
-        });
     }
 
     fn take(&mut self, gulp: &mut Vec<Inbound>, actions: &mut Vec<Action>) {

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)] // a helper of tests panics as tests do
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Running {
     pub status: watch::Receiver<Status>,
     pub toy: Arc<Mutex<Toy>>,
     pub log: Log,
+    /// Its log failed: it stopped.
+    pub stopped: Arc<AtomicBool>,
     endpoint: Endpoint,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -83,23 +86,36 @@ pub struct Running {
 pub struct House {
     identities: Vec<Identity>,
     addresses: Vec<SocketAddr>,
-    dirs: Vec<TempDir>,
+    disks: PathBuf,
+    /// Deletes them in the end.
+    dir: Option<TempDir>,
+    segment_bytes: u32,
     pub running: Vec<Option<Running>>,
 }
 
 impl House {
     pub async fn new() -> House {
+        let dir = TempDir::new().unwrap();
+        let mut house = House::at(dir.path(), 4_000).await;
+        house.dir = Some(dir);
+        house
+    }
+
+    /// On disks that were there before, or are to be there afterwards.
+    pub async fn at(disks: &Path, segment_bytes: u32) -> House {
         // Held together, so that no two are the same.
         let ports: Vec<_> = (0..4)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
             .collect();
         let mut house = House {
-            identities: (0..4).map(|_| Identity::generate()).collect(),
+            identities: (1..=4).map(|i| Identity::from_seed([i; 32])).collect(),
             addresses: ports
                 .iter()
                 .map(|port| port.local_addr().unwrap())
                 .collect(),
-            dirs: (0..4).map(|_| TempDir::new().unwrap()).collect(),
+            disks: disks.to_owned(),
+            dir: None,
+            segment_bytes,
             running: Vec::new(),
         };
         drop(ports);
@@ -111,7 +127,7 @@ impl House {
     }
 
     pub fn path(&self, i: usize) -> PathBuf {
-        self.dirs[i].path().to_owned()
+        self.disks.join(i.to_string())
     }
 
     pub fn view(&self) -> View {
@@ -161,7 +177,9 @@ impl House {
             repeats: _,
         } = from_order;
         let toy = Arc::new(Mutex::new(Toy::new()));
+        let stopped = Arc::new(AtomicBool::new(false));
         let tasks = vec![
+            tokio::spawn(watch_log(log.clone(), stopped.clone())),
             tokio::spawn(serve(decided, toy.clone())),
             tokio::spawn(dispatch(events, handle.clone())),
         ];
@@ -170,6 +188,7 @@ impl House {
             status,
             toy,
             log,
+            stopped,
             endpoint,
             tasks,
         });
@@ -178,7 +197,7 @@ impl House {
     /// The one before may not have let go of it yet.
     async fn open_log(&self, i: usize) -> (Log, order::log::Replay) {
         let options = || LogOptions {
-            segment_bytes: 4_000,
+            segment_bytes: self.segment_bytes,
             ..LogOptions::default()
         };
         for _ in 0..500 {
@@ -211,6 +230,7 @@ impl House {
             status,
             toy,
             log,
+            stopped: _,
             endpoint,
             tasks,
         }) = self.running[i].take()
@@ -222,32 +242,40 @@ impl House {
         drop((handle, status, toy, log));
     }
 
-    pub fn at(&self, i: usize) -> &Running {
+    pub fn replica(&self, i: usize) -> &Running {
         self.running[i].as_ref().unwrap()
     }
 
     pub fn toy(&self, i: usize) -> Toy {
-        self.at(i).toy.lock().unwrap().clone()
+        self.replica(i).toy.lock().unwrap().clone()
     }
 
     /// Orders operations of one replica, one height each.
     pub async fn order(&self, by: usize, count: u64) {
         for _ in 0..count {
-            let before = self.at(by).status.borrow().height;
-            self.at(by).handle.submit(before.to_le_bytes().to_vec());
+            let before = self.replica(by).status.borrow().height;
+            self.replica(by)
+                .handle
+                .submit(before.to_le_bytes().to_vec());
             self.reaches(by, before + 1).await;
         }
+    }
+
+    /// The heights of a replica's checkpoints. A third may be there for a moment, before the first of them is deleted.
+    pub fn kept(&self, i: usize) -> Vec<Height> {
+        let checkpoints = Checkpoints::open(self.path(i).join("checkpoints")).unwrap();
+        checkpoints.heights().unwrap()
     }
 
     /// Waits until a replica's service has executed a height.
     pub async fn reaches(&self, i: usize, height: Height) {
         let arrived = async {
-            while self.at(i).toy.lock().unwrap().height < height {
+            while self.replica(i).toy.lock().unwrap().height < height {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         if tokio::time::timeout(PATIENCE, arrived).await.is_err() {
-            let status = *self.at(i).status.borrow();
+            let status = *self.replica(i).status.borrow();
             panic!("replica {i} does not reach {height}: {status:?}");
         }
     }
@@ -278,6 +306,12 @@ impl House {
             );
         }
     }
+}
+
+/// As a replica does: what cannot be made durable any more is not done.
+async fn watch_log(log: Log, stopped: Arc<AtomicBool>) {
+    log.failed().await;
+    stopped.store(true, Ordering::SeqCst);
 }
 
 async fn serve(mut tasks: mpsc::Receiver<ToService>, toy: Arc<Mutex<Toy>>) {
