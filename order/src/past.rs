@@ -1,10 +1,9 @@
 //! What the decision log knows of the order: the core's past, and decisions for peers that lag.
 
 use consensus::{Decided, Height, LogGap, Record, Recovered, Summary};
-use tokio::sync::mpsc;
 
 use crate::log::{Log, LogError, Replay};
-use crate::run::{Delivered, ToService, record};
+use crate::run::record;
 
 /// Bytes of decisions loaded for a lagging peer at a time.
 const LOADED_BYTES: usize = 8 << 20;
@@ -82,41 +81,4 @@ pub fn load(log: &Log, from: Height, max: usize) -> Vec<Decided> {
         }
     }
     decisions
-}
-
-/// Gives a service what its order holds: first the decisions in the log after the state that it begins with, then what
-/// comes now.
-pub(crate) async fn feed(
-    log: Log,
-    begin: Height,
-    last: Height,
-    mut live: mpsc::Receiver<ToService>,
-    out: mpsc::Sender<ToService>,
-) {
-    let mut next = begin + 1;
-    while next <= last {
-        // No further than where the core begins: it delivers what follows itself, and may be logging it already.
-        let (log, from, most) = (log.clone(), next, (last - next + 1).min(1_000));
-        let loaded = tokio::task::spawn_blocking(move || load(&log, from, most as usize)).await;
-        let decisions = loaded.unwrap_or_default();
-        if decisions.is_empty() {
-            tracing::error!(height = next, "a decision is missing in the log");
-            return;
-        }
-        for decided in decisions {
-            next = decided.height + 1;
-            let delivered = Delivered {
-                decided,
-                position: None,
-            };
-            if out.send(ToService::Execute(delivered)).await.is_err() {
-                return;
-            }
-        }
-    }
-    while let Some(task) = live.recv().await {
-        if out.send(task).await.is_err() {
-            return;
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! One task owns the core, feeds it and does what it says.
 
 mod checkpoints;
+mod feed;
 
 use crate::log::{Log, Position};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::past::load;
 use crate::state::{State, StateDone, StateParts};
 
-use checkpoints::fed;
+use feed::Feed;
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -201,10 +202,19 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let (state, decided) = match state_parts {
         None => (None, live),
         Some(parts) => {
-            let (at, links) = (view.clone(), endpoint.clone());
+            let (at, links, done) = (view.clone(), endpoint.clone(), state_sender.clone());
             let state = State::new(&parts, me, at, every, links, state_sender);
-            let last = recovered.height();
-            (Some(state), fed(parts.begin, log.clone(), last, live))
+            let (out, decided) = mpsc::channel(64);
+            let (log, last) = (log.clone(), recovered.height());
+            let feed = Feed {
+                log,
+                every,
+                last,
+                out,
+                done,
+            };
+            tokio::spawn(feed.run(parts.begin, live));
+            (Some(state), decided)
         }
     };
     let core = Core::new(settings, view.clone(), me, key.clone(), recovered, now_ms());

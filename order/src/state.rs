@@ -34,6 +34,8 @@ pub(crate) enum StateDone {
         list: ChunkList,
         written: bool,
     },
+    /// A state that the service came through again, after a restart.
+    Replayed(ChunkList),
     Begun {
         height: Height,
         incoming: Incoming,
@@ -200,6 +202,10 @@ impl State {
                 self.source.remember(list.height, list.root());
                 written.then(|| self.keep(now, &list)).flatten()
             }
+            StateDone::Replayed(list) => {
+                self.source.remember(list.height, list.root());
+                None
+            }
             StateDone::Begun {
                 height,
                 incoming,
@@ -216,6 +222,9 @@ impl State {
             }
             StateDone::Received(loaded) => {
                 self.incoming = None;
+                for (height, root) in &loaded.roots {
+                    self.source.remember(*height, *root);
+                }
                 self.source.remember(loaded.list.height, loaded.list.root());
                 self.keep(now, &loaded.list);
                 self.sink.abandon();
@@ -293,10 +302,10 @@ impl State {
                         send(&self.endpoint, *to, message.clone());
                     }
                 }
-                SinkAction::Begin { list, last } => {
+                SinkAction::Begin { list, last, roots } => {
                     let (checkpoints, height) = (self.checkpoints.clone(), list.height);
                     self.background(move || {
-                        let (incoming, have) = checkpoints.receive(*list, *last)?;
+                        let (incoming, have) = checkpoints.receive(*list, *last, roots)?;
                         Ok(StateDone::Begun {
                             height,
                             incoming,

@@ -2,6 +2,7 @@
 
 use consensus::{Decided, Height, Record, RecordId, Recovered, Summary};
 
+use crate::checks::memory::Promises;
 use crate::rng::Rng;
 
 /// One log entry.
@@ -23,6 +24,8 @@ pub struct Disk {
     /// What is needed is above this height, once this many entries are durable: the core's standing records
     /// begin at the first number and end at the second.
     cut: Option<(Height, usize, usize)>,
+    /// What was ever durable, for the checker.
+    promises: Promises,
 }
 
 impl Disk {
@@ -51,6 +54,11 @@ impl Disk {
                     Entry::Record(0, _) | Entry::Decided(_) => None,
                     Entry::Record(id, _) => Some(*id),
                 });
+        for entry in &self.entries[self.durable..covered] {
+            if let Entry::Record(_, record) = entry {
+                self.promises.add(record);
+            }
+        }
         self.durable = covered;
         self.cut_if_due();
         (newest, self.start())
@@ -91,6 +99,11 @@ impl Disk {
         self.entries.drain(..gone);
         self.durable -= gone;
         self.cut = None;
+    }
+
+    /// What was ever durable of its promises.
+    pub fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     /// Whether a decision is durable.

@@ -51,12 +51,13 @@ fn main() -> ExitCode {
         };
     }
     let seeds = args.seeds.unwrap_or(0..0);
-    let (mut failed, mut heights, mut regencies) = (0u64, 0, 0);
+    let (mut failed, mut heights, mut regencies, mut installed) = (0u64, 0, 0, 0);
     for seed in seeds.clone() {
         match run(seed, false) {
             Ok(summary) => {
                 heights += summary.height;
                 regencies += summary.regency;
+                installed += summary.installed;
             }
             Err(violation) => {
                 failed += 1;
@@ -65,7 +66,9 @@ fn main() -> ExitCode {
         }
     }
     let count = seeds.end - seeds.start;
-    println!("{count} seeds, {failed} failed; {heights} heights decided, {regencies} regencies");
+    println!(
+        "{count} seeds, {failed} failed; {heights} heights decided, {regencies} regencies, {installed} states taken over"
+    );
     if failed == 0 {
         ExitCode::SUCCESS
     } else {

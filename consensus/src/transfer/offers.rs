@@ -70,19 +70,21 @@ impl Offers {
         vouchers: usize,
         last: Option<ReplicaId>,
     ) -> Option<(Target, ReplicaId)> {
+        let vouched = self.vouched(vouchers).into_iter().rev();
+        let mut above = vouched.filter(|target| target.height > above);
+        above.find_map(|target| Some((target, self.holder(&target, last)?)))
+    }
+
+    /// What so many members vouch for, by height.
+    pub fn vouched(&self, vouchers: usize) -> Vec<Target> {
         let mut votes: BTreeMap<Target, usize> = BTreeMap::new();
         for offer in self.of.values() {
-            for (&height, &root) in offer.roots.range(above.checked_add(1)?..) {
+            for (&height, &root) in &offer.roots {
                 *votes.entry(Target { height, root }).or_default() += 1;
             }
         }
-        let vouched = votes
-            .into_iter()
-            .rev()
-            .filter(|(_, count)| *count >= vouchers);
-        vouched
-            .into_iter()
-            .find_map(|(target, _)| Some((target, self.holder(&target, last)?)))
+        votes.retain(|_, count| *count >= vouchers);
+        votes.into_keys().collect()
     }
 
     fn holder(&self, target: &Target, last: Option<ReplicaId>) -> Option<ReplicaId> {

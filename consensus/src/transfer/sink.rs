@@ -5,6 +5,7 @@ mod time;
 
 use bytes::Bytes;
 
+use crate::crypto::Digest;
 use crate::ids::{Height, ReplicaId};
 use crate::stopdata::LastDecided;
 use crate::view::View;
@@ -39,6 +40,8 @@ pub enum SinkAction {
         list: Box<ChunkList>,
         /// Proof of its last decision: checked.
         last: Box<LastDecided>,
+        /// Other roots that f + 1 members vouch for: whoever takes this checkpoint can vouch for them too.
+        roots: Vec<(Height, Digest)>,
     },
     /// Write a chunk, which is checked; answer with [`Sink::stored`].
     Store {
@@ -226,7 +229,7 @@ impl Sink {
         &mut self,
         now: u64,
         from: ReplicaId,
-        roots: Vec<(Height, crate::crypto::Digest)>,
+        roots: Vec<(Height, Digest)>,
         kept: Vec<Height>,
         out: &mut Vec<SinkAction>,
     ) {
@@ -263,9 +266,11 @@ impl Sink {
         }
         self.phase = Phase::Opening { source };
         self.download = Some(Download::of(target, list.clone()));
+        let vouched = self.offers.vouched(self.view.one_correct()).into_iter();
         out.push(SinkAction::Begin {
             list: Box::new(list),
             last: Box::new(last),
+            roots: vouched.map(|target| (target.height, target.root)).collect(),
         });
     }
 

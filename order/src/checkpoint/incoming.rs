@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use consensus::transfer::ChunkList;
-use consensus::{Height, LastDecided, View};
+use consensus::{Digest, Height, LastDecided, View};
 
 use super::file::{Head, Opened};
 use super::{CheckpointError, Loaded};
@@ -22,6 +22,7 @@ impl Incoming {
         path: PathBuf,
         list: ChunkList,
         last: LastDecided,
+        roots: Vec<(Height, Digest)>,
     ) -> Result<(Incoming, Vec<u32>), CheckpointError> {
         if let Some(opened) = resume(&path, &list) {
             let chunks = 0..list.chunks.len() as u32;
@@ -30,11 +31,7 @@ impl Incoming {
                 .collect();
             return Ok((Incoming { opened }, have));
         }
-        let head = Head {
-            list,
-            last,
-            roots: Vec::new(),
-        };
+        let head = Head { list, last, roots };
         let bytes = head.encode();
         let begin = bytes.len() as u64;
         let created = || -> io::Result<File> {

@@ -177,8 +177,9 @@ impl Checkpoints {
         &self,
         list: ChunkList,
         last: LastDecided,
+        roots: Vec<(Height, Digest)>,
     ) -> Result<(Incoming, Vec<u32>), CheckpointError> {
-        Incoming::begin(self.dir.join("incoming"), list, last)
+        Incoming::begin(self.dir.join("incoming"), list, last, roots)
     }
 
     /// A checkpoint from a peer is complete: it becomes one of this replica's. It is read back first: what a disk makes

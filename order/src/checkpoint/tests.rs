@@ -190,7 +190,9 @@ fn a_checkpoint_from_a_peer_survives_restarts_chunk_by_chunk() {
     let count = list.chunks.len() as u32;
     let store = |from: u32, to: u32| {
         let checkpoints = Checkpoints::open(ours.path()).unwrap();
-        let (incoming, have) = checkpoints.receive(list.clone(), last.clone()).unwrap();
+        let (incoming, have) = checkpoints
+            .receive(list.clone(), last.clone(), Vec::new())
+            .unwrap();
         (from..to).for_each(|index| {
             incoming
                 .store(index, &source.chunk(10, index).unwrap())
@@ -216,7 +218,7 @@ fn a_checkpoint_from_a_peer_survives_restarts_chunk_by_chunk() {
     // Another checkpoint begins anew.
     write(&source, 20).unwrap();
     let (list, last) = source.list(20).unwrap();
-    let (_, have) = checkpoints.receive(list, last).unwrap();
+    let (_, have) = checkpoints.receive(list, last, Vec::new()).unwrap();
     assert_eq!(have, []);
 }
 
@@ -232,7 +234,7 @@ fn a_full_disk_costs_the_new_checkpoint_and_not_the_old_one() {
         let refused = checkpoints.write(&large, &large.list(CHUNK), last.clone(), Vec::new());
         assert!(matches!(refused, Err(CheckpointError::Io { .. })));
         // No room for one from a peer either.
-        let refused = checkpoints.receive(large.list(4_096), last);
+        let refused = checkpoints.receive(large.list(4_096), last, Vec::new());
         assert!(matches!(refused, Err(CheckpointError::Io { .. })));
         return;
     }

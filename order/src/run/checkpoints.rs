@@ -1,11 +1,9 @@
 //! What checkpoints mean for the order's task: one that came is installed, one that was written lets the log be cut.
 
 use consensus::{Action, Height, Input};
-use tokio::sync::mpsc;
 
 use crate::checkpoint::Loaded;
-use crate::log::{Log, Position};
-use crate::past::feed;
+use crate::log::Position;
 use crate::state::{Outcome, StateDone};
 
 use super::{Done, Order, ToService, now_ms, record};
@@ -76,27 +74,4 @@ impl Order {
             }
         });
     }
-}
-
-/// Puts the state that a service begins with, and what the log holds after it, before what comes now.
-pub(super) fn fed(
-    begin: Option<Loaded>,
-    log: Log,
-    last: Height,
-    live: mpsc::Receiver<ToService>,
-) -> mpsc::Receiver<ToService> {
-    let (out, decided) = mpsc::channel(64);
-    tokio::spawn(async move {
-        let height = begin.as_ref().map_or(0, |begin| begin.list.height);
-        if let Some(Loaded { state, .. }) = begin
-            && out
-                .send(ToService::Restore { height, state })
-                .await
-                .is_err()
-        {
-            return;
-        }
-        feed(log, height, last, live, out).await;
-    });
-    decided
 }

@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod contradiction;
 pub mod durability;
 pub mod liveness;
+pub mod memory;
 pub mod order;
 pub mod promise;
 pub mod proof;

@@ -2,6 +2,7 @@
 
 use consensus::{Action, Core, Input, Message, ReplicaId};
 
+use crate::checks::memory;
 use crate::disk::Entry;
 use crate::state_lies;
 use crate::trace::words;
@@ -34,15 +35,15 @@ impl Cluster {
         }
         let (settings, view) = (self.plan.settings.clone(), self.view.clone());
         let log = node.disk.decisions(0, usize::MAX);
-        node.keeper.restart(&view, replica, log.iter());
-        node.core = Some(Core::new(
-            settings,
-            view,
-            replica,
-            key(replica.0),
-            recovered,
-            clock,
-        ));
+        let every = settings.checkpoint_every;
+        node.keeper.restart(&view, replica, every, log.iter());
+        let core = Core::new(settings, view, replica, key(replica.0), recovered, clock);
+        if node.liar.is_none() {
+            let standing = core.standing_records();
+            let verdict = memory::restarted(replica, height, node.disk.promises(), &standing);
+            self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+        }
+        node.core = Some(core);
         self.feed(replica, Input::Timer);
         self.tell_links(replica, true);
     }

@@ -16,7 +16,11 @@ impl Cluster {
             return;
         };
         let height = summary.height();
-        let Some(checkpoint) = Checkpoint::of(summary, node.keeper.state.clone().into()) else {
+        let Some(checkpoint) = Checkpoint::of(
+            summary,
+            node.keeper.state.clone().into(),
+            node.keeper.source.roots(),
+        ) else {
             return;
         };
         let root = checkpoint.list.root();
@@ -196,7 +200,7 @@ impl Cluster {
                         self.say(replica, to, Message::State(message.clone()));
                     }
                 }
-                SinkAction::Begin { list, last } => {
+                SinkAction::Begin { list, last, roots } => {
                     let height = list.height;
                     let chunks = match keeper.incoming.take() {
                         Some(before) if before.list == *list => before.chunks,
@@ -206,6 +210,7 @@ impl Cluster {
                     keeper.incoming = Some(Incoming {
                         list: *list,
                         last: *last,
+                        roots,
                         chunks,
                     });
                     keeper.sink.begun(now, height, &have, &mut more);
@@ -257,9 +262,12 @@ impl Cluster {
         self.trace.line(self.now, || {
             format!("{replica} INSTALLS the state of height {height}")
         });
+        for (height, root) in &incoming.roots {
+            node.keeper.source.remember(*height, *root);
+        }
         node.keeper.source.remember(height, root);
         node.keeper.state = state.to_vec();
-        if let Some(checkpoint) = Checkpoint::of(summary.clone(), state) {
+        if let Some(checkpoint) = Checkpoint::of(summary.clone(), state, incoming.roots) {
             node.keeper.keep(self.now, checkpoint);
         }
         if node.liar.is_none() {
