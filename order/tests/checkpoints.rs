@@ -230,5 +230,5 @@ async fn fill(disks: &Path) {
         "without two there is no quorum"
     );
     assert!((0..4).all(|i| house.kept(i).is_empty()));
-    fs::write(disks.join("told"), told.to_string()).unwrap();
+    fs::write(disks.join("told"), told.to_string()).expect("a few bytes fit");
 }
