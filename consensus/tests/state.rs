@@ -85,7 +85,11 @@ fn a_replica_whose_decisions_are_gone_everywhere_jumps_to_a_checkpoint_and_votes
     assert_eq!(table.state_wanted.first(), Some(&(ReplicaId(3), 0)));
     let checkpoint = table.checkpoints[0][6].clone();
     assert_eq!(checkpoint.height(), 28);
+    // It waits for a request that was ordered long ago.
+    table.feed(3, Input::Request(request(CLIENT, 11)));
+    assert_eq!(table.core(3).status().pending_requests, 1);
     table.feed(3, Input::StateInstalled(Box::new(checkpoint)));
+    assert_eq!(table.core(3).status().pending_requests, 0);
     table.settle();
     table.pass(1_000);
     assert_eq!(table.height(3), 30);

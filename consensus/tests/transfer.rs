@@ -1,4 +1,5 @@
 //! State transfer between one sink and its peers, some of which lie: what comes out is the true state or nothing.
+#![allow(clippy::unwrap_used)] // its helpers panic as tests do
 
 mod common;
 
