@@ -19,6 +19,8 @@ pub mod channel {
     pub const BULK: u8 = 2;
     /// Between clients and replicas.
     pub const CLIENT: u8 = 3;
+    /// State transfer, between replicas.
+    pub const STATE: u8 = 4;
 }
 
 /// Client ids below this belong to the replicas themselves.

@@ -122,7 +122,9 @@ fn run(cores: &mut [Core], mut queue: VecDeque<(usize, Input)>) {
                 Action::Decide(_)
                 | Action::ViewChanged(_)
                 | Action::LoadDecisions { .. }
-                | Action::Reject { .. } => {}
+                | Action::Reject { .. }
+                | Action::Checkpoint(_)
+                | Action::FetchState { .. } => {}
             }
         }
     }

@@ -17,6 +17,10 @@ pub(crate) const DOMAIN_BATCH: &[u8] = b"steeldb/1/batch";
 pub(crate) const DOMAIN_RESULT: &[u8] = b"steeldb/1/result";
 /// What a replica signs in the ACCEPT phase.
 pub(crate) const DOMAIN_ACCEPT: &[u8] = b"steeldb/1/accept";
+/// What identifies a chunk of a checkpoint.
+pub(crate) const DOMAIN_CHUNK: &[u8] = b"steeldb/1/chunk";
+/// What members vouch for of a checkpoint.
+pub(crate) const DOMAIN_STATE: &[u8] = b"steeldb/1/state";
 /// What a replica signs for the leader of a new regency.
 pub(crate) const DOMAIN_STOPDATA: &[u8] = b"steeldb/1/stopdata";
 

@@ -24,6 +24,7 @@ pub mod service;
 mod settings;
 mod signatures;
 mod stopdata;
+pub mod transfer;
 mod view;
 mod window;
 

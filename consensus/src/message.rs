@@ -10,6 +10,7 @@ use crate::ids::{Height, Regency};
 use crate::proof::Decided;
 use crate::request::Request;
 use crate::stopdata::{StopData, Sync};
+use crate::transfer::StateMessage;
 
 /// The longest encoding that [`Message::decode`] looks at, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -114,6 +115,15 @@ pub enum Message {
         /// Its last decided height.
         decided: Height,
     },
+    /// Answers [`Message::FetchDecisions`] when the log here begins only later.
+    Gone {
+        /// The height that was asked for.
+        from: Height,
+        /// The first height that the sender can serve.
+        oldest: Height,
+    },
+    /// State transfer: not for the core, but for the [`transfer`](crate::transfer) beside it.
+    State(StateMessage),
 }
 
 /// Why bytes are no message.
@@ -167,6 +177,8 @@ impl Message {
             Self::FetchDecisions { .. } => "FETCH-DECISIONS",
             Self::Decisions { .. } => "DECISIONS",
             Self::Status { .. } => "STATUS",
+            Self::Gone { .. } => "GONE",
+            Self::State(message) => message.name(),
         }
     }
 }

@@ -26,6 +26,8 @@ pub type RecordId = u64;
 pub enum Record {
     /// No vote in a lower regency any more; and, once the regency's SYNC was seen, how it began.
     Regency {
+        /// [`View::id`]: each view counts its regencies anew.
+        view: u64,
         /// The regency.
         regency: Regency,
         /// Outcome of its SYNC.
@@ -87,6 +89,28 @@ pub(crate) struct VoteState {
 }
 
 impl VoteState {
+    /// The records that rebuild it.
+    pub fn records(&self, height: Height) -> impl Iterator<Item = Record> {
+        let writes = self
+            .writeset
+            .iter()
+            .map(move |(digest, regency)| Record::Write {
+                height,
+                regency: *regency,
+                digest: *digest,
+                value: self.values.get(digest).map(|value| {
+                    let bodies = value.bodies.iter().map(|body| (**body).clone());
+                    (value.batch.clone(), bodies.collect())
+                }),
+            });
+        let lock = self.lock.map(|(regency, digest)| Record::Accept {
+            height,
+            regency,
+            digest,
+        });
+        writes.chain(lock)
+    }
+
     /// Whether a WRITE was (or may have been) sent in `regency`.
     pub fn wrote_in(&self, regency: Regency) -> Option<Digest> {
         self.writeset
@@ -197,11 +221,25 @@ impl Recovered {
         Ok(())
     }
 
+    /// Passes over a decision that lies beyond a hole in the log (a checkpoint that covered it is damaged). The votes
+    /// of all instances from the hole on are remembered, or this replica could contradict what it said there
+    /// before; of this one, the bodies are not: it was decided.
+    pub fn skip(&mut self, height: Height) {
+        if let Some(votes) = self.votes.get_mut(&height) {
+            votes.values.clear();
+        }
+    }
+
     /// Replays a record.
     pub fn record(&mut self, record: Record) {
         match record {
-            Record::Regency { regency, start } => {
-                if regency >= self.regency {
+            Record::Regency {
+                view,
+                regency,
+                start,
+            } => {
+                let now = self.view().map_or(view, |view| view.id);
+                if view == now && regency >= self.regency {
                     (self.regency, self.start) = (regency, start);
                 }
             }

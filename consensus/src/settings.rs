@@ -36,6 +36,8 @@ pub struct Settings {
     pub max_fetch: u32,
     /// Values that a replica writes within one instance (one per failed regency).
     pub max_values: usize,
+    /// Every so many heights a checkpoint is due ([`Action::Checkpoint`](crate::Action)); 0: never. Equal at all replicas.
+    pub checkpoint_every: u64,
     /// A seeded fault, for the simulator's mutation table.
     #[cfg(feature = "mutation")]
     pub mutation: Option<Mutation>,
@@ -142,6 +144,7 @@ impl Default for Settings {
             max_transfer_bytes: 8 << 20,
             max_fetch: 256,
             max_values: 1_024,
+            checkpoint_every: 0,
             #[cfg(feature = "mutation")]
             mutation: None,
         }

@@ -317,6 +317,29 @@ fn a_change_that_leads_to_no_good_view_is_ordered_and_does_nothing() {
 }
 
 #[test]
+fn a_regency_of_an_older_view_in_the_log_is_nothing_to_a_later_one() {
+    let mut table = Table::of(4);
+    table.crash(0);
+    table.submit(&request(CLIENT, 1));
+    table.pass(6_000);
+    assert!(table.regencies().iter().all(|r| *r >= 1));
+    let moved = Step::SetLeader {
+        replica: ReplicaId(1),
+    };
+    reconfigure(&mut table, 1, &[moved]);
+    let log = table.logs[2].iter().filter_map(|entry| match entry {
+        common::Logged::Record(_, record) => Some(record.clone()),
+        common::Logged::Decided(_) => None,
+    });
+    // A checkpoint in the new view, then the records of the old one, as in a log that was not cut.
+    let mut recovered = consensus::Recovered::from_summary(table.core(2).summary().clone());
+    log.for_each(|record| recovered.record(record));
+    let status = table.fresh(2, recovered).status();
+    assert_eq!((status.view, status.regency), (2, 0));
+    assert_eq!(status.leader, ReplicaId(1));
+}
+
+#[test]
 fn weights_move_by_reconfiguration() {
     let mut table = Table::of(5);
     order(&mut table, 1..=1);

@@ -316,3 +316,26 @@ fn timeouts_grow_with_failed_regencies_and_recover_with_progress() {
     assert_eq!(after, Some(before + 1), "the first timeouts hold again");
     table.assert_agreement();
 }
+
+/// Found by the simulator (seed 7355965112649): two replicas wanted the regency that a third one then entered, lost power,
+/// and with it the wish. The third waited for a SYNC that nobody would make, and told nobody what waited with it.
+#[test]
+fn what_waits_with_a_replica_that_is_alone_in_its_regency_is_forwarded() {
+    let mut table = Table::of(4);
+    table.passes = Box::new(|_, _, message| !matches!(message, Message::Stop { .. }));
+    for peer in [1, 2] {
+        let (view, regency) = (table.view.id, 1);
+        table.tell(peer, 3, Message::Stop { view, regency });
+    }
+    table.settle();
+    assert_eq!(table.regencies(), [0, 0, 0, 1]);
+    table.passes = Box::new(|_, _, _| true);
+    table.feed(3, consensus::Input::Request(request(CLIENT, 1)));
+    table.pass(30_000);
+    assert!(
+        table.heights().iter().all(|height| *height >= 1),
+        "{:?}",
+        table.heights()
+    );
+    table.assert_agreement();
+}

@@ -2,9 +2,14 @@
 //!
 //! It knows nothing of SQL or of any other service: whoever takes the [`Delivered`] batches is the replicated service.
 
+pub mod checkpoint;
 pub mod log;
 mod past;
 mod run;
+mod state;
 
-pub use past::{load, recover};
-pub use run::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Wire, record, start};
+pub use past::{load, recover, recover_from};
+pub use run::{
+    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService, Wire, record, start,
+};
+pub use state::StateParts;

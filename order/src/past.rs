@@ -1,6 +1,6 @@
 //! What the decision log knows of the order: the core's past, and decisions for peers that lag.
 
-use consensus::{Decided, Height, Record, Recovered, View};
+use consensus::{Decided, Height, LogGap, Record, Recovered, Summary, View};
 
 use crate::log::{Log, LogError, Replay};
 use crate::run::record;
@@ -13,14 +13,53 @@ const LOADED_BYTES: usize = 8 << 20;
 /// # Errors
 /// When a record cannot be read, or a decision is missing.
 pub fn recover(replay: Replay, first: View) -> Result<Recovered, String> {
-    let mut recovered = Recovered::in_view(first);
+    read(replay, Recovered::in_view(first), |_, gap| {
+        Err(gap.to_string())
+    })
+}
+
+/// Like [`recover`], from a checkpoint (its summary) and the log after it. A log that does not reach the checkpoint, or
+/// has no checkpoint where it should, is no error: peers make up for it. What it tells of later votes is remembered.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn recover_from(
+    checkpoint: Option<Summary>,
+    replay: Replay,
+    first: View,
+) -> Result<Recovered, String> {
+    let recovered = match checkpoint {
+        Some(summary) => Recovered::from_summary(summary),
+        None => Recovered::in_view(first),
+    };
+    let mut told = false;
+    read(replay, recovered, |recovered, LogGap { last, found }| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                last,
+                found,
+                "decisions are missing in the log: they will be fetched from the peers"
+            );
+        }
+        recovered.skip(found);
+        Ok(())
+    })
+}
+
+fn read(
+    replay: Replay,
+    mut recovered: Recovered,
+    mut gap: impl FnMut(&mut Recovered, LogGap) -> Result<(), String>,
+) -> Result<Recovered, String> {
     for entry in replay {
         let entry = entry.map_err(|e: LogError| e.to_string())?;
         match entry.kind {
             record::DECIDED => {
                 let decided: Decided = postcard::from_bytes(&entry.payload)
                     .map_err(|e| format!("decision {} in the log is unreadable: {e}", entry.key))?;
-                recovered.decided(&decided).map_err(|e| e.to_string())?;
+                if let Err(missing) = recovered.decided(&decided) {
+                    gap(&mut recovered, missing)?;
+                }
             }
             record::CORE => {
                 let record: Record = postcard::from_bytes(&entry.payload)

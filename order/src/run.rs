@@ -1,5 +1,8 @@
 //! One task owns the core, feeds it and does what it says.
 
+mod checkpoints;
+mod feed;
+
 use crate::log::{Log, Position};
 use bytes::Bytes;
 use cluster::channel;
@@ -10,9 +13,12 @@ use consensus::{
 use net::{Endpoint, PeerId};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::past::load;
+use crate::state::{State, StateDone, StateParts};
+
+use feed::Feed;
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -45,9 +51,24 @@ pub struct Delivered {
     pub position: Option<Position>,
 }
 
+/// What the service is to do, in this order. A service without checkpoints gets batches only.
+#[derive(Debug)]
+pub enum ToService {
+    /// Execute this batch.
+    Execute(Delivered),
+    /// Give the bytes of your state, as it is after this height: equal at all correct replicas. The order waits for
+    /// nothing here; a service that can make a cheap copy may encode it elsewhere.
+    Snapshot {
+        height: Height,
+        reply: oneshot::Sender<Bytes>,
+    },
+    /// Replace your state by this one, which is the state after this height. Batches go on after it.
+    Restore { height: Height, state: Bytes },
+}
+
 /// What comes in.
 pub enum Inbound {
-    /// A peer's consensus message, still encoded.
+    /// A peer's consensus or state transfer message (channels `CONSENSUS` and `STATE`), still encoded.
     Consensus {
         from: ReplicaId,
         payload: Bytes,
@@ -84,7 +105,7 @@ impl OrderHandle {
 
 /// What the order tells the service.
 pub struct OrderEvents {
-    pub decided: mpsc::Receiver<Delivered>,
+    pub decided: mpsc::Receiver<ToService>,
     /// Decisions up to this height are durable, whatever happens to this replica: see [`Order::decided`].
     pub durable: watch::Receiver<Height>,
     /// Requests that were ordered before and came again.
@@ -117,9 +138,13 @@ pub struct OrderParts {
     pub recovered: Recovered,
     /// The last height that the service has finished; without it nothing is held back.
     pub finished: Option<watch::Receiver<Height>>,
+    /// Checkpoints, if the service offers its state. Then `recovered` begins with the checkpoint in here, the service is given
+    /// that state and the decisions after it, and `settings.checkpoint_every` says when the next are due.
+    pub state: Option<StateParts>,
 }
 
 struct Order {
+    state: Option<State>,
     finished: Option<watch::Receiver<Height>>,
     /// Clients' requests that wait for the service, and since when.
     held: Vec<Request>,
@@ -136,7 +161,7 @@ struct Order {
     core: Core,
     incarnation: u64,
     next_seq: u64,
-    decided: mpsc::Sender<Delivered>,
+    decided: mpsc::Sender<ToService>,
     durable: watch::Sender<Height>,
     repeats: mpsc::UnboundedSender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
@@ -148,6 +173,17 @@ enum Done {
     Loaded {
         to: ReplicaId,
         decisions: Vec<Decided>,
+    },
+    Gone {
+        to: ReplicaId,
+        from: Height,
+        oldest: Height,
+    },
+    /// The core's standing records are durable, the first at this position: the log may begin there, or where the first decision
+    /// above the height is.
+    Standing {
+        below: Height,
+        position: Position,
     },
 }
 
@@ -164,13 +200,36 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         wire,
         recovered,
         finished,
+        state: state_parts,
     } = parts;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (own_sender, own) = mpsc::unbounded_channel();
-    let (decided_sender, decided) = mpsc::channel(OUTBOX);
+    let (decided_sender, live) = mpsc::channel(OUTBOX);
     let (repeats_sender, repeats) = mpsc::unbounded_channel();
     let (done_sender, done) = mpsc::unbounded_channel();
+    let (state_sender, state_done) = mpsc::unbounded_channel();
+    let every = settings.checkpoint_every;
     let now = Arc::new(recovered.view().unwrap_or(&view).clone());
+    let (state, decided) = match state_parts {
+        None => (None, live),
+        Some(parts) => {
+            let at = View::clone(&now);
+            let (links, done) = (endpoint.clone(), state_sender.clone());
+            let state = State::new(&parts, me, at, every, links, state_sender);
+            let (out, decided) = mpsc::channel(64);
+            let (log, last) = (log.clone(), recovered.height());
+            let feed = Feed {
+                log,
+                first: view.clone(),
+                every,
+                last,
+                out,
+                done,
+            };
+            tokio::spawn(feed.run(parts.begin, live));
+            (Some(state), decided)
+        }
+    };
     let mut core = Core::new(settings, view, me, key.clone(), recovered, now_ms());
     for key in &spare_keys {
         core.offer_key(key.clone());
@@ -182,6 +241,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let order = Order {
+        state,
         finished,
         held: Vec::new(),
         held_since: None,
@@ -203,7 +263,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         status: status_sender,
         done: done_sender,
     };
-    tokio::spawn(order.run(inbox, own, done));
+    tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle {
         inbox: inbox_sender,
         own: own_sender,
@@ -233,6 +293,7 @@ impl Order {
         mut inbox: mpsc::Receiver<Inbound>,
         mut own: mpsc::UnboundedReceiver<Vec<u8>>,
         mut done: mpsc::UnboundedReceiver<Done>,
+        mut state_done: mpsc::UnboundedReceiver<StateDone>,
     ) {
         let mut gulp = Vec::with_capacity(GULP);
         let mut actions = Vec::new();
@@ -240,7 +301,11 @@ impl Order {
         tokio::pin!(sleep);
         let mut slept_for = None;
         loop {
-            let deadline = self.core.next_deadline();
+            let transfer = self.state.as_ref().and_then(State::next_deadline);
+            let deadline = [self.core.next_deadline(), transfer]
+                .into_iter()
+                .flatten()
+                .min();
             if let Some(at) = deadline.filter(|_| deadline != slept_for) {
                 let wait = Duration::from_millis(at.saturating_sub(now_ms()).max(1));
                 sleep.as_mut().reset(tokio::time::Instant::now() + wait);
@@ -260,6 +325,11 @@ impl Order {
             tokio::select! {
                 biased;
                 Some(done) = done.recv() => self.done(done, &mut actions),
+                Some(done) = state_done.recv() => {
+                    if !self.state_done(done, &mut actions).await {
+                        return;
+                    }
+                }
                 Some(op) = own.recv() => self.submit(op, &mut actions),
                 count = inbox.recv_many(&mut gulp, GULP) => {
                     if count == 0 {
@@ -270,6 +340,9 @@ impl Order {
                 () = sleep.as_mut(), if deadline.is_some() => {
                     slept_for = None;
                     self.core.handle(now_ms(), Input::Timer, &mut actions);
+                    if let Some(state) = &mut self.state {
+                        state.tick(now_ms());
+                    }
                 }
                 () = free => self.release(&mut actions),
             }
@@ -279,6 +352,9 @@ impl Order {
                 }
             }
             let status = self.core.status();
+            if let Some(state) = &mut self.state {
+                state.reached(status.height);
+            }
             self.status
                 .send_if_modified(|known| std::mem::replace(known, status) != status);
         }
@@ -288,6 +364,8 @@ impl Order {
         let input = match done {
             Done::Persisted(id) => Input::Persisted(id),
             Done::Loaded { to, decisions } => Input::LoadedDecisions { to, decisions },
+            Done::Gone { to, from, oldest } => Input::DecisionsGone { to, from, oldest },
+            Done::Standing { below, position } => return self.cut(below, position),
         };
         self.core.handle(now_ms(), input, actions);
     }
@@ -302,6 +380,11 @@ impl Order {
                     requests.push(request);
                 }
                 Inbound::Consensus { from, payload } => match Message::decode(&payload) {
+                    Ok(Message::State(message)) => {
+                        if let Some(state) = &mut self.state {
+                            state.hear(now, from, message);
+                        }
+                    }
                     Ok(message) => self
                         .core
                         .handle(now, Input::Message { from, message }, actions),
@@ -398,6 +481,9 @@ impl Order {
             heavy,
             "the view changed"
         );
+        if let Some(state) = &mut self.state {
+            state.in_view(&view);
+        }
         self.view = Arc::new(view);
         self.views.send_replace(self.view.clone());
     }
@@ -433,9 +519,34 @@ impl Order {
                 let (log, done) = (self.log.clone(), self.done.clone());
                 tokio::task::spawn_blocking(move || {
                     let decisions = load(&log, from, max);
-                    let _ = done.send(Done::Loaded { to, decisions });
+                    // Decisions become durable in their order: if a later one is there, this one will never be.
+                    let next = log.next_key(record::DECIDED, from);
+                    let gone = next.filter(|next| *next > from);
+                    let _ = done.send(match gone {
+                        Some(oldest) => Done::Gone { to, from, oldest },
+                        None => Done::Loaded { to, decisions },
+                    });
                 });
             }
+            Action::Checkpoint(summary) => {
+                let height = summary.height();
+                let log = &self.log;
+                if let Some(reply) = self
+                    .state
+                    .as_mut()
+                    .and_then(|state| state.take(*summary, log))
+                {
+                    let task = ToService::Snapshot { height, reply };
+                    return self.decided.send(task).await.is_ok();
+                }
+            }
+            Action::FetchState { above } => match &mut self.state {
+                Some(state) => state.want(now_ms(), above),
+                None => tracing::error!(
+                    above,
+                    "the peers' logs begin later, and this service has no checkpoints: restore this replica from a backup"
+                ),
+            },
             Action::Reject {
                 client,
                 incarnation,
@@ -470,7 +581,11 @@ impl Order {
             position: Some(position),
         };
         tracing::trace!(target: "timeline", at = "decided", height);
-        let taken = self.decided.send(delivered).await.is_ok();
+        let taken = self
+            .decided
+            .send(ToService::Execute(delivered))
+            .await
+            .is_ok();
         self.durable.send_replace(height);
         taken
     }

@@ -8,7 +8,7 @@ use cluster::{Cluster, channel};
 use consensus::{ReplicaId, Request, Views};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use order::log::{Log, LogOptions};
-use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use pgsession::Target;
 use std::future::Future;
 use std::sync::Arc;
@@ -167,6 +167,8 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         wire: Arc::new(crate::wire::TransactionWire),
         recovered,
         finished: Some(finished_seen),
+        // PostgreSQL's state is not offered as checkpoints yet: the log is never cut.
+        state: None,
     });
     let fingerprint = format!("{:?}", server.fingerprint);
     let views = Views::genesis(view.clone());
@@ -237,7 +239,7 @@ async fn feed(
     log: Log,
     last: u64,
     mut views: Views,
-    mut live: mpsc::Receiver<Delivered>,
+    mut live: mpsc::Receiver<ToService>,
     out: mpsc::Sender<Delivered>,
 ) {
     let mut next = 1;
@@ -268,7 +270,8 @@ async fn feed(
             }
         }
     }
-    while let Some(delivered) = live.recv().await {
+    // Without checkpoints there is nothing but batches.
+    while let Some(ToService::Execute(delivered)) = live.recv().await {
         if out.send(delivered).await.is_err() {
             return;
         }
@@ -380,7 +383,10 @@ mod tests {
                 view: Arc::default(),
                 position: None,
             };
-            live_sender.send(delivered).await.unwrap();
+            live_sender
+                .send(ToService::Execute(delivered))
+                .await
+                .unwrap();
         }
         drop(live_sender);
         let (out, mut fed) = mpsc::channel(10);

@@ -3,17 +3,19 @@
 mod clientele;
 mod faults;
 mod machines;
+mod state;
 
 use std::collections::BTreeMap;
 
 use consensus::{
-    Core, Decided, Height, Input, PublicKey, ReplicaId, Request, SigningKey, Verified, View,
+    Core, Decided, Digest, Height, Input, PublicKey, ReplicaId, Request, SigningKey, Verified, View,
 };
 
 use crate::byzantine::{Liar, Mind};
 use crate::checks::{Checks, Verdict, liveness};
 use crate::clients::{Client, Manner};
 use crate::disk::Disk;
+use crate::keeper::{Checkpoint, Keeper};
 use crate::network::Network;
 use crate::plan::{DEADLINE, Fault, HEAL_AT, Plan};
 use crate::rng::Rng;
@@ -52,6 +54,15 @@ enum Event {
         to: ReplicaId,
         decisions: Vec<Decided>,
     },
+    Checkpointed {
+        replica: ReplicaId,
+        life: u64,
+        checkpoint: Box<Checkpoint>,
+    },
+    StateTimer {
+        replica: ReplicaId,
+        life: u64,
+    },
     Restart(ReplicaId),
     Break(u64, Fault),
     Mend(u64, Fault),
@@ -65,6 +76,7 @@ enum Event {
 struct Node {
     core: Option<Core>,
     disk: Disk,
+    keeper: Keeper,
     /// Counts restarts; events of an earlier life are void.
     life: u64,
     liar: Option<Liar>,
@@ -93,6 +105,10 @@ pub struct Cluster {
     network: Network,
     clients: Vec<Client>,
     checks: Checks,
+    /// Correct replicas' states at the agreed heights.
+    roots: BTreeMap<Height, Digest>,
+    /// States that correct replicas installed.
+    installed: u64,
     rng: Rng,
     trace: Trace,
     violation: Verdict,
@@ -110,6 +126,8 @@ pub struct Summary {
     pub took: u64,
     /// Events handled.
     pub events: u64,
+    /// States that correct replicas took over from peers.
+    pub installed: u64,
 }
 
 impl Cluster {
@@ -158,6 +176,8 @@ impl Cluster {
             minds,
             clients,
             checks,
+            roots: BTreeMap::new(),
+            installed: 0,
             rng,
             trace: Trace { on: trace },
             violation: Ok(()),
@@ -225,6 +245,7 @@ impl Cluster {
                 .unwrap_or(0),
             took: self.now,
             events: self.events,
+            installed: self.installed,
         })
     }
 
@@ -263,6 +284,20 @@ impl Cluster {
             } => {
                 if self.lives(replica, life) {
                     self.feed(replica, Input::LoadedDecisions { to, decisions });
+                }
+            }
+            Event::Checkpointed {
+                replica,
+                life,
+                checkpoint,
+            } => {
+                if self.lives(replica, life) {
+                    self.checkpointed(replica, checkpoint);
+                }
+            }
+            Event::StateTimer { replica, life } => {
+                if self.lives(replica, life) {
+                    self.state_timer(replica);
                 }
             }
             Event::Restart(replica) => self.restart(replica),
@@ -340,6 +375,7 @@ impl Node {
         Self {
             core: None,
             disk: Disk::default(),
+            keeper: Keeper::new(view, id),
             life: 0,
             liar,
             mind,

@@ -1,7 +1,8 @@
 //! A replica's log: what was appended, and how much of it a power loss leaves.
 
-use consensus::{Decided, Height, Record, RecordId, Recovered};
+use consensus::{Decided, Height, Record, RecordId, Recovered, Summary};
 
+use crate::checks::promises::Promises;
 use crate::frames;
 use crate::rng::Rng;
 
@@ -21,6 +22,11 @@ pub struct Disk {
     durable: usize,
     /// Entries that the running fsync covers.
     syncing: Option<usize>,
+    /// What is needed is above this height, once this many entries are durable: the core's standing records
+    /// begin at the first number and end at the second.
+    cut: Option<(Height, usize, usize)>,
+    /// What was ever durable, for the checker.
+    promises: Promises,
 }
 
 impl Disk {
@@ -46,10 +52,16 @@ impl Disk {
                 .iter()
                 .rev()
                 .find_map(|entry| match entry {
+                    Entry::Record(0, _) | Entry::Decided(_) => None,
                     Entry::Record(id, _) => Some(*id),
-                    Entry::Decided(_) => None,
                 });
+        for entry in &self.entries[self.durable..covered] {
+            if let Entry::Record(_, record) = entry {
+                self.promises.add(record);
+            }
+        }
         self.durable = covered;
+        self.cut_if_due();
         (newest, self.start())
     }
 
@@ -58,6 +70,7 @@ impl Disk {
     pub fn crash(&mut self, rng: &mut Rng) -> Result<(), String> {
         let tail: Vec<Entry> = self.entries.drain(self.durable..).collect();
         self.syncing = None;
+        self.cut = None;
         if tail.is_empty() {
             return Ok(());
         }
@@ -72,9 +85,59 @@ impl Disk {
         Ok(())
     }
 
-    /// What a restart finds.
-    pub fn replay(&self) -> Result<Recovered, String> {
-        let mut recovered = Recovered::default();
+    /// The log is to begin above a height, with what the core needs of what lies before. True: an fsync must be
+    /// started now.
+    pub fn cut(&mut self, below: Height, standing: Vec<Record>) -> bool {
+        let begin = self.entries.len();
+        // Number 0: nobody waits for them.
+        let standing = standing.into_iter().map(|record| Entry::Record(0, record));
+        self.entries.extend(standing);
+        self.cut = Some((below, begin, self.entries.len()));
+        self.start()
+    }
+
+    fn cut_if_due(&mut self) {
+        let Some((below, begin, end)) = self.cut.filter(|(_, _, end)| *end <= self.durable) else {
+            return;
+        };
+        debug_assert!(end <= self.entries.len());
+        let above = |entry: &Entry| matches!(entry, Entry::Decided(d) if d.height > below);
+        let gone = self
+            .entries
+            .iter()
+            .position(above)
+            .unwrap_or(begin)
+            .min(begin);
+        self.entries.drain(..gone);
+        self.durable -= gone;
+        self.cut = None;
+    }
+
+    /// What was ever durable of its promises.
+    pub fn promises(&self) -> &Promises {
+        &self.promises
+    }
+
+    /// Whether a decision is durable.
+    pub fn holds_decision(&self, height: Height) -> bool {
+        let durable = self.entries[..self.durable].iter().rev();
+        durable
+            .into_iter()
+            .any(|entry| matches!(entry, Entry::Decided(decided) if decided.height == height))
+    }
+
+    /// The first height in the log, if it is above one that is asked for.
+    pub fn begins_after(&self, from: Height) -> Option<Height> {
+        let first = self.entries.iter().find_map(|entry| match entry {
+            Entry::Decided(decided) => Some(decided.height),
+            Entry::Record(..) => None,
+        });
+        first.filter(|first| *first > from)
+    }
+
+    /// What a restart finds, after the newest checkpoint.
+    pub fn replay(&self, checkpoint: Option<Summary>) -> Result<Recovered, String> {
+        let mut recovered = checkpoint.map_or_else(Recovered::default, Recovered::from_summary);
         for entry in &self.entries {
             match entry {
                 Entry::Record(_, record) => recovered.record(record.clone()),

@@ -65,6 +65,7 @@ mod tests {
 
     fn log() -> Vec<Entry> {
         let record = |regency| Record::Regency {
+            view: 1,
             regency,
             start: None,
         };

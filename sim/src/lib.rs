@@ -5,17 +5,20 @@
 //! the network heals, in which all that honest clients asked must be ordered. The same seed is
 //! always the same run.
 
+mod absence;
 mod byzantine;
 pub mod checks;
 mod clients;
 mod cluster;
 mod disk;
 mod frames;
+mod keeper;
 mod latency;
 mod network;
 mod plan;
 mod rng;
 pub mod soak;
+mod state_lies;
 mod trace;
 
 pub use byzantine::Habit;

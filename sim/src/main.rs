@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use sim::Plan;
 use sim::soak::{self, Totals};
 
 /// Progress is told at this interval.
@@ -23,6 +24,9 @@ struct Args {
     /// Threads for a range; as many as there are processors unless given.
     #[arg(long)]
     jobs: Option<usize>,
+    /// With checkpoints, and absences so long that only those help.
+    #[arg(long)]
+    absences: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -39,11 +43,15 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let plan = match args.absences {
+        true => Plan::with_absences,
+        false => Plan::of,
+    };
     let held = match (args.seed, args.seeds) {
-        (Some(seed), _) => replay(seed),
+        (Some(seed), _) => replay(plan(seed), seed),
         (None, Some(seeds)) => {
             let jobs = args.jobs.or(available_parallelism().ok().map(usize::from));
-            run_all(seeds, jobs.unwrap_or(1))
+            run_all(seeds, jobs.unwrap_or(1), plan)
         }
         (None, None) => true,
     };
@@ -54,9 +62,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(seed: u64) -> bool {
-    println!("{:#?}", sim::Plan::of(seed));
-    let outcome = sim::run(seed, true);
+fn replay(plan: Plan, seed: u64) -> bool {
+    println!("{plan:#?}");
+    let outcome = sim::Cluster::new(plan, seed, true).run();
     match &outcome {
         Ok(summary) => println!("seed {seed}: no violation; {summary:?}"),
         Err(violation) => println!("seed {seed}: {violation}"),
@@ -64,10 +72,10 @@ fn replay(seed: u64) -> bool {
     outcome.is_ok()
 }
 
-fn run_all(seeds: Range<u64>, jobs: usize) -> bool {
+fn run_all(seeds: Range<u64>, jobs: usize, plan: fn(u64) -> Plan) -> bool {
     let (began, count) = (Instant::now(), seeds.end - seeds.start);
     let mut told = began;
-    let totals = soak::run(seeds, jobs, |seed, outcome, totals| {
+    let totals = soak::run(seeds, jobs, plan, |seed, outcome, totals| {
         if let Err(violation) = outcome {
             println!("seed {seed}: {violation}");
         }
@@ -77,11 +85,12 @@ fn run_all(seeds: Range<u64>, jobs: usize) -> bool {
         }
     });
     println!(
-        "{} seeds, {} failed; {} heights decided, {} regencies, {} events, {} virtual hours; {:.0} s on {jobs} threads",
+        "{} seeds, {} failed; {} heights decided, {} regencies, {} states taken over, {} events, {} virtual hours; {:.0} s on {jobs} threads",
         totals.seeds,
         totals.failed,
         totals.heights,
         totals.regencies,
+        totals.installed,
         totals.events,
         totals.virtual_ms / 3_600_000,
         began.elapsed().as_secs_f64(),

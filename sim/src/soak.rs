@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use crate::Summary;
+use crate::{Cluster, Plan, Summary};
 
 /// What a range of seeds was like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Totals {
     pub heights: u64,
     /// Highest regencies, summed.
     pub regencies: u64,
+    /// States that correct replicas took over from peers.
+    pub installed: u64,
     /// Events handled.
     pub events: u64,
     /// Virtual milliseconds.
@@ -28,14 +30,19 @@ pub struct Totals {
 pub type Outcome = Result<Summary, String>;
 
 /// Runs a range on `jobs` threads; `each` sees every outcome, in the order in which they end.
-pub fn run(seeds: Range<u64>, jobs: usize, mut each: impl FnMut(u64, &Outcome, &Totals)) -> Totals {
+pub fn run(
+    seeds: Range<u64>,
+    jobs: usize,
+    plan: fn(u64) -> Plan,
+    mut each: impl FnMut(u64, &Outcome, &Totals),
+) -> Totals {
     let next = AtomicU64::new(seeds.start);
     let mut totals = Totals::default();
     thread::scope(|scope| {
         let (done, outcomes) = channel();
         for _ in 0..jobs.max(1) {
             let (done, next, end) = (done.clone(), &next, seeds.end);
-            scope.spawn(move || work(next, end, &done));
+            scope.spawn(move || work(next, end, plan, &done));
         }
         drop(done);
         for (seed, outcome) in outcomes {
@@ -46,10 +53,14 @@ pub fn run(seeds: Range<u64>, jobs: usize, mut each: impl FnMut(u64, &Outcome, &
     totals
 }
 
-fn work(next: &AtomicU64, end: u64, done: &Sender<(u64, Outcome)>) {
+fn work(next: &AtomicU64, end: u64, plan: fn(u64) -> Plan, done: &Sender<(u64, Outcome)>) {
     loop {
         let seed = next.fetch_add(1, Relaxed);
-        if seed >= end || done.send((seed, crate::run(seed, false))).is_err() {
+        if seed >= end {
+            return;
+        }
+        let outcome = Cluster::new(plan(seed), seed, false).run();
+        if done.send((seed, outcome)).is_err() {
             return;
         }
     }
@@ -62,6 +73,7 @@ impl Totals {
             Ok(summary) => {
                 self.heights += summary.height;
                 self.regencies += summary.regency;
+                self.installed += summary.installed;
                 self.events += summary.events;
                 self.virtual_ms += summary.took;
             }

@@ -69,6 +69,8 @@ pub fn words(message: &Message) -> String {
             let heights: Vec<_> = decisions.iter().map(|d| d.height).collect();
             format!("{name} {heights:?}")
         }
+        Message::Gone { from, oldest } => format!("{name} {from}, the log begins at {oldest}"),
+        Message::State(_) => name.to_owned(),
         Message::FetchDecisions { from, max } => format!("{name} from {from} max {max}"),
         Message::FetchBatch { height, digest } => format!("{name} height {height} value {digest}"),
         Message::FetchBodies { height, .. }

@@ -15,6 +15,8 @@ const PAUSE_MS: u64 = 20;
 /// A few missing decisions may still come by themselves; after so long without any they
 /// are asked for.
 const GRACE_MS: u64 = 100;
+/// As long as decisions are gone, a checkpoint is asked for at this interval.
+const STATE_MS: u64 = 1_000;
 /// A peer's log is read for it at most once at a time, and again after this time.
 const LOADING_MS: u64 = 1_000;
 
@@ -26,6 +28,7 @@ impl Core {
         if furthest <= height || mutated!(self.settings, NeverFetch) {
             return;
         }
+        self.ask_for_state(now, out);
         let waiting = self
             .clock
             .asked
@@ -38,7 +41,8 @@ impl Core {
         }
         let last = self.clock.asked_last;
         let claim = |(id, peer): (&ReplicaId, &super::peers::Peer)| {
-            (peer.decided > height && peer.down_since.is_none()).then_some(*id)
+            let may_serve = peer.decided > height && peer.oldest <= height + 1;
+            (may_serve && peer.down_since.is_none()).then_some(*id)
         };
         let further: Vec<_> = self.peers.all.iter().filter_map(claim).collect();
         let next = further
@@ -103,6 +107,58 @@ impl Core {
             to,
             message: Message::Decisions { decisions },
         });
+    }
+
+    /// The log here begins above what a peer asked for.
+    pub(crate) fn on_gone_here(
+        &mut self,
+        to: ReplicaId,
+        from: Height,
+        oldest: Height,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(peer) = self.peers.all.get_mut(&to) {
+            peer.loading_since = None;
+            out.push(Action::Send {
+                to,
+                message: Message::Gone { from, oldest },
+            });
+        }
+    }
+
+    /// The log of a peer that was asked begins only later. The next one is asked: logs are cut at different heights.
+    pub(crate) fn on_gone(
+        &mut self,
+        now: u64,
+        from: ReplicaId,
+        first: Height,
+        oldest: Height,
+        out: &mut Vec<Action>,
+    ) {
+        let asked = self.clock.asked.is_some_and(|(asked, _)| asked == from);
+        let Some(peer) = self.peers.all.get_mut(&from).filter(|_| asked) else {
+            return;
+        };
+        if first == self.summary.height() + 1 && oldest > first {
+            peer.oldest = oldest;
+        }
+        self.clock.asked = None;
+        self.clock.ask_after = now + PAUSE_MS;
+        self.clock.wake(now);
+        self.ask_for_state(now, out);
+    }
+
+    /// When f + 1 peers have no decision of the next height any more, a correct one is among them: it has a checkpoint
+    /// above. Fewer could send this replica on an errand whenever they like.
+    fn ask_for_state(&mut self, now: u64, out: &mut Vec<Action>) {
+        let above = self.summary.height();
+        let lately = self
+            .state_asked
+            .is_some_and(|(height, at)| height == above && now < at + STATE_MS);
+        if !lately && self.peers.without(above + 1) >= self.view.one_correct() {
+            self.state_asked = Some((above, now));
+            out.push(Action::FetchState { above });
+        }
     }
 
     /// Takes over what is proven, in order.

@@ -6,6 +6,7 @@ mod changing;
 mod choice;
 mod early;
 mod fairness;
+mod install;
 mod instance;
 mod normal;
 mod peers;
@@ -26,7 +27,7 @@ use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
-use crate::record::{Record, RecordId, Recovered, Start, Summary};
+use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
 use crate::request::{Request, Verified};
 use crate::settings::Settings;
 use crate::view::View;
@@ -71,6 +72,18 @@ pub enum Input {
         /// Consecutive heights from the one asked.
         decisions: Vec<Decided>,
     },
+    /// The other answer to [`Action::LoadDecisions`]: the log begins only later.
+    DecisionsGone {
+        /// Who asked.
+        to: ReplicaId,
+        /// The height asked for.
+        from: Height,
+        /// The first height that the log holds.
+        oldest: Height,
+    },
+    /// A checkpoint with this summary is durable here, and the service has its state (or will have it before
+    /// anything that is decided from now on). Passed over if it is not above the last decided height, or not proven.
+    StateInstalled(Box<Summary>),
 }
 
 /// What a core wants done, in this order.
@@ -109,6 +122,14 @@ pub enum Action {
         from: Height,
         /// At most so many.
         max: usize,
+    },
+    /// The height just decided is one at which checkpoints are taken: this summary belongs to it.
+    Checkpoint(Box<Summary>),
+    /// The decisions above this height are gone from the logs of f + 1 peers: get a checkpoint, make it durable, feed
+    /// [`Input::StateInstalled`]. Said again while that lasts.
+    FetchState {
+        /// The last decided height here.
+        above: Height,
     },
     /// A client's request was not taken.
     Reject {
@@ -190,6 +211,10 @@ pub struct Core {
     start_is_claimed: bool,
     /// The open instance: `summary.height() + 1`.
     instance: Instance,
+    /// Durable votes of instances that come later, after a hole in the log.
+    ahead: BTreeMap<Height, VoteState>,
+    /// When a checkpoint was last asked for.
+    state_asked: Option<(Height, u64)>,
     early: BTreeMap<ReplicaId, Early>,
     pool: Pool,
     stopping: Stopping,
@@ -229,6 +254,7 @@ impl Core {
         };
         let height = summary.height() + 1;
         let instance = Instance::new(height, votes.remove(&height).unwrap_or_default());
+        let ahead = votes.split_off(&height);
         let mut core = Self {
             peers: Peers::of(&view, me),
             clock: Clock::new(&settings, now_ms),
@@ -243,6 +269,8 @@ impl Core {
             start,
             start_is_claimed: false,
             instance,
+            ahead,
+            state_asked: None,
             early: BTreeMap::new(),
             pool: Pool::default(),
             stopping: Stopping::default(),
@@ -271,6 +299,8 @@ impl Core {
             Input::LinkDown(peer) => self.peers.link_down(now, peer),
             Input::LinkUp(peer) => self.on_link_up(now, peer, out),
             Input::LoadedDecisions { to, decisions } => self.on_loaded(to, decisions, out),
+            Input::DecisionsGone { to, from, oldest } => self.on_gone_here(to, from, oldest, out),
+            Input::StateInstalled(summary) => self.on_state_installed(now, *summary, out),
         }
     }
 
@@ -322,6 +352,12 @@ impl Core {
             } => {
                 self.on_status(now, from, (view, regency), free_from, decided, out);
             }
+            Message::Gone {
+                from: first,
+                oldest,
+            } => self.on_gone(now, from, first, oldest, out),
+            // For the transfer beside the core.
+            Message::State(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::request::Verified;
 use crate::settings::mutated;
 use crate::stopdata::LastDecided;
 
-use super::instance::{Accepted, Instance};
+use super::instance::Accepted;
 use super::persist::Held;
 use super::{Action, Core};
 
@@ -319,7 +319,7 @@ impl Core {
         // Alg. 2, l. 14-15: cancel the timers of what is ordered.
         self.pool
             .decided(now, &decided.batch, &renewed, &self.summary.windows);
-        self.instance = Instance::new(height + 1, Default::default());
+        self.open_next();
         self.clock.progress(now);
         let changed = self.note_change(&decided);
         if mutated!(self.settings, DecideTwice) {
@@ -329,6 +329,7 @@ impl Core {
         if changed {
             self.change_view(now, out);
         }
+        self.checkpoint_if_due(out);
         self.replay_early(now, out);
     }
 }

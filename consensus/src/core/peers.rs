@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub nudged_at: Option<u64>,
     /// Its decisions are being read from the log since then.
     pub loading_since: Option<u64>,
+    /// The first height that its log holds, as it says.
+    pub oldest: Height,
 }
 
 /// All peers.
@@ -74,6 +76,14 @@ impl Peers {
             .map(|peer| peer.decided)
             .max()
             .unwrap_or(0)
+    }
+
+    /// How many say that their logs begin above `height`.
+    pub fn without(&self, height: Height) -> usize {
+        self.all
+            .values()
+            .filter(|peer| peer.oldest > height)
+            .count()
     }
 
     /// How long the link to `peer` has been down.

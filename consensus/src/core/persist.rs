@@ -120,6 +120,14 @@ impl Core {
 
     /// After a restart: what the log holds is durable, so it may be said again.
     pub(crate) fn restore_votes(&mut self) {
+        self.restore_open_votes();
+        if self.start.is_none() {
+            self.stopping.mine = Some(Box::new(self.stop_data()));
+        }
+    }
+
+    /// The durable votes of the open instance.
+    pub(crate) fn restore_open_votes(&mut self) {
         let height = self.instance.height;
         let wrote = self.instance.votes.wrote_in(self.regency);
         if let Some(digest) = wrote.filter(|_| !self.is_crash_only()) {
@@ -129,9 +137,6 @@ impl Core {
         if let Some((regency, digest)) = self.instance.votes.lock {
             let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
             self.note_own_accept(regency, digest, signature);
-        }
-        if self.start.is_none() {
-            self.stopping.mine = Some(Box::new(self.stop_data()));
         }
     }
 

@@ -174,6 +174,14 @@ impl Pool {
         }
     }
 
+    /// Drops what a jump ahead ordered or made stale; the others' timers start again.
+    pub fn jumped(&mut self, now: u64, windows: &Windows) {
+        for client in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.drop_unplaced(client, windows);
+        }
+        self.restart_timers(now);
+    }
+
     fn drop_unplaced(&mut self, client: ClientId, windows: &Windows) {
         let Some(queue) = self.clients.get_mut(&client) else {
             return;

@@ -33,6 +33,7 @@ impl Core {
         let held = Held::StopData(data);
         self.persist(
             Record::Regency {
+                view: self.view.id,
                 regency,
                 start: None,
             },
@@ -69,7 +70,9 @@ impl Core {
 
     /// Tells the leader, or itself.
     pub(crate) fn send_stopdata(&mut self, now: u64, out: &mut Vec<Action>) {
-        let Some(data) = self.stopping.mine.clone().filter(|_| self.start.is_none()) else {
+        // A replica with votes ahead of where it stands (see `install`) could not tell them: it says nothing yet.
+        let tells_all = self.start.is_none() && self.ahead.is_empty();
+        let Some(data) = self.stopping.mine.clone().filter(|_| tells_all) else {
             return;
         };
         if self.i_lead() {
@@ -266,6 +269,7 @@ impl Core {
         let regency = self.regency;
         self.persist(
             Record::Regency {
+                view: self.view.id,
                 regency,
                 start: Some(start),
             },

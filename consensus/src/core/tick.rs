@@ -199,6 +199,9 @@ impl Core {
             // lost it to make others join, so one broken link deposes nobody.
             self.stop(now, next, out);
         }
+        if waits.is_some_and(|since| now >= since + stage) {
+            self.forward(now, now - stage, out);
+        }
         if self.start.is_none() {
             if now >= self.clock.entered_at + stage {
                 self.stop(now, next, out);
@@ -206,19 +209,20 @@ impl Core {
             return;
         }
         let Some(since) = waits else { return };
-        if now >= since + stage {
-            let before = now - stage;
-            let requests = self
-                .pool
-                .take_overdue(now, before, self.settings.max_transfer_bytes);
-            if !requests.is_empty() && !mutated!(self.settings, NeverForward) {
-                out.push(Action::Broadcast {
-                    message: Message::Forward { requests },
-                });
-            }
-        }
         if now >= since + 2 * stage && !mutated!(self.settings, NeverStop) {
             self.stop(now, next, out);
+        }
+    }
+
+    /// Tells the others what waits here. Also while this replica waits for a SYNC: it may be alone in its regency, if those
+    /// who wanted it too lost power and with it their wish, and then the others must learn that something waits.
+    fn forward(&mut self, now: u64, before: u64, out: &mut Vec<Action>) {
+        let most = self.settings.max_transfer_bytes;
+        let requests = self.pool.take_overdue(now, before, most);
+        if !requests.is_empty() && !mutated!(self.settings, NeverForward) {
+            out.push(Action::Broadcast {
+                message: Message::Forward { requests },
+            });
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
     Action, Change, ClientId, Core, Decided, Input, Message, PublicKey, Reason, Record, RecordId,
-    Recovered, ReplicaId, Request, Settings, SigningKey, Step, Verified, View, Views,
+    Recovered, ReplicaId, Request, Settings, SigningKey, Step, Summary, Verified, View, Views,
 };
 
 pub const CLIENT: ClientId = ClientId(70_000);
@@ -84,6 +84,12 @@ pub struct Table {
     newest_record: Vec<RecordId>,
     pub decided: Vec<Vec<Decided>>,
     pub rejected: Vec<(ReplicaId, Reason)>,
+    /// Each replica's log serves no decision below this height.
+    pub log_begins: Vec<u64>,
+    /// Who asked for a checkpoint, above which height.
+    pub state_wanted: Vec<(ReplicaId, u64)>,
+    /// Each replica's summaries at the heights where checkpoints are due.
+    pub checkpoints: Vec<Vec<Summary>>,
     /// Everything that was sent, delivered or not.
     pub sent: Vec<(ReplicaId, ReplicaId, Message)>,
     inbox: VecDeque<(ReplicaId, ReplicaId, Message)>,
@@ -114,6 +120,9 @@ impl Table {
             newest_record: vec![0; n.into()],
             decided: vec![Vec::new(); n.into()],
             rejected: Vec::new(),
+            log_begins: vec![0; n.into()],
+            state_wanted: Vec::new(),
+            checkpoints: vec![Vec::new(); n.into()],
             sent: Vec::new(),
             inbox: VecDeque::new(),
             passes: Box::new(|_, _, _| true),
@@ -125,7 +134,7 @@ impl Table {
         table
     }
 
-    fn fresh(&self, i: u16, recovered: Recovered) -> Core {
+    pub fn fresh(&self, i: u16, recovered: Recovered) -> Core {
         let (settings, view) = (self.settings.clone(), self.genesis.clone());
         Core::new(settings, view, ReplicaId(i), key(i), recovered, self.now)
     }
@@ -182,6 +191,16 @@ impl Table {
                             self.view = view;
                         }
                     }
+                    Action::LoadDecisions { to, from, .. }
+                        if from < self.log_begins[usize::from(i)] =>
+                    {
+                        let oldest = self.log_begins[usize::from(i)];
+                        inputs.push_back(Input::DecisionsGone { to, from, oldest });
+                    }
+                    Action::Checkpoint(summary) => {
+                        self.checkpoints[usize::from(i)].push(*summary);
+                    }
+                    Action::FetchState { above } => self.state_wanted.push((me, above)),
                     Action::LoadDecisions { to, from, max } => {
                         let log = self.logs[usize::from(i)].iter();
                         let decisions = log.filter_map(|entry| match entry {

@@ -256,7 +256,7 @@ impl<'a> Walk<'a> {
     /// Takes the model's step for a record; an error if it has none.
     fn follow(&mut self, replica: usize, record: &Record) -> Result<(), String> {
         match record {
-            Record::Regency { regency, start } => {
+            Record::Regency { regency, start, .. } => {
                 let at = (regency / TURN) as u8;
                 // A regency that was passed over was entered and left in silence.
                 while self.state.replicas[replica].regency < at {
@@ -334,7 +334,11 @@ impl<'a> Walk<'a> {
                 }
                 Action::Persist { id, record } => self.hosts[i].pending.push((id, record)),
                 Action::Decide(decided) => self.decide(i, &decided)?,
-                Action::ViewChanged(_) | Action::LoadDecisions { .. } | Action::Reject { .. } => {}
+                Action::ViewChanged(_)
+                | Action::Checkpoint(_)
+                | Action::FetchState { .. }
+                | Action::LoadDecisions { .. }
+                | Action::Reject { .. } => {}
             }
         }
         Ok(())

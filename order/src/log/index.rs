@@ -62,6 +62,25 @@ impl Index {
         of_key.next_back().map(|(_, location)| *location)
     }
 
+    /// The lowest position among the records of a kind from a key on.
+    pub fn first(&self, kind: u8, key: u64) -> Option<u64> {
+        let entries = self.lock();
+        let from_key = entries.range((kind, key, 0)..=(kind, u64::MAX, u64::MAX));
+        from_key.map(|((_, _, position), _)| *position).min()
+    }
+
+    pub fn next_key(&self, kind: u8, key: u64) -> Option<u64> {
+        let entries = self.lock();
+        let mut of_kind = entries.range((kind, key, 0)..=(kind, u64::MAX, u64::MAX));
+        of_kind.next().map(|((_, key, _), _)| *key)
+    }
+
+    /// Forgets the records of segments before this one.
+    pub fn forget_before(&self, number: u32) {
+        self.lock()
+            .retain(|_, location| location.segment.number >= number);
+    }
+
     pub fn last_key(&self, kind: u8) -> Option<u64> {
         let entries = self.lock();
         let mut of_kind = entries.range((kind, 0, 0)..=(kind, u64::MAX, u64::MAX));

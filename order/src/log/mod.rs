@@ -6,7 +6,10 @@
 //!
 //! The index is in memory, about 40 bytes a record; payloads are read back from disk.
 
+#[cfg(test)]
+mod cut_tests;
 mod error;
+mod extent;
 mod index;
 mod recovery;
 mod segment;
@@ -24,6 +27,7 @@ use tokio::sync::watch;
 pub use error::LogError;
 pub use recovery::Replay;
 
+use extent::Extent;
 use index::Index;
 use writer::{Pending, Progress, Queue, Writer};
 
@@ -51,7 +55,7 @@ impl Default for LogOptions {
     }
 }
 
-/// The place of a record in the order of all appends since the log began; the first is 1.
+/// The place of a record in the order of all appends; the first that the log held when it was opened is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -87,6 +91,7 @@ struct Inner {
     dir: PathBuf,
     queue: Arc<Queue>,
     index: Arc<Index>,
+    extent: Arc<Extent>,
     progress: watch::Receiver<Progress>,
     writer: Option<std::thread::JoinHandle<()>>,
     /// Keeps other processes out; released when the file closes.
@@ -108,12 +113,14 @@ impl Log {
         });
         let queue = Arc::new(Queue::new(durable, options.pending_bytes));
         let index = Arc::new(recovered.index);
+        let extent = Arc::new(recovered.extent);
         let writer = Writer {
             dir: dir.to_owned(),
             segment: recovered.last,
             options,
             queue: queue.clone(),
             index: index.clone(),
+            extent: extent.clone(),
             report,
         };
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
@@ -124,6 +131,7 @@ impl Log {
             dir: dir.to_owned(),
             queue,
             index,
+            extent,
             progress,
             writer: Some(thread),
             _lock: recovered.lock,
@@ -217,6 +225,39 @@ impl Log {
     /// The greatest key among the durable records of a kind.
     pub fn last_key(&self, kind: u8) -> Option<u64> {
         self.inner.index.last_key(kind)
+    }
+
+    /// The position of the first durable record of a kind whose key is at least `key`; if there is none, one that is
+    /// after all records that are durable now.
+    pub fn first(&self, kind: u8, key: u64) -> Position {
+        // In this order: what becomes durable meanwhile must not be taken for older than it is.
+        let end = Position(self.inner.progress.borrow().durable + 1);
+        self.inner
+            .index
+            .first(kind, key)
+            .map_or(end, Position)
+            .min(end)
+    }
+
+    /// The position of the newest record appended so far.
+    pub fn end(&self) -> Position {
+        self.inner.queue.end()
+    }
+
+    /// The smallest key, from one on, among the durable records of a kind.
+    pub fn next_key(&self, kind: u8, key: u64) -> Option<u64> {
+        self.inner.index.next_key(kind, key)
+    }
+
+    /// Deletes what lies before a record that is durable, as far as whole segments allow: those that end before it.
+    /// Returns how many went. Not to be called before the [`Replay`] has ended. Writes and deletes files, so it may block.
+    ///
+    /// # Errors
+    /// When the system refuses; the log is sound then, and longer than it need be.
+    pub fn cut(&self, keep: Position) -> Result<usize, LogError> {
+        self.inner
+            .extent
+            .cut(&self.inner.dir, keep, &self.inner.index)
     }
 
     /// What was written so far.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::extent::{self, Extent};
 use super::index::{Index, Location};
 use super::segment::{self, SEGMENT_HEAD, Scan, SegmentId};
 use super::{LogError, Record};
@@ -14,6 +15,7 @@ use super::{LogError, Record};
 /// A log found sound.
 pub struct Recovered {
     pub index: Index,
+    pub extent: Extent,
     /// How many records there are.
     pub records: u64,
     pub replay: Replay,
@@ -41,14 +43,16 @@ pub struct Replay {
 pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
     fs::create_dir_all(dir).map_err(|source| LogError::io(dir, source))?;
     let lock = lock(dir)?;
-    let numbers = segment_numbers(dir)?;
-    let index = Index::default();
+    let begin = extent::read(dir)?;
+    let numbers = segment_numbers(dir, begin)?;
+    let (index, extent) = (Index::default(), Extent::default());
     let mut records = 0;
     let mut segments = VecDeque::new();
     let mut last = None;
     for &number in &numbers {
         let is_last = Some(&number) == numbers.last();
         let path = segment::path(dir, number);
+        extent.push(number, records + 1);
         let Some(scan) = check(&path, number, is_last, &index, &mut records)? else {
             continue;
         };
@@ -57,8 +61,13 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
     }
     let last = match last {
         Some((scan, path)) => reopen(&scan, path)?,
-        // None yet, or the last one's creation was cut short.
-        None => create(dir, numbers.last().copied().unwrap_or(1))?,
+        // The last one's creation was cut short, or there is none yet.
+        None => {
+            if numbers.is_empty() {
+                extent.push(begin, 1);
+            }
+            create(dir, numbers.last().copied().unwrap_or(begin))?
+        }
     };
     let replay = Replay {
         segments,
@@ -66,6 +75,7 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
     };
     Ok(Recovered {
         index,
+        extent,
         records,
         replay,
         last,
@@ -88,22 +98,28 @@ fn lock(dir: &Path) -> Result<File, LogError> {
     }
 }
 
-/// The numbers of all segments, without a gap.
-fn segment_numbers(dir: &Path) -> Result<Vec<u32>, LogError> {
+/// The numbers of all segments from the log's first on, without a gap. Those before it were being deleted.
+fn segment_numbers(dir: &Path, begin: u32) -> Result<Vec<u32>, LogError> {
     let io = |source| LogError::io(dir, source);
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir).map_err(io)? {
         numbers.extend(segment::number(&entry.map_err(io)?.path()));
     }
     numbers.sort_unstable();
-    // The first segment is number 1.
-    for (expected, number) in (1..).zip(&numbers) {
-        if *number != expected {
-            let path = segment::path(dir, expected);
-            return Err(LogError::Missing { path });
-        }
+    for number in numbers.extract_if(.., |number| *number < begin) {
+        extent::remove(&segment::path(dir, number))?;
     }
-    Ok(numbers)
+    let missing = (begin..)
+        .zip(&numbers)
+        .find(|(expected, number)| expected != *number);
+    let missing = missing.map(|(expected, _)| expected);
+    // A log that was cut once has at least the segment that it was cut before.
+    match missing.or_else(|| (begin > 1 && numbers.is_empty()).then_some(begin)) {
+        Some(number) => Err(LogError::Missing {
+            path: segment::path(dir, number),
+        }),
+        None => Ok(numbers),
+    }
 }
 
 /// Reads a segment to its good end and notes its records; `None`: the last one's head was never completed.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::extent::Extent;
 use super::index::{Index, Location};
 use super::recovery::{self, OpenSegment};
 use super::segment::RECORD_HEAD;
@@ -122,6 +123,10 @@ impl Queue {
         position
     }
 
+    pub fn end(&self) -> Position {
+        Position(self.lock().last)
+    }
+
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
@@ -166,6 +171,7 @@ pub struct Writer {
     pub options: LogOptions,
     pub queue: Arc<Queue>,
     pub index: Arc<Index>,
+    pub extent: Arc<Extent>,
     pub report: watch::Sender<Progress>,
 }
 
@@ -206,6 +212,7 @@ impl Writer {
                 self.write(gathered)?;
                 self.sync(&mut stats)?;
                 self.segment = recovery::create(&self.dir, self.segment.id.number + 1)?;
+                self.extent.push(self.segment.id.number, position + 1);
                 durable = self.durable();
             }
             position += 1;

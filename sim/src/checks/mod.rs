@@ -10,6 +10,7 @@ pub mod liveness;
 pub mod memory;
 pub mod order;
 pub mod promise;
+pub mod promises;
 pub mod proof;
 pub mod regency;
 pub mod safe_value;

@@ -40,6 +40,7 @@ impl SafeValue {
         let Record::Regency {
             regency,
             start: Some(start),
+            ..
         } = record
         else {
             return Ok(());

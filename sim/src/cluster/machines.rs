@@ -3,7 +3,9 @@
 use consensus::{Action, Core, Input, Message, ReplicaId};
 
 use crate::checks::Verdict;
+use crate::checks::promises;
 use crate::disk::Entry;
+use crate::state_lies;
 use crate::trace::words;
 
 use super::{Cluster, Event, key};
@@ -16,7 +18,7 @@ impl Cluster {
         if node.core.is_some() {
             return;
         }
-        let recovered = match node.disk.replay() {
+        let recovered = match node.disk.replay(node.keeper.newest()) {
             Ok(recovered) => recovered,
             Err(error) => {
                 self.violation = Err(format!("durability: {replica} cannot restart: {error}"));
@@ -33,14 +35,16 @@ impl Cluster {
             self.checks.restarted(replica, height);
         }
         let (settings, view) = (self.plan.settings.clone(), self.view.clone());
-        node.core = Some(Core::new(
-            settings,
-            view,
-            replica,
-            key(replica.0),
-            recovered,
-            clock,
-        ));
+        let log = node.disk.decisions(0, usize::MAX);
+        let every = settings.checkpoint_every;
+        node.keeper.restart(&view, replica, every, log.iter());
+        let core = Core::new(settings, view, replica, key(replica.0), recovered, clock);
+        if node.liar.is_none() {
+            let standing = core.standing_records();
+            let verdict = promises::restarted(replica, height, node.disk.promises(), &standing);
+            self.violation = std::mem::replace(&mut self.violation, Ok(())).and(verdict);
+        }
+        node.core = Some(core);
         self.feed(replica, Input::Timer);
         self.tell_links(replica, true);
     }
@@ -158,6 +162,10 @@ impl Cluster {
                     let verdict = self.checks.decided(replica, &decided);
                     self.note(verdict);
                 }
+                if let Some(node) = self.nodes.get_mut(&replica) {
+                    node.keeper.execute(&decided);
+                    node.keeper.sink.reached(height);
+                }
                 self.append(replica, Entry::Decided(decided));
             }
             // No client of these plans is an administrator.
@@ -166,6 +174,11 @@ impl Cluster {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;
                 };
+                if let Some(oldest) = node.disk.begins_after(from) {
+                    let gone = Input::DecisionsGone { to, from, oldest };
+                    self.feed(replica, gone);
+                    return;
+                }
                 let decisions = node.disk.decisions(from, max);
                 let at = self.now + self.rng.between(0, 5);
                 self.at(
@@ -178,6 +191,8 @@ impl Cluster {
                     },
                 );
             }
+            Action::Checkpoint(summary) => self.checkpoint(replica, life, *summary),
+            Action::FetchState { above } => self.fetch_state(replica, above),
             Action::Reject {
                 client,
                 incarnation,
@@ -234,6 +249,13 @@ impl Cluster {
         let Some(node) = self.nodes.get_mut(&from) else {
             return;
         };
+        let lies_about_state = node.liar.is_some() && self.plan.settings.checkpoint_every > 0;
+        let message = if lies_about_state {
+            state_lies::bend(&mut self.rng, message)
+        } else {
+            Some(message)
+        };
+        let Some(message) = message else { return };
         let said = match &mut node.liar {
             Some(liar) => liar.bend(&mut self.minds[node.mind], to, message),
             None => {
@@ -264,7 +286,10 @@ impl Cluster {
                 let answer = liar.and_then(|liar| liar.hear(&mut self.minds[mind], &message));
                 self.trace
                     .line(self.now, || format!("  {to} ← {from}  {}", words(&message)));
-                self.feed(to, Input::Message { from, message });
+                match message {
+                    Message::State(message) => self.hear_state(to, from, message),
+                    message => self.feed(to, Input::Message { from, message }),
+                }
                 if let Some(answer) = answer {
                     self.say(to, from, answer);
                 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cluster::{Cluster, FIRST_CLIENT, channel};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use order::log::{Log, LogOptions};
-use order::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts};
+use order::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
@@ -150,6 +150,7 @@ async fn serve(start: Start) -> Result<(), String> {
         wire: Arc::new(replica::TransactionWire),
         recovered,
         finished: None,
+        state: None,
     });
     let ordered = Arc::new(Ordered::default());
     let (answer, frames) = Service::answer(start.reply);
@@ -268,8 +269,9 @@ impl Service {
         loop {
             tokio::select! {
                 delivered = decided.recv() => match delivered {
-                    Some(delivered) => waiting.push_back(delivered),
-                    None => return,
+                    Some(ToService::Execute(delivered)) => waiting.push_back(delivered),
+                    // There are no checkpoints here.
+                    _ => return,
                 },
                 changed = durable.changed() => if changed.is_err() {
                     return;

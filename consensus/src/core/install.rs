@@ -1,0 +1,83 @@
+//! Checkpoints as the core sees them: when one is due, what a log must hold that begins with one, and how the
+//! core jumps to one that came from a peer.
+
+use crate::record::{Record, Summary};
+
+use super::instance::Instance;
+use super::{Action, Core};
+
+impl Core {
+    /// Opens the instance after the last decided height, with the votes that this replica already has there. It has
+    /// some if its log has a hole: it stood further ahead once, and a checkpoint that it stood on was damaged.
+    pub(crate) fn open_next(&mut self) {
+        let height = self.summary.height() + 1;
+        self.ahead = self.ahead.split_off(&height);
+        let votes = self.ahead.remove(&height);
+        let voted = votes.is_some();
+        self.instance = Instance::new(height, votes.unwrap_or_default());
+        if voted {
+            self.restore_open_votes();
+            if self.stopping.mine.is_some() {
+                self.stopping.mine = Some(Box::new(self.stop_data()));
+            }
+        }
+    }
+
+    /// Tells that the height just decided is one of those at which all replicas look at their state.
+    pub(crate) fn checkpoint_if_due(&self, out: &mut Vec<Action>) {
+        let every = self.settings.checkpoint_every;
+        if every > 0 && self.summary.height().is_multiple_of(every) {
+            out.push(Action::Checkpoint(Box::new(self.summary.clone())));
+        }
+    }
+
+    /// What of this core's memory a log must hold that begins at its last decided height: the regency, and the votes of the
+    /// open instance. A runtime appends them (again) and waits until they are durable before it cuts its log.
+    pub fn standing_records(&self) -> Vec<Record> {
+        let regency = Record::Regency {
+            view: self.view.id,
+            regency: self.regency,
+            start: self.start,
+        };
+        let open = self.instance.votes.records(self.instance.height);
+        let ahead = self
+            .ahead
+            .iter()
+            .flat_map(|(height, votes)| votes.records(*height));
+        std::iter::once(regency).chain(open).chain(ahead).collect()
+    }
+
+    /// Jumps to a checkpoint: the windows, the time and the last decision are its own, the instance after it is open,
+    /// and what was known of lower ones is forgotten. Regency and what SYNC said about it stay: they speak of no
+    /// instance that this replica skips, or else of one that is decided. Never backwards.
+    ///
+    /// The checkpoint is durable already, so a restart from here on begins at it: no vote is lost, since votes of
+    /// decided instances bind nobody.
+    pub(crate) fn on_state_installed(&mut self, now: u64, summary: Summary, out: &mut Vec<Action>) {
+        let views = summary.views.as_ref();
+        let then = views.and_then(|views| views.of(summary.height()));
+        let then = then.unwrap_or(&self.view);
+        let proven = summary
+            .last
+            .as_ref()
+            .is_some_and(|last| last.is_proven(then));
+        if summary.height() <= self.summary.height() || !proven {
+            return;
+        }
+        let views = self.summary.views.take();
+        self.summary = summary;
+        self.summary.views = self.summary.views.take().or(views);
+        self.pool.jumped(now, &self.summary.windows);
+        self.open_next();
+        self.clock.progress(now);
+        let now_holds = self.summary.views.as_ref().map(|views| views.now.id);
+        if now_holds.is_some_and(|id| id != self.view.id) {
+            self.change_view(now, out);
+        }
+        (self.clock.asked, self.clock.ask_after) = (None, now);
+        self.state_asked = None;
+        self.replay_early(now, out);
+        self.catch_up(now, out);
+        self.advance(now, out);
+    }
+}

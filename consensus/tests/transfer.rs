@@ -1,0 +1,569 @@
+//! State transfer between one sink and its peers, some of which lie: what comes out is the true state or nothing.
+#![allow(clippy::unwrap_used)] // its helpers panic as tests do
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use common::{CLIENT, Table, request};
+use consensus::transfer::{
+    ChunkList, Content, Sink, SinkAction, Source, SourceAction, StateMessage, TransferLimits,
+};
+use consensus::{Digest, Height, ReplicaId, Settings, Summary, View};
+
+/// Bytes of a chunk in these tests.
+const CHUNK: u32 = 100;
+
+/// What a liar makes of what it wants to say; nothing: it is silent.
+type Lie = Box<dyn Fn(StateMessage) -> Option<StateMessage>>;
+
+/// A checkpoint on a peer's disk.
+#[derive(Clone)]
+struct Checkpoint {
+    list: ChunkList,
+    content: Content,
+    summary: Summary,
+}
+
+/// One sink (replica 0), and sources at all others.
+struct World {
+    view: View,
+    limits: TransferLimits,
+    now: u64,
+    sink: Sink,
+    sources: BTreeMap<ReplicaId, Source>,
+    disks: BTreeMap<ReplicaId, BTreeMap<Height, Checkpoint>>,
+    lies: BTreeMap<ReplicaId, Lie>,
+    /// The receiver's disk: the list begun, and chunks written.
+    begun: Option<ChunkList>,
+    written: BTreeMap<u32, Bytes>,
+    finished: Option<Height>,
+    to_sink: VecDeque<(ReplicaId, StateMessage)>,
+    /// Chunks that each peer sent, with the time.
+    sent: Vec<(ReplicaId, u64)>,
+    /// Chunks asked for and not written yet.
+    under_way: BTreeSet<u32>,
+    most_under_way: usize,
+}
+
+/// True checkpoints at heights 4, 8, 12; their states differ in all chunks.
+fn checkpoints(n: u16) -> (View, Vec<Checkpoint>) {
+    let mut table = Table::with(
+        n,
+        Settings {
+            checkpoint_every: 4,
+            ..Settings::default()
+        },
+    );
+    for seq in 1..=12 {
+        table.submit(&request(CLIENT, seq));
+        table.settle();
+    }
+    let made = table.checkpoints[0].iter().map(|summary| {
+        let state: Vec<u8> = (0..1_450u64)
+            .map(|at| (at * summary.height() % 251) as u8)
+            .collect();
+        let content = Content::new(summary, state.into()).unwrap();
+        Checkpoint {
+            list: content.list(CHUNK),
+            content,
+            summary: summary.clone(),
+        }
+    });
+    let made = made.collect();
+    // Nobody changes this view, so a proof of another one is none.
+    let view = View {
+        administrators: Default::default(),
+        ..table.view.clone()
+    };
+    (view, made)
+}
+
+impl World {
+    /// All vouch for all; `kept` says who keeps which heights.
+    fn new(n: u16, kept: &[(u16, &[Height])]) -> Self {
+        let (view, made) = checkpoints(n);
+        let limits = TransferLimits {
+            patience_ms: 1_000,
+            ..TransferLimits::default()
+        };
+        let mut world = Self {
+            sink: Sink::new(view.clone(), ReplicaId(0), limits.clone()),
+            view,
+            limits,
+            now: 1_000,
+            sources: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            lies: BTreeMap::new(),
+            begun: None,
+            written: BTreeMap::new(),
+            finished: None,
+            to_sink: VecDeque::new(),
+            sent: Vec::new(),
+            under_way: BTreeSet::new(),
+            most_under_way: 0,
+        };
+        for id in (1..n).map(ReplicaId) {
+            let mut source = Source::new(world.limits.clone(), 10);
+            let mut disk = BTreeMap::new();
+            for checkpoint in &made {
+                source.remember(checkpoint.list.height, checkpoint.list.root());
+                let mine = kept.iter().find(|(who, _)| *who == id.0);
+                if mine.is_some_and(|(_, heights)| heights.contains(&checkpoint.list.height)) {
+                    source.keep(1_000, &checkpoint.list);
+                    disk.insert(checkpoint.list.height, checkpoint.clone());
+                }
+            }
+            world.sources.insert(id, source);
+            world.disks.insert(id, disk);
+        }
+        world
+    }
+
+    fn lies(&mut self, who: u16, lie: impl Fn(StateMessage) -> Option<StateMessage> + 'static) {
+        self.lies.insert(ReplicaId(who), Box::new(lie));
+    }
+
+    fn at_source(&mut self, id: ReplicaId, message: Option<StateMessage>) {
+        let Some(source) = self.sources.get_mut(&id) else {
+            return;
+        };
+        let mut out = Vec::new();
+        match message {
+            Some(message) => source.hear(self.now, ReplicaId(0), &message, &mut out),
+            None => source.tick(self.now, &mut out),
+        }
+        for action in out {
+            let message = match action {
+                SourceAction::Send { message, .. } => message,
+                SourceAction::SendList { height, .. } => {
+                    let kept = &self.disks[&id][&height];
+                    let last = kept.summary.last.clone().unwrap();
+                    StateMessage::List {
+                        list: Box::new(kept.list.clone()),
+                        last,
+                    }
+                }
+                SourceAction::SendChunk { height, index, .. } => {
+                    self.sent.push((id, self.now));
+                    let kept = &self.disks[&id][&height];
+                    let bytes = kept
+                        .content
+                        .piece(index as usize * CHUNK as usize, CHUNK as usize);
+                    StateMessage::Chunk {
+                        height,
+                        index,
+                        bytes: bytes.into(),
+                    }
+                }
+            };
+            let said = match self.lies.get(&id) {
+                Some(lie) => lie(message),
+                None => Some(message),
+            };
+            self.to_sink.extend(said.map(|message| (id, message)));
+        }
+    }
+
+    fn at_sink(&mut self, act: impl FnOnce(&mut Sink, u64, &mut Vec<SinkAction>)) {
+        let mut out = Vec::new();
+        act(&mut self.sink, self.now, &mut out);
+        let mut out = VecDeque::from(out);
+        while let Some(action) = out.pop_front() {
+            let (now, mut more) = (self.now, Vec::new());
+            match action {
+                SinkAction::Send { to, message } => {
+                    if let StateMessage::FetchChunk { index, .. } = message {
+                        self.under_way.insert(index);
+                        self.most_under_way = self.most_under_way.max(self.under_way.len());
+                    }
+                    self.at_source(to, Some(message));
+                }
+                SinkAction::Broadcast { message } => {
+                    for to in self.sources.keys().copied().collect::<Vec<_>>() {
+                        self.at_source(to, Some(message.clone()));
+                    }
+                }
+                SinkAction::Begin { list, .. } => {
+                    if self.begun.as_ref() != Some(&list) {
+                        self.written.clear();
+                    }
+                    let height = list.height;
+                    let have: Vec<u32> = self.written.keys().copied().collect();
+                    self.begun = Some(*list);
+                    self.sink.begun(now, height, &have, &mut more);
+                }
+                SinkAction::Store {
+                    height,
+                    index,
+                    bytes,
+                } => {
+                    self.written.insert(index, bytes);
+                    self.under_way.remove(&index);
+                    self.sink.stored(now, height, index, &mut more);
+                }
+                SinkAction::Finish { height } => self.finished = Some(height),
+            }
+            out.extend(more);
+        }
+    }
+
+    /// Time passes until the transfer is through, or for so long.
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end && self.finished.is_none() {
+            while let Some((from, message)) = self.to_sink.pop_front() {
+                self.at_sink(|sink, now, out| sink.hear(now, from, message, out));
+            }
+            self.now += 10;
+            if self.sink.next_deadline().is_some_and(|at| at <= self.now) {
+                self.at_sink(Sink::tick);
+            }
+            for id in self.sources.keys().copied().collect::<Vec<_>>() {
+                if self.sources[&id]
+                    .next_deadline()
+                    .is_some_and(|at| at <= self.now)
+                {
+                    self.at_source(id, None);
+                }
+            }
+        }
+    }
+
+    fn want(&mut self, above: Height) {
+        self.at_sink(|sink, now, out| sink.want(now, above, out));
+    }
+
+    /// The state received, opened as a replica would.
+    fn received(&self) -> (Summary, Bytes) {
+        let list = self.begun.as_ref().unwrap();
+        let bytes: Vec<u8> = self.written.values().flatten().copied().collect();
+        assert_eq!(self.finished, Some(list.height));
+        assert_eq!(self.written.len(), list.chunks.len());
+        let truth = self
+            .disks
+            .values()
+            .find_map(|disk| disk.get(&list.height))
+            .unwrap();
+        let last = truth.summary.last.clone().unwrap();
+        Content::open(&bytes.into(), last, &self.view).unwrap()
+    }
+
+    fn assert_received(&self, height: Height) {
+        let (summary, state) = self.received();
+        assert_eq!(summary.height(), height);
+        let truth: Vec<u8> = (0..1_450u64).map(|at| (at * height % 251) as u8).collect();
+        assert_eq!(state, truth);
+    }
+}
+
+#[test]
+fn the_highest_checkpoint_comes_whole_from_the_one_that_keeps_it() {
+    let mut world = World::new(4, &[(1, &[4]), (2, &[8]), (3, &[12])]);
+    world.want(0);
+    world.run(5_000);
+    world.assert_received(12);
+    let chunks = world.begun.as_ref().unwrap().chunks.len();
+    assert!(world.sent.iter().all(|(who, _)| who.0 == 3) && world.sent.len() == chunks);
+    assert_eq!(world.most_under_way, world.limits.in_flight);
+}
+
+#[test]
+fn a_root_that_only_f_vouch_for_is_not_fetched() {
+    let mut world = World::new(4, &[(1, &[4]), (2, &[8]), (3, &[12])]);
+    // It offers a state of its own invention, at a height that nobody reached too.
+    world.lies(3, |message| match message {
+        StateMessage::Offer { .. } => Some(StateMessage::Offer {
+            roots: vec![(12, Digest([7; 32])), (1 << 40, Digest([7; 32]))],
+            kept: vec![12, 1 << 40],
+        }),
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(5_000);
+    world.assert_received(8);
+}
+
+#[test]
+fn a_source_that_sends_a_wrong_chunk_is_left_and_not_asked_again() {
+    for wrong in [
+        Bytes::new(),
+        vec![9; CHUNK as usize].into(),
+        vec![9; 5_000_000].into(),
+    ] {
+        let mut world = World::new(4, &[(1, &[4]), (2, &[8]), (3, &[12])]);
+        world.lies(3, move |message| match message {
+            StateMessage::Chunk {
+                height, index: 3, ..
+            } => Some(StateMessage::Chunk {
+                height,
+                index: 3,
+                bytes: wrong.clone(),
+            }),
+            other => Some(other),
+        });
+        world.want(0);
+        world.run(10_000);
+        world.assert_received(8);
+    }
+}
+
+#[test]
+fn what_is_here_of_a_checkpoint_counts_when_another_source_has_the_same() {
+    let mut world = World::new(4, &[(1, &[12]), (3, &[12])]);
+    world.lies(1, |message| match message {
+        StateMessage::Chunk { index, .. } if index >= 7 => None,
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(10_000);
+    world.assert_received(12);
+    let chunks = world.begun.as_ref().unwrap().chunks.len();
+    let second = world.sent.iter().filter(|(who, _)| who.0 == 3).count();
+    assert_eq!(second, chunks - 7, "only what the first did not send");
+}
+
+#[test]
+fn false_lists_are_refused_before_room_is_made_for_them() {
+    type Bend = fn(&mut ChunkList);
+    let bends: [Bend; 6] = [
+        |list| list.chunks[2] = Digest([1; 32]),
+        |list| list.length = u64::MAX,
+        |list| list.chunk_bytes = 0,
+        |list| list.chunk_bytes = u32::MAX,
+        |list| list.chunks = vec![Digest([1; 32]); 1 << 19],
+        |list| list.height = 1 << 50,
+    ];
+    for bend in bends {
+        let mut world = World::new(4, &[(1, &[4]), (3, &[12])]);
+        world.lies(3, move |message| match message {
+            StateMessage::List { mut list, last } => {
+                bend(&mut list);
+                Some(StateMessage::List { list, last })
+            }
+            other => Some(other),
+        });
+        world.want(0);
+        world.run(10_000);
+        world.assert_received(4);
+        assert!(world.sent.iter().all(|(who, _)| who.0 == 1));
+    }
+}
+
+#[test]
+fn a_list_without_the_proof_of_its_last_decision_is_refused() {
+    let mut world = World::new(4, &[(1, &[4]), (3, &[12])]);
+    world.lies(3, |message| match message {
+        StateMessage::List { list, mut last } => {
+            last.proof.accepts.pop();
+            Some(StateMessage::List { list, last })
+        }
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(10_000);
+    world.assert_received(4);
+}
+
+#[test]
+fn a_silent_source_is_left_and_one_that_was_only_slow_is_forgiven() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    world.lies(3, |message| match message {
+        StateMessage::Offer { .. } => Some(message),
+        _ => None,
+    });
+    world.want(0);
+    world.run(8_000);
+    assert_eq!((world.finished, world.sink.is_busy()), (None, true));
+    // Its link works again.
+    world.lies.clear();
+    world.run(30_000);
+    world.assert_received(12);
+}
+
+#[test]
+fn two_liars_of_seven_cannot_vouch_for_each_other() {
+    let mut world = World::new(7, &[(1, &[4]), (4, &[8]), (5, &[12]), (6, &[12])]);
+    for liar in [5, 6] {
+        world.lies(liar, |message| match message {
+            StateMessage::Offer { .. } => {
+                let roots = vec![(16, Digest([7; 32]))];
+                Some(StateMessage::Offer {
+                    roots,
+                    kept: vec![16],
+                })
+            }
+            other => Some(other),
+        });
+    }
+    world.want(0);
+    world.run(10_000);
+    world.assert_received(8);
+}
+
+#[test]
+fn a_receiver_that_crashed_goes_on_where_it_was() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    world.lies(3, |message| match message {
+        StateMessage::Chunk { index, .. } if index >= 9 => None,
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(500);
+    assert_eq!(world.written.len(), 9);
+    world.lies.clear();
+    world.to_sink.clear();
+    world.sink = Sink::new(world.view.clone(), ReplicaId(0), world.limits.clone());
+    world.sent.clear();
+    world.want(0);
+    world.run(5_000);
+    world.assert_received(12);
+    let chunks = world.begun.as_ref().unwrap().chunks.len();
+    assert_eq!(world.sent.len(), chunks - 9);
+}
+
+#[test]
+fn a_source_keeps_its_rate_and_a_receiver_its_bound_in_flight() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    let slow = TransferLimits {
+        bytes_per_second: 1_000,
+        ..world.limits.clone()
+    };
+    let mut source = Source::new(slow, 10);
+    let kept = world.disks[&ReplicaId(3)][&12].clone();
+    source.remember(12, kept.list.root());
+    source.keep(1_000, &kept.list);
+    world.sources.insert(ReplicaId(3), source);
+    world.want(0);
+    world.run(20_000);
+    world.assert_received(12);
+    let (first, last) = (world.sent[0].1, world.sent.last().unwrap().1);
+    let bytes = (world.sent.len() as u64 - 1) * u64::from(CHUNK);
+    assert!(
+        bytes * 1_000 / (last - first) <= 1_100,
+        "{bytes} bytes in {} ms",
+        last - first
+    );
+
+    // A receiver that asks for everything at once is not served at once, nor are its questions hoarded.
+    let mut greedy = Source::new(
+        TransferLimits {
+            bytes_per_second: 1_000,
+            ..world.limits.clone()
+        },
+        10,
+    );
+    greedy.remember(12, kept.list.root());
+    greedy.keep(1_000, &kept.list);
+    let mut out = Vec::new();
+    for _ in 0..1_000 {
+        for index in 0..kept.list.chunks.len() as u32 {
+            let message = StateMessage::FetchChunk { height: 12, index };
+            greedy.hear(world.now, ReplicaId(0), &message, &mut out);
+        }
+    }
+    assert!(out.len() <= 2, "{}", out.len());
+    for step in 1..100 {
+        greedy.tick(world.now + step * 1_000, &mut out);
+    }
+    assert!(out.len() <= 2 + world.limits.in_flight);
+}
+
+#[test]
+fn a_checkpoint_that_is_being_fetched_stays_but_not_for_ever() {
+    let (_, made) = checkpoints(4);
+    let list = |height: Height| ChunkList {
+        height,
+        ..made[0].list.clone()
+    };
+    let mut source = Source::new(TransferLimits::default(), 10);
+    assert_eq!(source.keep(0, &list(4)), [4]);
+    assert_eq!(source.keep(0, &list(8)), [4, 8]);
+    let fetch = |source: &mut Source, now: u64, height: Height| {
+        let message = StateMessage::FetchChunk { height, index: 0 };
+        source.hear(now, ReplicaId(1), &message, &mut Vec::new());
+    };
+    fetch(&mut source, 100, 4);
+    assert_eq!(source.keep(1_000, &list(12)), [4, 8, 12]);
+    // Only one beside the two newest.
+    fetch(&mut source, 1_500, 8);
+    assert_eq!(source.keep(2_000, &list(16)), [8, 12, 16]);
+    fetch(&mut source, 11_000, 8);
+    assert_eq!(source.keep(12_000, &list(20)), [8, 16, 20]);
+    // Nobody asks any more.
+    assert_eq!(source.keep(30_000, &list(24)), [20, 24]);
+    // Somebody asks for ever.
+    for now in (30_000..700_000).step_by(5_000) {
+        fetch(&mut source, now, 20);
+    }
+    assert_eq!(source.keep(700_000, &list(28)), [24, 28]);
+}
+
+#[test]
+fn an_endless_stream_that_nobody_asked_for_changes_nothing() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    world.lies(3, |message| match message {
+        StateMessage::Offer { .. } | StateMessage::List { .. } => Some(message),
+        _ => None,
+    });
+    world.want(0);
+    world.run(500);
+    let list = world.begun.clone().unwrap();
+    // Right chunks, but from another; wrong indices; another height; a list once more.
+    for index in (0..200).chain([u32::MAX]) {
+        let bytes = Bytes::from(vec![1; 100]);
+        let chunk = |height| StateMessage::Chunk {
+            height,
+            index,
+            bytes: bytes.clone(),
+        };
+        world.at_sink(|sink, now, out| sink.hear(now, ReplicaId(2), chunk(12), out));
+        world.at_sink(|sink, now, out| sink.hear(now, ReplicaId(3), chunk(8), out));
+        world.at_sink(|sink, now, out| sink.hear(now, ReplicaId(9), chunk(12), out));
+    }
+    assert_eq!(
+        (world.begun.as_ref(), world.written.len()),
+        (Some(&list), 0)
+    );
+    world.lies.clear();
+    world.run(5_000);
+    world.assert_received(12);
+}
+
+#[test]
+fn a_transfer_that_the_log_overtook_ends() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    world.lies(3, |message| match message {
+        StateMessage::Chunk { .. } => None,
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(300);
+    world.sink.reached(11);
+    assert!(world.sink.is_busy(), "12 is still of use");
+    world.sink.reached(12);
+    assert!(!world.sink.is_busy());
+}
+
+#[test]
+fn every_bit_of_a_checkpoint_is_covered_by_its_root() {
+    let (view, made) = checkpoints(4);
+    let checkpoint = &made[0];
+    let bytes = checkpoint.content.piece(0, usize::MAX);
+    assert_eq!(bytes.len() as u64, checkpoint.content.length());
+    for at in 0..bytes.len() {
+        let mut bent = bytes.clone();
+        bent[at] ^= 1;
+        let index = at / CHUNK as usize;
+        let chunk = bent.chunks(CHUNK as usize).nth(index).unwrap();
+        assert!(!checkpoint.list.holds(index as u32, chunk), "byte {at}");
+    }
+    // Hostile bytes are no checkpoint, whatever they claim.
+    let last = checkpoint.summary.last.clone().unwrap();
+    for hostile in [vec![], vec![0xff; 8], vec![0xff; 40], bytes[..20].to_vec()] {
+        assert!(Content::open(&hostile.into(), last.clone(), &view).is_err());
+    }
+    let other = made[1].summary.last.clone().unwrap();
+    assert!(Content::open(&bytes.into(), other, &view).is_err());
+}
