@@ -11,6 +11,7 @@ use net::{Endpoint, PeerId};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::past::load;
 
@@ -28,6 +29,8 @@ const GULP: usize = 512;
 const INBOX: usize = 8_192;
 /// Decided batches that wait for the service.
 const OUTBOX: usize = 4_096;
+/// Repeated requests that wait for the service.
+const REPEATS: usize = 4_096;
 /// Decided heights that the service has not finished, from which on the leader holds clients' requests back: what waits
 /// goes together in the next batch, and a batch costs the same however many requests it holds.
 const HOLD_AT: Height = 1;
@@ -85,8 +88,8 @@ pub struct OrderEvents {
     pub decided: mpsc::Receiver<Delivered>,
     /// Decisions up to this height are durable, whatever happens to this replica: see [`Order::decided`].
     pub durable: watch::Receiver<Height>,
-    /// Requests that were ordered before and came again.
-    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    /// Requests that were ordered before and came again; what finds no room is dropped, and comes again.
+    pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
     pub status: watch::Receiver<Status>,
 }
 
@@ -129,9 +132,11 @@ struct Order {
     next_seq: u64,
     decided: mpsc::Sender<Delivered>,
     durable: watch::Sender<Height>,
-    repeats: mpsc::UnboundedSender<(ClientId, u64, u64)>,
+    repeats: mpsc::Sender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
+    /// Reads of decisions for peers that lag.
+    loads: JoinSet<()>,
 }
 
 enum Done {
@@ -158,7 +163,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (own_sender, own) = mpsc::unbounded_channel();
     let (decided_sender, decided) = mpsc::channel(OUTBOX);
-    let (repeats_sender, repeats) = mpsc::unbounded_channel();
+    let (repeats_sender, repeats) = mpsc::channel(REPEATS);
     let (done_sender, done) = mpsc::unbounded_channel();
     let core = Core::new(settings, view.clone(), me, key.clone(), recovered, now_ms());
     let (status_sender, status) = watch::channel(core.status());
@@ -185,6 +190,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
+        loads: JoinSet::new(),
     };
     tokio::spawn(order.run(inbox, own, done));
     let handle = OrderHandle {
@@ -212,6 +218,17 @@ fn now_ms() -> u64 {
 impl Order {
     async fn run(
         mut self,
+        inbox: mpsc::Receiver<Inbound>,
+        own: mpsc::UnboundedReceiver<Vec<u8>>,
+        done: mpsc::UnboundedReceiver<Done>,
+    ) {
+        self.serve(inbox, own, done).await;
+        // Whoever waits for the end may open the log again.
+        while self.loads.join_next().await.is_some() {}
+    }
+
+    async fn serve(
+        &mut self,
         mut inbox: mpsc::Receiver<Inbound>,
         mut own: mpsc::UnboundedReceiver<Vec<u8>>,
         mut done: mpsc::UnboundedReceiver<Done>,
@@ -387,8 +404,9 @@ impl Order {
             }
             Action::Decide(decided) => return self.decided(decided).await,
             Action::LoadDecisions { to, from, max } => {
+                while self.loads.try_join_next().is_some() {}
                 let (log, done) = (self.log.clone(), self.done.clone());
-                tokio::task::spawn_blocking(move || {
+                self.loads.spawn_blocking(move || {
                     let decisions = load(&log, from, max);
                     let _ = done.send(Done::Loaded { to, decisions });
                 });
@@ -442,7 +460,7 @@ impl Order {
 
     fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
         if reason == Reason::Ordered {
-            let _ = self.repeats.send((client, incarnation, seq));
+            let _ = self.repeats.try_send((client, incarnation, seq));
             return;
         }
         if client.as_replica().is_some() {

@@ -1,0 +1,67 @@
+//! Between the order, the service's thread and the links.
+
+use bytes::Bytes;
+use cluster::channel;
+use consensus::{ClientId, Height};
+use net::{Endpoint, PeerId};
+use tokio::sync::{mpsc, watch};
+
+use super::executor::{Answers, Job};
+use crate::run::Delivered;
+
+/// Gives the service what is decided, and what came again after it.
+pub async fn feed(
+    mut decided: mpsc::Receiver<Delivered>,
+    mut repeats: mpsc::Receiver<(ClientId, u64, u64)>,
+    jobs: mpsc::Sender<Job>,
+) {
+    loop {
+        let job = tokio::select! {
+            delivered = decided.recv() => match delivered {
+                Some(delivered) => Job::Decided(delivered.decided),
+                None => return,
+            },
+            Some((client, incarnation, seq)) = repeats.recv() => {
+                // It was ordered by one of the batches that are here already: its answer must be there first.
+                for _ in 0..decided.len() {
+                    let Ok(delivered) = decided.try_recv() else { break };
+                    if jobs.send(Job::Decided(delivered.decided)).await.is_err() {
+                        return;
+                    }
+                }
+                Job::Repeat { client, incarnation, seq }
+            }
+        };
+        if jobs.send(job).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends answers once what they tell of is durable.
+pub async fn answer(
+    endpoint: Endpoint,
+    mut durable: watch::Receiver<Height>,
+    mut answers: mpsc::Receiver<Answers>,
+) {
+    while let Some(Answers { height, messages }) = answers.recv().await {
+        if durable
+            .wait_for(|durable| *durable >= height)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        for (client, message) in messages {
+            send(&endpoint, client, message);
+        }
+    }
+}
+
+fn send(endpoint: &Endpoint, client: ClientId, message: Bytes) {
+    let to = PeerId::Client(client.0);
+    if let Err(error) = endpoint.send(to, channel::CLIENT, message) {
+        // The client asks again when it is back.
+        tracing::debug!(%client, %error, "an answer was not sent");
+    }
+}
