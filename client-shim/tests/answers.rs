@@ -10,6 +10,7 @@ use consensus::service::{Call, ToClient, ToReplica};
 use group::impostor::RawClient;
 use group::map::{Liar, Map};
 use group::{Group, in_time, wait_until};
+use order::log::{Log, LogOptions};
 
 fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -123,6 +124,35 @@ async fn a_replica_that_was_restarted_answers_old_requests_from_its_store() {
         };
         // Whole, whoever sent it whole the first time.
         assert_eq!((from, of, outcome.result), (2, seq, Some(result.into())));
+    }
+}
+
+/// What was told lies on the teller's own disk: read there at that moment, as after a loss of power.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_answers_only_what_its_own_log_holds() {
+    let group = Group::running().await;
+    let (key, id) = (group.client_identity(0), Group::client_id(0));
+    let mut client = RawClient::connect(&group.cluster, id.0, key.clone()).await;
+    for seq in 1..=5 {
+        let op = Call::Execute(Bytes::from_static(b"add n")).encode();
+        let request = Request::sign(key.signing_key(), id, 1, seq, op);
+        for replica in 0..4 {
+            client.say(replica, &ToReplica::Request(request.clone()));
+        }
+        for _ in 0..4 {
+            let (from, message) = client.hear().await;
+            let ToClient::Reply { outcome, .. } = message else {
+                panic!("{message:?}");
+            };
+            let copy = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(group.log_dir(from)).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            let (_, replay) = Log::open(copy.path(), LogOptions::default()).unwrap();
+            let held = order::recover(replay).unwrap().height();
+            assert!(held >= outcome.height, "{held} of {}", outcome.height);
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl OrderHandle {
 /// What the order tells the service.
 pub struct OrderEvents {
     pub decided: mpsc::Receiver<Delivered>,
-    /// Decisions up to this height are durable, whatever happens to this replica: see [`Order::decided`].
+    /// Decisions up to this height are durable, by [`OrderParts::own_record`]'s measure.
     pub durable: watch::Receiver<Height>,
     /// Requests that were ordered before and came again; what finds no room is dropped, and comes again.
     pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
@@ -113,10 +113,15 @@ pub struct OrderParts {
     pub recovered: Recovered,
     /// The last height that the service has finished; without it nothing is held back.
     pub finished: Option<watch::Receiver<Height>>,
+    /// A decision counts as durable only when this replica's own log holds it. Without this it does as soon as it is made, since a
+    /// quorum's logs hold what leads to it: nothing is lost either way, but after a restart the replica may find
+    /// itself behind what it has told, until its peers help.
+    pub own_record: bool,
 }
 
 struct Order {
     finished: Option<watch::Receiver<Height>>,
+    own_record: bool,
     /// Clients' requests that wait for the service, and since when.
     held: Vec<Request>,
     held_since: Option<tokio::time::Instant>,
@@ -159,6 +164,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         wire,
         recovered,
         finished,
+        own_record,
     } = parts;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (own_sender, own) = mpsc::unbounded_channel();
@@ -173,6 +179,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         .unwrap_or_default();
     let order = Order {
         finished,
+        own_record,
         held: Vec::new(),
         held_since: None,
         me,
@@ -423,7 +430,7 @@ impl Order {
 
     /// Hands a decision on; false when nobody takes it.
     ///
-    /// It is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
+    /// But for [`OrderParts::own_record`] it is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
     /// it said so: if all lose power now, f+1 of any quorum still hold it, and no other value can be decided at this
     /// height (the same argument as for regency changes, Alg. 4). So nobody waits for this record; it saves asking the peers after a
     /// restart, and shares the next fsync.
@@ -433,7 +440,16 @@ impl Order {
         let height = decided.height;
         // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
         // record of either takes this one to the disk. Heights learnt from peers have no such record.
-        let position = if self.core.status().lagging {
+        let position = if self.own_record {
+            let durable = self.durable.clone();
+            self.log
+                .append_then(record::DECIDED, height, payload.into(), move |result| {
+                    // A failed log stops the replica.
+                    if result.is_ok() {
+                        durable.send_replace(height);
+                    }
+                })
+        } else if self.core.status().lagging {
             self.log.append(record::DECIDED, height, payload.into())
         } else {
             self.log
@@ -445,7 +461,9 @@ impl Order {
         };
         tracing::trace!(target: "timeline", at = "decided", height);
         let taken = self.decided.send(delivered).await.is_ok();
-        self.durable.send_replace(height);
+        if !self.own_record {
+            self.durable.send_replace(height);
+        }
         taken
     }
 

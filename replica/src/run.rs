@@ -166,6 +166,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         wire: Arc::new(crate::wire::TransactionWire),
         recovered,
         finished: Some(finished_seen),
+        own_record: false,
     });
     let fingerprint = format!("{:?}", server.fingerprint);
     let parts = Parts {

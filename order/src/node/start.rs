@@ -144,6 +144,8 @@ impl Node {
             wire: Arc::new(ServiceWire),
             recovered,
             finished: Some(executed.clone()),
+            // A query's quorum must not meet a replica that is behind what it answered before it was restarted.
+            own_record: true,
         });
         let OrderEvents {
             decided,

@@ -149,6 +149,7 @@ async fn serve(start: Start) -> Result<(), String> {
         wire: Arc::new(replica::TransactionWire),
         recovered,
         finished: None,
+        own_record: false,
     });
     let ordered = Arc::new(Ordered::default());
     let (answer, frames) = Service::answer(start.reply);
