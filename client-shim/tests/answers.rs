@@ -3,6 +3,8 @@
 mod group;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use consensus::Request;
@@ -205,4 +207,33 @@ async fn a_long_result_comes_though_the_replica_that_was_to_send_it_is_down() {
         assert_eq!(result.len(), length);
         assert_eq!(in_time(client.query("get b")).await.unwrap(), result);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_each_replica_restarts_in_turn_nothing_is_lost_and_nothing_done_twice() {
+    let mut group = Group::running().await;
+    let client = group.client(0).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let counting = tokio::spawn(async move {
+        let mut count = 0_u64;
+        while !stopped.load(Ordering::Relaxed) {
+            count += 1;
+            assert_eq!(client.invoke("add n").await.unwrap(), count.to_string());
+        }
+        count
+    });
+    for id in 0..4 {
+        group.stop(id).await.unwrap();
+        let height = group.height();
+        // The others go on without it.
+        group.executed((id + 1) % 4, height + 3).await;
+        group.start(id, Map::default()).await;
+        group.executed(id, height + 3).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let count = in_time(counting).await.unwrap();
+    assert!(count >= 12);
+    let read = group.client(1).await.query("get n").await.unwrap();
+    assert_eq!(read, count.to_string());
 }

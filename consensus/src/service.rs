@@ -3,6 +3,8 @@
 //! Links are authenticated: a reply's sender is the link's peer and appears in no message. A request carries its
 //! client's signature besides, since replicas show it to each other.
 
+#![deny(missing_docs)]
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 

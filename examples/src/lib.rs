@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p examples --bin counter -- demo` shows one; `docs/library.md` explains it.
 
+#![deny(missing_docs)]
+
 mod command;
 pub mod group;
 

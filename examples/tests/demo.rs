@@ -1,4 +1,5 @@
 //! The examples do what the guide says.
+#![allow(clippy::unwrap_used)] // a helper of tests panics as tests do
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
 //! A group whose replicas are processes of their own.
+#![allow(clippy::unwrap_used)] // a helper of tests panics as tests do
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};

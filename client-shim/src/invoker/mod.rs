@@ -6,6 +6,8 @@
 //!
 //! The protocol is in `engine`, which has no socket and no clock; `driver` gives it both.
 
+#![deny(missing_docs)]
+
 mod client;
 mod driver;
 mod engine;

@@ -11,6 +11,8 @@
 //! The log holds everything since genesis: checkpoints, which would cut it, join at [`Machine::snapshot`] and
 //! [`Machine::restore`].
 
+#![deny(missing_docs)]
+
 pub mod bounds;
 mod dispatch;
 mod error;
