@@ -10,8 +10,8 @@ use cluster::channel;
 use consensus::Request;
 use consensus::service::{Call, ToReplica};
 use group::impostor::{FalseReplica, RawClient};
-use group::map::{Fragile, Map};
-use group::{Group, in_time};
+use group::map::{Fragile, Gate, Gated, Map};
+use group::{Group, in_time, wait_until};
 use order::node::NodeError;
 
 fn impatient() -> Settings {
@@ -183,6 +183,31 @@ async fn a_service_that_panics_stops_its_replica_with_a_reason_and_the_others_go
     assert!(matches!(again, Err(NodeError::Service(_))), "{again:?}");
     group.start(3, Map::default()).await;
     group.executed(3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_does_not_come_back_hangs_nobody() {
+    let mut group = Group::new();
+    let gate = Gate::default();
+    for id in 0..3 {
+        group.start(id, Map::default()).await;
+    }
+    group.start(3, Gated(Map::default(), gate.clone())).await;
+    gate.shut();
+    let client = group.client(0).await;
+    for count in 1..=3 {
+        assert_eq!(
+            in_time(client.invoke("add n")).await.unwrap(),
+            count.to_string()
+        );
+    }
+    // Its order goes on while its service stands.
+    wait_until(|| group.node(3).status().height >= 3).await;
+    assert_eq!(*group.node(3).executed().borrow(), 0);
+    let error = in_time(group.stop(3)).await.unwrap_err();
+    assert!(matches!(error, NodeError::Stuck(_)), "{error}");
+    assert_eq!(in_time(client.invoke("add n")).await.unwrap(), "4");
+    gate.open();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

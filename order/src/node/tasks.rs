@@ -65,3 +65,55 @@ fn send(endpoint: &Endpoint, client: ClientId, message: Bytes) {
         tracing::debug!(%client, %error, "an answer was not sent");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use consensus::{Batch, Decided, Proof};
+
+    use super::*;
+
+    fn delivered(height: Height) -> Delivered {
+        let decided = Decided {
+            height,
+            regency: 0,
+            batch: Batch {
+                time_ms: 0,
+                entries: Vec::new(),
+            },
+            requests: Vec::new(),
+            proof: Proof {
+                regency: 0,
+                accepts: Vec::new(),
+            },
+        };
+        Delivered {
+            decided,
+            position: None,
+        }
+    }
+
+    /// Both queues are ready and either may be looked at first: tried often enough to see both.
+    #[tokio::test]
+    async fn what_came_again_is_looked_up_after_all_that_was_decided_before() {
+        for _ in 0..50 {
+            let (decided_sender, decided) = mpsc::channel(10);
+            let (repeats_sender, repeats) = mpsc::channel(10);
+            let (jobs_sender, mut jobs) = mpsc::channel(10);
+            for height in 1..=5 {
+                decided_sender.send(delivered(height)).await.unwrap();
+            }
+            repeats_sender.send((ClientId(70_000), 1, 1)).await.unwrap();
+            let feeding = tokio::spawn(feed(decided, repeats, jobs_sender));
+            let mut executed = 0;
+            loop {
+                match jobs.recv().await.unwrap() {
+                    Job::Decided(decided) => executed = decided.height,
+                    Job::Repeat { .. } => break,
+                    Job::Snapshot(_) => panic!("nobody asked for one"),
+                }
+            }
+            assert_eq!(executed, 5);
+            feeding.abort();
+        }
+    }
+}
