@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client_shim::invoker::Settings;
-use consensus::service::{Outcome, ToClient, ToReplica};
+use consensus::service::{Call, Outcome, ToClient, ToReplica};
 use group::impostor::FalseReplica;
 use group::map::{Gate, Gated, Map};
 use group::{Group, PATIENCE, free_address, in_time, wait_until};
@@ -74,6 +74,38 @@ async fn a_replica_that_lags_and_one_that_lies_for_it_show_nobody_the_past() {
         .unwrap();
     assert_eq!(in_time(reading).await.unwrap().unwrap(), "new");
     drop(back);
+}
+
+/// The reader does not reach replica 2, and replica 3 spoils every quorum outside of the order: the query is ordered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_a_liar_keeps_from_a_quorum_is_ordered() {
+    let group = Group::running().await;
+    group.client(0).await.invoke("put a new").await.unwrap();
+    let height = group.height();
+    let script = move |message| match message {
+        ToReplica::Query { id, .. } => {
+            let outcome = Outcome::new(0, height, Bytes::from_static(b"false"), true);
+            Some(ToClient::Answer { id, outcome })
+        }
+        // It would rather not be found out: in the order it says what the others will.
+        ToReplica::Request(request) => {
+            let asked = Call::Query(Bytes::from_static(b"get a"));
+            assert_eq!(Call::decode(&request.op), Some(asked));
+            Some(ToClient::Reply {
+                incarnation: request.incarnation,
+                seq: request.seq,
+                outcome: Outcome::new(0, height + 1, Bytes::from_static(b"new"), true),
+            })
+        }
+    };
+    let identity = group.replicas[3].clone();
+    let liar = FalseReplica::start(&group.cluster, 3, identity, Box::new(script)).await;
+    let mut seen_by_reader = group.cluster.clone();
+    seen_by_reader.replicas[2].address = free_address();
+    seen_by_reader.replicas[3].address = liar.address;
+    let reader = group.client_of(&seen_by_reader, 1, quick_rounds()).await;
+    assert_eq!(in_time(reader.query("get a")).await.unwrap(), "new");
+    assert_eq!(group.height(), height + 1, "it was ordered");
 }
 
 /// The writes' quorum holds while one replica pauses, and the reads that follow wait for it or are ordered.
