@@ -1,11 +1,13 @@
 //! The BFT client: signs and broadcasts requests, counts matching replies, follows the master, and offers transactions.
 //!
-//! [`Shim`] is what the proxy holds; a Rust program can hold it directly.
+//! [`Shim`] is what the proxy holds; a Rust program can hold it directly. [`invoker`] knows no transactions: it is the client of any
+//! service that `order::node` replicates.
 
 mod cancellation;
 pub mod count;
 mod error;
 mod inner;
+pub mod invoker;
 mod settings;
 mod shim;
 mod transaction;

@@ -1,9 +1,11 @@
 //! The total order at run time: the consensus core driven over authenticated links and a decision log.
 //!
 //! It knows nothing of SQL or of any other service: whoever takes the [`Delivered`] batches is the replicated service.
+//! [`node`] is a whole replica around it, for a service of one's own.
 
 pub mod checkpoint;
 pub mod log;
+pub mod node;
 mod past;
 mod run;
 mod state;

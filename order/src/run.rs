@@ -14,6 +14,7 @@ use net::{Endpoint, PeerId};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::past::load;
 use crate::state::{State, StateDone, StateParts};
@@ -34,6 +35,8 @@ const GULP: usize = 512;
 const INBOX: usize = 8_192;
 /// Decided batches that wait for the service.
 const OUTBOX: usize = 4_096;
+/// Repeated requests that wait for the service.
+const REPEATS: usize = 4_096;
 /// Decided heights that the service has not finished, from which on the leader holds clients' requests back: what waits
 /// goes together in the next batch, and a batch costs the same however many requests it holds.
 const HOLD_AT: Height = 1;
@@ -106,10 +109,10 @@ impl OrderHandle {
 /// What the order tells the service.
 pub struct OrderEvents {
     pub decided: mpsc::Receiver<ToService>,
-    /// Decisions up to this height are durable, whatever happens to this replica: see [`Order::decided`].
+    /// Decisions up to this height are durable, by [`OrderParts::own_record`]'s measure.
     pub durable: watch::Receiver<Height>,
-    /// Requests that were ordered before and came again.
-    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    /// Requests that were ordered before and came again; what finds no room is dropped, and comes again.
+    pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
     pub status: watch::Receiver<Status>,
     /// The view that holds now.
     pub view: watch::Receiver<Arc<View>>,
@@ -141,11 +144,16 @@ pub struct OrderParts {
     /// Checkpoints, if the service offers its state. Then `recovered` begins with the checkpoint in here, the service is given
     /// that state and the decisions after it, and `settings.checkpoint_every` says when the next are due.
     pub state: Option<StateParts>,
+    /// A decision counts as durable only when this replica's own log holds it. Without this it does as soon as it is made, since a
+    /// quorum's logs hold what leads to it: nothing is lost either way, but after a restart the replica may find
+    /// itself behind what it has told, until its peers help.
+    pub own_record: bool,
 }
 
 struct Order {
     state: Option<State>,
     finished: Option<watch::Receiver<Height>>,
+    own_record: bool,
     /// Clients' requests that wait for the service, and since when.
     held: Vec<Request>,
     held_since: Option<tokio::time::Instant>,
@@ -163,9 +171,11 @@ struct Order {
     next_seq: u64,
     decided: mpsc::Sender<ToService>,
     durable: watch::Sender<Height>,
-    repeats: mpsc::UnboundedSender<(ClientId, u64, u64)>,
+    repeats: mpsc::Sender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
+    /// Reads of decisions for peers that lag.
+    loads: JoinSet<()>,
 }
 
 enum Done {
@@ -201,11 +211,12 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         recovered,
         finished,
         state: state_parts,
+        own_record,
     } = parts;
     let (inbox_sender, inbox) = mpsc::channel(INBOX);
     let (own_sender, own) = mpsc::unbounded_channel();
     let (decided_sender, live) = mpsc::channel(OUTBOX);
-    let (repeats_sender, repeats) = mpsc::unbounded_channel();
+    let (repeats_sender, repeats) = mpsc::channel(REPEATS);
     let (done_sender, done) = mpsc::unbounded_channel();
     let (state_sender, state_done) = mpsc::unbounded_channel();
     let every = settings.checkpoint_every;
@@ -243,6 +254,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let order = Order {
         state,
         finished,
+        own_record,
         held: Vec::new(),
         held_since: None,
         me,
@@ -262,6 +274,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
+        loads: JoinSet::new(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle {
@@ -290,6 +303,18 @@ fn now_ms() -> u64 {
 impl Order {
     async fn run(
         mut self,
+        inbox: mpsc::Receiver<Inbound>,
+        own: mpsc::UnboundedReceiver<Vec<u8>>,
+        done: mpsc::UnboundedReceiver<Done>,
+        state_done: mpsc::UnboundedReceiver<StateDone>,
+    ) {
+        self.serve(inbox, own, done, state_done).await;
+        // Whoever waits for the end may open the log again.
+        while self.loads.join_next().await.is_some() {}
+    }
+
+    async fn serve(
+        &mut self,
         mut inbox: mpsc::Receiver<Inbound>,
         mut own: mpsc::UnboundedReceiver<Vec<u8>>,
         mut done: mpsc::UnboundedReceiver<Done>,
@@ -516,8 +541,9 @@ impl Order {
             Action::Decide(decided) => return self.decided(decided).await,
             Action::ViewChanged(view) => self.view_changed(view),
             Action::LoadDecisions { to, from, max } => {
+                while self.loads.try_join_next().is_some() {}
                 let (log, done) = (self.log.clone(), self.done.clone());
-                tokio::task::spawn_blocking(move || {
+                self.loads.spawn_blocking(move || {
                     let decisions = load(&log, from, max);
                     // Decisions become durable in their order: if a later one is there, this one will never be.
                     let next = log.next_key(record::DECIDED, from);
@@ -559,7 +585,7 @@ impl Order {
 
     /// Hands a decision on; false when nobody takes it.
     ///
-    /// It is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
+    /// But for [`OrderParts::own_record`] it is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
     /// it said so: if all lose power now, f+1 of any quorum still hold it, and no other value can be decided at this
     /// height (the same argument as for regency changes, Alg. 4). So nobody waits for this record; it saves asking the peers after a
     /// restart, and shares the next fsync.
@@ -569,7 +595,16 @@ impl Order {
         let height = decided.height;
         // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
         // record of either takes this one to the disk. Heights learnt from peers have no such record.
-        let position = if self.core.status().lagging {
+        let position = if self.own_record {
+            let durable = self.durable.clone();
+            self.log
+                .append_then(record::DECIDED, height, payload.into(), move |result| {
+                    // A failed log stops the replica.
+                    if result.is_ok() {
+                        durable.send_replace(height);
+                    }
+                })
+        } else if self.core.status().lagging {
             self.log.append(record::DECIDED, height, payload.into())
         } else {
             self.log
@@ -586,7 +621,9 @@ impl Order {
             .send(ToService::Execute(delivered))
             .await
             .is_ok();
-        self.durable.send_replace(height);
+        if !self.own_record {
+            self.durable.send_replace(height);
+        }
         taken
     }
 
@@ -601,7 +638,7 @@ impl Order {
 
     fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
         if reason == Reason::Ordered {
-            let _ = self.repeats.send((client, incarnation, seq));
+            let _ = self.repeats.try_send((client, incarnation, seq));
             return;
         }
         if client.as_replica().is_some() {

@@ -45,7 +45,7 @@ pub(crate) enum StateDone {
         height: Height,
         index: u32,
     },
-    Received(Loaded),
+    Received(Box<Loaded>),
     /// The transfer is given up; the core will ask again.
     Failed(CheckpointError),
 }
@@ -55,7 +55,7 @@ pub(crate) enum Outcome {
     /// The log is needed from above this height only.
     Cut { below: Height },
     /// A checkpoint from a peer is durable.
-    Install(Loaded),
+    Install(Box<Loaded>),
 }
 
 /// Both ends of state transfer, and the disk between them.
@@ -340,7 +340,8 @@ impl State {
                     };
                     let (checkpoints, view) = (self.checkpoints.clone(), self.view.clone());
                     self.background(move || {
-                        Ok(StateDone::Received(checkpoints.received(&incoming, &view)?))
+                        let loaded = checkpoints.received(&incoming, &view)?;
+                        Ok(StateDone::Received(Box::new(loaded)))
                     });
                 }
             }

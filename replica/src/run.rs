@@ -169,6 +169,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         finished: Some(finished_seen),
         // PostgreSQL's state is not offered as checkpoints yet: the log is never cut.
         state: None,
+        own_record: false,
     });
     let fingerprint = format!("{:?}", server.fingerprint);
     let views = Views::genesis(view.clone());

@@ -17,7 +17,8 @@ impl Order {
             .and_then(|state| state.done(now_ms(), done));
         match outcome {
             Some(Outcome::Cut { below }) => self.stand(below),
-            Some(Outcome::Install(Loaded { summary, state, .. })) => {
+            Some(Outcome::Install(loaded)) => {
+                let Loaded { summary, state, .. } = *loaded;
                 let height = summary.height();
                 if height > self.core.status().height {
                     tracing::info!(height, "the checkpoint of a peer is installed");

@@ -49,7 +49,7 @@ pub struct Inputs {
     pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
     pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
     pub durable: watch::Receiver<Height>,
-    pub repeats: mpsc::UnboundedReceiver<(ClientId, u64, u64)>,
+    pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
     pub status: watch::Receiver<consensus::Status>,
 }
 

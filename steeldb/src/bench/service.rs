@@ -151,6 +151,7 @@ async fn serve(start: Start) -> Result<(), String> {
         recovered,
         finished: None,
         state: None,
+        own_record: false,
     });
     let ordered = Arc::new(Ordered::default());
     let (answer, frames) = Service::answer(start.reply);

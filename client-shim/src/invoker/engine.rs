@@ -1,0 +1,359 @@
+//! The client's side of the protocol as a value: calls, answers and the time go in, messages and results come out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::service::{Call, MAX_QUERY_BYTES, Refusal, ToClient, ToReplica};
+use consensus::{ClientId, Height, ReplicaId, Request, SigningKey, View};
+
+use super::error::InvokeError;
+use super::pending::{Pending, Purpose, Verdict};
+use super::quorum::Quorums;
+use super::reading::{Next, Reading};
+use super::settings::Settings;
+
+/// Names a call between the engine and whoever waits for it.
+pub type Ticket = u64;
+
+/// What the engine wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this; when the replica is not connected, forget it.
+    Send { to: ReplicaId, message: Bytes },
+    /// A call has ended.
+    Done {
+        ticket: Ticket,
+        result: Result<Bytes, InvokeError>,
+    },
+}
+
+/// Who the client is, and whom it asks.
+pub struct Identity {
+    pub me: ClientId,
+    pub key: SigningKey,
+    /// Greater than that of any earlier process with this identity.
+    pub incarnation: u64,
+    pub view: View,
+}
+
+/// One client. Time is what passed since the engine was made.
+pub struct Engine {
+    identity: Identity,
+    quorums: Quorums,
+    settings: Settings,
+    next_seq: u64,
+    next_query: u64,
+    requests: BTreeMap<u64, Pending>,
+    /// By the number of their current round.
+    queries: BTreeMap<u64, Reading>,
+    /// The greatest height that a quorum told of.
+    seen: Height,
+    /// A request was given up: what follows gets a new incarnation, or the hole that it may leave would stop the window one day.
+    renew: bool,
+    out: Vec<Output>,
+}
+
+impl Engine {
+    pub fn new(identity: Identity, quorums: Quorums, settings: Settings) -> Self {
+        Self {
+            identity,
+            quorums,
+            settings,
+            next_seq: 1,
+            next_query: 1,
+            requests: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            seen: 0,
+            renew: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Whether [`invoke`](Engine::invoke) may be called.
+    pub fn takes_requests(&self) -> bool {
+        self.room(self.settings.window as u64)
+    }
+
+    /// Whether [`query`](Engine::query) may be called.
+    pub fn takes_queries(&self) -> bool {
+        let ordered = self.requests.values();
+        let ordered = ordered.filter(|p| p.purpose() == Purpose::Query).count();
+        self.queries.len() + ordered < self.settings.queries
+    }
+
+    /// Nothing waits for an answer.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.queries.is_empty()
+    }
+
+    /// Takes what the engine wants done.
+    pub fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Orders an operation.
+    pub fn invoke(&mut self, now: Duration, ticket: Ticket, op: Bytes) {
+        self.order(now, now, ticket, Call::Execute(op));
+    }
+
+    /// Answers a question, outside of the order if it can be.
+    pub fn query(&mut self, now: Duration, ticket: Ticket, op: Bytes) {
+        let reading = Reading::new(ticket, op, now);
+        if reading.op().len() > MAX_QUERY_BYTES {
+            self.queries
+                .insert(self.next_query, reading.left_to_the_order());
+            self.next_query += 1;
+            self.order_queries(now);
+        } else {
+            self.ask(now, reading);
+        }
+    }
+
+    /// What a replica said; its name is that of its link.
+    pub fn receive(&mut self, now: Duration, from: ReplicaId, message: ToClient) {
+        if !self.identity.view.replicas.contains_key(&from) {
+            return;
+        }
+        match message {
+            ToClient::Reply {
+                incarnation,
+                seq,
+                outcome,
+            } if incarnation == self.identity.incarnation => {
+                if let Some(pending) = self.requests.get_mut(&seq)
+                    && pending.vote(from, outcome)
+                {
+                    self.judge(now, seq);
+                }
+            }
+            ToClient::Refused {
+                incarnation,
+                seq,
+                refusal,
+            } if incarnation == self.identity.incarnation => {
+                if let Some(pending) = self.requests.get_mut(&seq) {
+                    pending.refuse(from, refusal);
+                    self.judge(now, seq);
+                }
+            }
+            ToClient::Answer { id, outcome } => {
+                if let Some(reading) = self.queries.get_mut(&id)
+                    && reading.vote(from, outcome)
+                {
+                    self.judge_query(now, id);
+                }
+            }
+            // Of an earlier incarnation.
+            ToClient::Reply { .. } | ToClient::Refused { .. } => {}
+        }
+    }
+
+    /// The link to a replica stands (again): it gets what it has not answered.
+    pub fn link_up(&mut self, replica: ReplicaId) {
+        for pending in self.requests.values() {
+            if !pending.has(replica) {
+                self.out.push(send(replica, pending.message()));
+            }
+        }
+        for (id, reading) in &self.queries {
+            if let Some(message) = reading.message_to(replica, *id, &self.identity) {
+                self.out.push(send(replica, &message));
+            }
+        }
+    }
+
+    /// When [`tick`](Engine::tick) is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let patience = self.settings.patience;
+        let requests = self.requests.values().map(|p| p.deadline(patience));
+        let queries = self.queries.values().map(|r| r.deadline(patience));
+        requests.chain(queries).min()
+    }
+
+    /// Time has passed. Also harmless at any other time.
+    pub fn tick(&mut self, now: Duration) {
+        let patience = self.settings.patience;
+        for seq in self.requests.keys().copied().collect::<Vec<_>>() {
+            let Some(pending) = self.requests.get_mut(&seq) else {
+                continue;
+            };
+            if now >= pending.asked() + patience {
+                let error = pending.given_up(patience);
+                self.renew = true;
+                self.end(seq, Err(error));
+                continue;
+            }
+            for replica in pending.due(now, &self.identity.view, &self.quorums, &self.settings) {
+                self.out.push(send(replica, pending.message()));
+            }
+        }
+        for id in self.queries.keys().copied().collect::<Vec<_>>() {
+            let reading = &self.queries[&id];
+            if now >= reading.asked() + patience {
+                let error = InvokeError::NoQuorum {
+                    waited: patience,
+                    answered: reading.answered(),
+                };
+                self.end_query(id, Err(error));
+            } else if reading.round_over(now) {
+                self.next_round(now, id);
+            }
+        }
+        self.order_queries(now);
+    }
+
+    /// The window slides with the oldest request, and stays shut while a new incarnation is due.
+    fn room(&self, window: u64) -> bool {
+        match self.requests.keys().next() {
+            None => true,
+            Some(oldest) => !self.renew && self.next_seq - oldest < window.max(1),
+        }
+    }
+
+    /// `asked`: since when its caller waits.
+    fn order(&mut self, now: Duration, asked: Duration, ticket: Ticket, call: Call) {
+        if self.renew && self.requests.is_empty() {
+            self.identity.incarnation += 1;
+            (self.next_seq, self.renew) = (1, false);
+        }
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let Identity {
+            me,
+            key,
+            incarnation,
+            ..
+        } = &self.identity;
+        let request = Request::sign(key, *me, *incarnation, seq, call.encode());
+        let message = encode(&ToReplica::Request(request));
+        for replica in self.identity.view.replicas.keys() {
+            self.out.push(send(*replica, &message));
+        }
+        let purpose = match call {
+            Call::Execute(_) => Purpose::Operation,
+            Call::Query(_) => Purpose::Query,
+        };
+        let pending = Pending::new(ticket, purpose, message, asked, now, &self.settings);
+        self.requests.insert(seq, pending);
+    }
+
+    fn judge(&mut self, now: Duration, seq: u64) {
+        let Some(pending) = self.requests.get_mut(&seq) else {
+            return;
+        };
+        match pending.verdict(now, &self.quorums, &self.settings) {
+            Verdict::Open => {}
+            Verdict::Result { height, result } => {
+                self.seen = self.seen.max(height);
+                self.end(seq, Ok(result));
+            }
+            Verdict::Refused(error) => {
+                // Another process goes on from here: with its incarnation ours can do nothing any more.
+                self.renew |= error != InvokeError::AnswerGone;
+                self.end(seq, Err(error));
+            }
+        }
+        self.order_queries(now);
+    }
+
+    fn end(&mut self, seq: u64, result: Result<Bytes, InvokeError>) {
+        if let Some(pending) = self.requests.remove(&seq) {
+            self.out.push(Output::Done {
+                ticket: pending.ticket(),
+                result,
+            });
+        }
+    }
+
+    /// A round of a query: everybody is asked, under a number of its own.
+    fn ask(&mut self, now: Duration, mut reading: Reading) {
+        let id = self.next_query;
+        self.next_query += 1;
+        reading.begin_round(now, self.seen, &self.settings);
+        for replica in self.identity.view.replicas.keys() {
+            if let Some(message) = reading.message_to(*replica, id, &self.identity) {
+                self.out.push(send(*replica, &message));
+            }
+        }
+        self.queries.insert(id, reading);
+    }
+
+    fn judge_query(&mut self, now: Duration, id: u64) {
+        let Some(reading) = self.queries.get_mut(&id) else {
+            return;
+        };
+        let members = self.identity.view.replicas.keys().copied();
+        match reading.next(now, members, &self.quorums, &self.settings) {
+            Next::Wait => {}
+            Next::Result { height, result } => {
+                self.seen = self.seen.max(height);
+                self.end_query(id, Ok(result));
+            }
+            Next::Round => {
+                self.next_round(now, id);
+                self.order_queries(now);
+            }
+        }
+    }
+
+    fn next_round(&mut self, now: Duration, id: u64) {
+        let Some(reading) = self.queries.remove(&id) else {
+            return;
+        };
+        let reading = reading.after_round(&self.quorums);
+        if reading.rounds() < self.settings.query_rounds {
+            self.ask(now, reading);
+        } else {
+            self.queries.insert(id, reading.left_to_the_order());
+        }
+    }
+
+    /// Queries that found no quorum outside of the order go into it, as the window allows.
+    fn order_queries(&mut self, now: Duration) {
+        let waiting = |reading: &Reading| reading.is_for_the_order();
+        while self.room(consensus::service::CLIENT_WINDOW)
+            && let Some(id) = self
+                .queries
+                .iter()
+                .find(|(_, reading)| waiting(reading))
+                .map(|(id, _)| *id)
+            && let Some(reading) = self.queries.remove(&id)
+        {
+            let op = Call::Query(reading.op().clone());
+            self.order(now, reading.asked(), reading.ticket(), op);
+        }
+    }
+
+    fn end_query(&mut self, id: u64, result: Result<Bytes, InvokeError>) {
+        if let Some(reading) = self.queries.remove(&id) {
+            self.out.push(Output::Done {
+                ticket: reading.ticket(),
+                result,
+            });
+        }
+    }
+}
+
+fn send(to: ReplicaId, message: &Bytes) -> Output {
+    Output::Send {
+        to,
+        message: message.clone(),
+    }
+}
+
+pub(super) fn encode(message: &ToReplica) -> Bytes {
+    postcard::to_stdvec(message)
+        .expect("these types have no unserialisable parts")
+        .into()
+}
+
+/// Whether what a replica refuses for this reason it will refuse for ever.
+pub(super) fn is_final(refusal: Refusal) -> Option<InvokeError> {
+    match refusal {
+        Refusal::AnswerGone => Some(InvokeError::AnswerGone),
+        Refusal::Stale => Some(InvokeError::Superseded),
+        Refusal::TooLarge => Some(InvokeError::TooLarge),
+        Refusal::OutsideWindow | Refusal::TooMuchPending | Refusal::Conflict => None,
+    }
+}

@@ -1,0 +1,194 @@
+//! One ordered request on its way to a quorum of equal answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::service::{Outcome, Refusal};
+use consensus::{Height, ReplicaId, View};
+
+use super::engine::{Ticket, is_final};
+use super::error::InvokeError;
+use super::quorum::Quorums;
+use super::settings::Settings;
+use super::votes::Votes;
+
+/// Why it is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To change the state.
+    Operation,
+    /// It is a query that found no quorum outside of the order.
+    Query,
+}
+
+/// What is known of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not enough.
+    Open,
+    /// A quorum gave this result at this height.
+    Result { height: Height, result: Bytes },
+    /// A correct replica said that there will be no result.
+    Refused(InvokeError),
+}
+
+/// A request until it is answered or given up.
+pub struct Pending {
+    ticket: Ticket,
+    purpose: Purpose,
+    message: Bytes,
+    asked: Duration,
+    votes: Votes,
+    refusals: BTreeMap<ReplicaId, Refusal>,
+    send_at: Duration,
+    /// Until it is sent again the next time.
+    pause: Duration,
+    /// When the result is asked for that a quorum has but nobody sent.
+    fetch_at: Option<Duration>,
+}
+
+impl Pending {
+    pub fn new(
+        ticket: Ticket,
+        purpose: Purpose,
+        message: Bytes,
+        asked: Duration,
+        now: Duration,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            ticket,
+            purpose,
+            message,
+            asked,
+            votes: Votes::default(),
+            refusals: BTreeMap::new(),
+            send_at: now + settings.retransmit,
+            pause: settings.retransmit,
+            fetch_at: None,
+        }
+    }
+
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    pub fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// Since when its caller waits.
+    pub fn asked(&self) -> Duration {
+        self.asked
+    }
+
+    /// Whether the replica has given a result.
+    pub fn has(&self, replica: ReplicaId) -> bool {
+        self.votes.has(replica)
+    }
+
+    /// Counts an answer; false when it contradicts itself.
+    pub fn vote(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
+        let counted = self.votes.add(from, outcome);
+        if counted {
+            self.refusals.remove(&from);
+        }
+        counted
+    }
+
+    /// A replica has no result. What it answered before stands.
+    pub fn refuse(&mut self, from: ReplicaId, refusal: Refusal) {
+        self.refusals.insert(from, refusal);
+    }
+
+    /// What the answers say so far.
+    pub fn verdict(&mut self, now: Duration, quorums: &Quorums, settings: &Settings) -> Verdict {
+        if let Some(matched) = self.votes.matched(quorums) {
+            match matched.result {
+                Some(result) => {
+                    return Verdict::Result {
+                        height: matched.height,
+                        result,
+                    };
+                }
+                None => {
+                    let soon = now + settings.fetch_after;
+                    self.fetch_at.get_or_insert(soon);
+                }
+            }
+        }
+        let mut by_error: BTreeMap<u8, (InvokeError, BTreeSet<ReplicaId>)> = BTreeMap::new();
+        for (replica, refusal) in &self.refusals {
+            if let Some(error) = is_final(*refusal) {
+                let said = by_error.entry(*refusal as u8);
+                said.or_insert((error, BTreeSet::new())).1.insert(*replica);
+            }
+        }
+        by_error
+            .into_values()
+            .find(|(_, replicas)| (quorums.one_correct)(replicas))
+            .map_or(Verdict::Open, |(error, _)| Verdict::Refused(error))
+    }
+
+    /// Whom to send it now, and plans the next time.
+    pub fn due(
+        &mut self,
+        now: Duration,
+        view: &View,
+        quorums: &Quorums,
+        settings: &Settings,
+    ) -> Vec<ReplicaId> {
+        if now >= self.send_at {
+            self.pause = (self.pause * 2).min(settings.retransmit_max.max(settings.retransmit));
+            self.send_at = now + self.pause;
+            self.fetch_at = self.fetch_at.map(|_| self.send_at);
+            let fetches = self.fetch_at.is_some();
+            let members = view.replicas.keys().copied();
+            return members.filter(|r| fetches || !self.has(*r)).collect();
+        }
+        if self.fetch_at.is_some_and(|at| now >= at) {
+            self.fetch_at = Some(self.send_at);
+            return self.a_correct_one(quorums);
+        }
+        Vec::new()
+    }
+
+    /// As few as must hold a correct one of those who agree: sent again, it is answered whole.
+    fn a_correct_one(&self, quorums: &Quorums) -> Vec<ReplicaId> {
+        let Some(matched) = self.votes.matched(quorums) else {
+            return Vec::new();
+        };
+        let mut asked = BTreeSet::new();
+        for replica in matched.replicas {
+            asked.insert(replica);
+            if (quorums.one_correct)(&asked) {
+                break;
+            }
+        }
+        asked.into_iter().collect()
+    }
+
+    /// When something is due.
+    pub fn deadline(&self, patience: Duration) -> Duration {
+        let fetch = self.fetch_at.unwrap_or(self.send_at);
+        fetch.min(self.send_at).min(self.asked + patience)
+    }
+
+    /// What its caller is told when patience ran out.
+    pub fn given_up(&self, waited: Duration) -> InvokeError {
+        let answered = self.votes.answered();
+        match self.purpose {
+            Purpose::Query => InvokeError::NoQuorum { waited, answered },
+            Purpose::Operation => InvokeError::OutcomeUnknown {
+                waited,
+                answered,
+                refusal: self.refusals.values().next().copied(),
+            },
+        }
+    }
+}
