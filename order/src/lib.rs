@@ -3,8 +3,10 @@
 //! It knows nothing of SQL or of any other service: whoever takes the [`Delivered`] batches is the replicated service.
 
 pub mod log;
+mod membership;
 mod past;
 mod run;
 
+pub use membership::links;
 pub use past::{load, recover};
 pub use run::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Wire, record, start};
