@@ -11,6 +11,8 @@ mod core;
 mod crypto;
 mod ids;
 mod message;
+#[cfg(feature = "model")]
+pub mod model_api;
 mod proof;
 pub mod quorum;
 mod reconfigure;

@@ -9,14 +9,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::endpoint::{Peers, stopped, tune};
+use crate::endpoint::{stopped, tune};
 use crate::events::EventSender;
 use crate::frame::PING_FRAME;
 use crate::slot::Seat;
 use crate::tls;
+use crate::view::Peers;
 
 /// The pause after the system refused to accept (no file descriptors), so that the loop does not spin.
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
@@ -24,7 +24,6 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 /// Accepts until told to stop, then waits for its connections to end.
 pub async fn listen(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
     peers: Arc<Peers>,
     events: EventSender,
     mut stop: watch::Receiver<bool>,
@@ -48,7 +47,7 @@ pub async fn listen(
                     let evicted = Arc::new(Notify::new());
                     unproven.push_back(evicted.clone());
                     connections.spawn(serve(
-                        stream, address, evicted, acceptor.clone(), peers.clone(), events.clone(),
+                        stream, address, evicted, peers.clone(), events.clone(),
                     ));
                 }
                 Err(error) => {
@@ -65,7 +64,8 @@ pub async fn listen(
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+/// A task that failed is told, and its connection lost.
+pub fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed");
     }
@@ -75,13 +75,12 @@ async fn serve(
     stream: TcpStream,
     address: SocketAddr,
     evicted: Arc<Notify>,
-    acceptor: TlsAcceptor,
     peers: Arc<Peers>,
     events: EventSender,
 ) {
     let limit = peers.limits.handshake_timeout;
     let admitted = tokio::select! {
-        done = tokio::time::timeout(limit, admit(stream, &acceptor, &peers)) => {
+        done = tokio::time::timeout(limit, admit(stream, &peers)) => {
             done.unwrap_or_else(|_| Err(format!("no proof of a key within {limit:?}")))
         }
         () = evicted.notified() => Err("too many connections without a proven key".to_owned()),
@@ -93,24 +92,17 @@ async fn serve(
     }
 }
 
-async fn admit<'a>(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    peers: &'a Peers,
-) -> Result<(TlsStream<TcpStream>, Seat<'a>), String> {
+async fn admit(stream: TcpStream, peers: &Peers) -> Result<(TlsStream<TcpStream>, Seat), String> {
     tune(&stream).map_err(|error| error.to_string())?;
+    let (acceptor, view) = peers.door();
     let mut stream = acceptor
         .accept(stream)
         .await
         .map_err(|error| error.to_string())?;
     let slot = tls::proven_key(stream.get_ref().1)
-        .and_then(|key| peers.directory.peer(&key))
-        .and_then(|peer| peers.slots.get(&peer))
+        .and_then(|key| peers.slot_of(&key))
         .ok_or("not a peer of the directory")?;
-    let seat = slot
-        .enter(&peers.limits)
-        .await
-        .ok_or("replaced by a newer connection")?;
+    let seat = slot.enter(view, &peers.limits).await?;
     // In TLS 1.3 the dialler ends its handshake before its key is checked: this first frame tells it that it is in.
     let first = async {
         stream.write_all(&PING_FRAME).await?;

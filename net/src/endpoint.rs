@@ -1,19 +1,17 @@
 //! One process's end of all its links.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::slot::Slot;
-use crate::{Directory, Events, Identity, Limits, PeerId, accept, dial, events, tls};
+use crate::keeper::Keeper;
+use crate::view::Peers;
+use crate::{ChangeError, Directory, Events, Identity, Limits, Membership, PeerId, events};
 
 /// How long a shutdown waits for what is queued to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -81,20 +79,7 @@ pub enum SendError {
 pub struct Endpoint {
     peers: Arc<Peers>,
     local_addr: Option<SocketAddr>,
-    tasks: Arc<Tasks>,
-}
-
-/// The listener and the diallers, which own all connections.
-struct Tasks {
-    running: Mutex<JoinSet<()>>,
-    stopping: watch::Sender<bool>,
-}
-
-/// What the tasks of an endpoint share.
-pub(crate) struct Peers {
-    pub directory: Directory,
-    pub slots: BTreeMap<PeerId, Slot>,
-    pub limits: Limits,
+    keeper: Arc<Mutex<Keeper>>,
 }
 
 impl Endpoint {
@@ -108,76 +93,21 @@ impl Endpoint {
             dial,
             limits,
         } = config;
-        match directory.key(me) {
-            None => return Err(StartError::Unlisted(me)),
-            Some(key) if *key != identity.public_key() => return Err(StartError::NotOurKey(me)),
-            Some(_) => {}
-        }
-        let others: Vec<PeerId> = directory.peers().filter(|peer| *peer != me).collect();
-        let mut connectors = Vec::new();
-        for (peer, address) in dial {
-            let key = others
-                .contains(&peer)
-                .then(|| directory.key(peer))
-                .flatten()
-                .ok_or(StartError::Unlisted(peer))?;
-            let connector = TlsConnector::from(Arc::new(tls::client(&identity, *key)?));
-            connectors.push((peer, address, connector));
-        }
         let listener = match listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let allowed: BTreeSet<[u8; 32]> = others
-            .iter()
-            .filter_map(|peer| directory.key(*peer).copied())
-            .collect();
-        let acceptor = TlsAcceptor::from(Arc::new(tls::server(&identity, allowed)?));
-
         let (sender, events) = events::channel(&limits);
-        let slots = others
-            .into_iter()
-            .map(|peer| (peer, Slot::new(peer)))
-            .collect();
-        let peers = Arc::new(Peers {
-            directory,
-            slots,
-            limits,
-        });
-        let (stopping, stop) = watch::channel(false);
-        let mut running = JoinSet::new();
+        let membership = Membership { directory, dial };
+        let mut keeper = Keeper::start(me, identity, membership, limits, sender)?;
         let local_addr = listener.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = listener {
-            let accepting = accept::listen(
-                listener,
-                acceptor,
-                peers.clone(),
-                sender.clone(),
-                stop.clone(),
-            );
-            running.spawn(accepting);
+            keeper.listen(listener);
         }
-        for (peer, address, connector) in connectors {
-            let target = dial::Target {
-                peer,
-                address,
-                connector,
-            };
-            running.spawn(dial::keep(
-                target,
-                peers.clone(),
-                sender.clone(),
-                stop.clone(),
-            ));
-        }
-        let tasks = Arc::new(Tasks {
-            running: Mutex::new(running),
-            stopping,
-        });
         let endpoint = Endpoint {
-            peers,
+            peers: keeper.peers(),
             local_addr,
-            tasks,
+            keeper: Arc::new(Mutex::new(keeper)),
         };
         Ok((endpoint, events))
     }
@@ -185,17 +115,55 @@ impl Endpoint {
     /// Queues a message. Never waits. Messages to one peer on one channel arrive in the order of the calls, or, after the
     /// connection was lost, not at all.
     pub fn send(&self, to: PeerId, channel: u8, payload: Bytes) -> Result<(), SendError> {
-        let slot = self.peers.slots.get(&to).ok_or(SendError::Unlisted(to))?;
+        let view = self.peers.view.borrow();
+        let slot = view.slots.get(&to).ok_or(SendError::Unlisted(to))?;
         slot.send(channel, payload)
     }
 
     /// The peers connected now, in order.
     pub fn connected(&self) -> Vec<PeerId> {
-        let slots = self.peers.slots.iter();
+        let view = self.peers.view.borrow();
+        let slots = view.slots.iter();
         slots
             .filter(|(_, slot)| slot.connected())
             .map(|(peer, _)| *peer)
             .collect()
+    }
+
+    /// Follows a change of the membership. Calls are carried out one after another, and each is in force when it
+    /// returns; it never waits for the network.
+    ///
+    /// - A new peer is admitted from now on, and dialled if it is in the list.
+    /// - A peer that left is disconnected at once, with a [`Down`](crate::Event::Down) that says so. What was queued for
+    ///   it is dropped; it is refused as often as it comes.
+    /// - A peer with another key is disconnected and has to prove the new one. No connection that was proven under an
+    ///   older view takes its place, not even one whose handshake was under way.
+    /// - A peer that is dialled at another address than before is disconnected and dialled there.
+    /// - Every other peer keeps its connection and its queue, also one that is now dialled or no longer is: a connected
+    ///   peer is dialled once it is lost.
+    /// - If the directory lists the [offered](Endpoint::offer) key for us, connections are made with it from now on;
+    ///   those that there are stay until the peers' own changes end them.
+    ///
+    /// Frames that a peer had sent before may still come before its `Down`. A peer that is in `dial` twice is dialled at the last
+    /// address. After a shutdown a change does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ChangeError::Refused) changes nothing: the directory lacks a peer to dial, or lists a key for us that we
+    /// do not have. After [`Removed`](ChangeError::Removed) the change is in force, and we are not of the view: nobody is a peer,
+    /// all connections end, and everybody is refused, until a change lists us again.
+    pub fn change(&self, membership: Membership) -> Result<(), ChangeError> {
+        self.keeper().change(membership)
+    }
+
+    /// Keeps a second key ready, in place of one offered before. It is used from the [change](Endpoint::change) on whose
+    /// directory lists it for us; the key used until then is on offer after that.
+    pub fn offer(&self, identity: Identity) {
+        self.keeper().offer(identity);
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where this endpoint listens.
@@ -205,17 +173,7 @@ impl Endpoint {
 
     /// Sends what is queued, for a second at most, and ends all connections, whoever else holds a handle.
     pub async fn shutdown(self) {
-        self.tasks.stopping.send_replace(true);
-        for slot in self.peers.slots.values() {
-            slot.close();
-        }
-        let mut running = std::mem::take(
-            &mut *self
-                .tasks
-                .running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut running = self.keeper().stop();
         let ended = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
             running.shutdown().await;

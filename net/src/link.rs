@@ -40,10 +40,12 @@ pub async fn run<S: AsyncRead + AsyncWrite>(
     let pulse = Pulse::default();
     // One task drives both directions: what comes in is handled, then what that caused goes out in one write.
     tokio::select! {
+        biased;
+        // First, so that nothing more is read from a peer that was told to go.
+        reason = outbox.stopped() => reason.to_owned(),
         reason = read(input, peer, events, limits, &pulse) => reason,
         reason = write(output, outbox, limits, &pulse) => reason,
         reason = watch(limits, &pulse) => reason,
-        reason = outbox.stopped() => reason.to_owned(),
     }
 }
 

@@ -32,6 +32,8 @@ use crate::settings::Settings;
 use crate::view::View;
 use crate::window::Place;
 
+#[cfg(feature = "model")]
+pub(crate) use choice::choose;
 use early::Early;
 use instance::Instance;
 use peers::Peers;

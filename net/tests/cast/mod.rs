@@ -2,11 +2,15 @@
 #![allow(dead_code)] // each scenario file uses its part
 #![allow(clippy::unwrap_used)] // a helper of tests panics as tests do
 
+pub mod cable;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Directory, Endpoint, EndpointConfig, Event, Events, Identity, Limits, PeerId};
+use net::{
+    Directory, Endpoint, EndpointConfig, Event, Events, Identity, Limits, Membership, PeerId,
+};
 
 /// No scenario waits longer for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +41,32 @@ impl Cast {
         Cast {
             limits,
             ..Cast::new()
+        }
+    }
+
+    /// The same peers, one of them with another key.
+    pub fn rekeyed(&self, peer: PeerId) -> Cast {
+        let mut cast = Cast {
+            identities: self.identities.clone(),
+            limits: self.limits.clone(),
+        };
+        let found = cast.identities.iter_mut().find(|(id, _)| *id == peer);
+        found.unwrap().1 = Identity::generate();
+        cast
+    }
+
+    /// The membership of everybody.
+    pub fn all(&self, dial: &[(PeerId, SocketAddr)]) -> Membership {
+        self.without(&[], dial)
+    }
+
+    /// The membership of everybody but some.
+    pub fn without(&self, out: &[PeerId], dial: &[(PeerId, SocketAddr)]) -> Membership {
+        let kept = self.identities.iter().filter(|(id, _)| !out.contains(id));
+        let keys = kept.map(|(peer, identity)| (*peer, identity.public_key()));
+        Membership {
+            directory: Directory::new(keys).unwrap(),
+            dial: dial.to_vec(),
         }
     }
 
@@ -110,4 +140,10 @@ pub async fn next_down(events: &mut Events) -> (PeerId, String) {
 pub async fn silence(events: &mut Events) {
     let event = tokio::time::timeout(Duration::from_millis(300), events.recv()).await;
     assert!(event.is_err(), "{event:?}");
+}
+
+/// A message gets through, and nothing before it.
+pub async fn passes(from: (&Endpoint, PeerId), to: (PeerId, &mut Events)) {
+    from.0.send(to.0, 5, "passes".into()).expect("connected");
+    assert_eq!(next(to.1).await, frame(from.1, 5, "passes"));
 }

@@ -1,0 +1,12 @@
+//! What the model checker calls, so that it judges the code that runs and no copy of it.
+
+use crate::crypto::Digest;
+use crate::ids::Height;
+use crate::stopdata::StopState;
+use crate::view::View;
+
+/// What the states collected in a SYNC leave open at `open`: nothing yet (`None`: in doubt, more
+/// states are needed), any value (`Some(None)`), or one value only.
+pub fn choose(view: &View, states: &[&StopState], open: Height) -> Option<Option<Digest>> {
+    crate::core::choose(view, states, open)
+}
