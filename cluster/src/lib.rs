@@ -198,7 +198,6 @@ impl Cluster {
                 .iter()
                 .map(|r| (ReplicaId(r.id), r.address.to_string()))
                 .collect(),
-            ..View::default()
         }
     }
 
