@@ -370,6 +370,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             mode: Default::default(),
             fast: Default::default(),
             administrators: Default::default(),
+            leader: Default::default(),
             view: 0,
             replicas,
             clients,

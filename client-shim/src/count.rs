@@ -31,6 +31,11 @@ impl ReplyCounter {
         }
     }
 
+    /// From now on a quorum is one of this view; what came from members that stay counts.
+    pub fn in_view(&mut self, view: Arc<View>) {
+        self.view = view;
+    }
+
     /// A reply; only the last one of each replica counts. Returns the matched reply once there are enough.
     pub fn add(&mut self, from: ReplicaId, reply: Reply) -> Option<Reply> {
         self.rejected.remove(&from);

@@ -63,6 +63,9 @@ pub struct Cluster {
     /// The clients whose requests change the membership.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub administrators: BTreeSet<u32>,
+    /// The replica that leads the view's first regency; by default the one with the least number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<u16>,
     /// Number of the membership; grows with each reconfiguration.
     pub view: u64,
     pub replicas: Vec<ReplicaEntry>,
@@ -120,7 +123,7 @@ impl Cluster {
             f: usize::from(self.f),
             weighted: true,
         };
-        let members = self.fast.iter().filter(|id| usize::from(**id) < sizes.n);
+        let members = self.fast.iter().filter(|id| self.address(**id).is_some());
         if !self.fast.is_empty()
             && (self.fast.len() != sizes.fast() || members.count() != sizes.fast())
         {
@@ -148,13 +151,16 @@ impl Cluster {
                 return Err(format!("two entries share the id {id}"));
             }
         }
-        for (place, replica) in self.replicas.iter().enumerate() {
-            if usize::from(replica.id) != place {
-                return Err(format!(
-                    "replicas are numbered from 0 without gaps; entry {place} has id {}",
-                    replica.id
-                ));
-            }
+        // Removed ones leave gaps.
+        if let Some(pair) = self
+            .replicas
+            .windows(2)
+            .find(|pair| pair[0].id >= pair[1].id)
+        {
+            return Err(format!(
+                "replicas are listed by ascending number; {} follows {}",
+                pair[1].id, pair[0].id
+            ));
         }
         let clients: BTreeSet<u32> = self.clients.iter().map(|c| c.id).collect();
         if let Some(stranger) = self.administrators.difference(&clients).next() {
@@ -188,13 +194,53 @@ impl Cluster {
                 .map(|c| (ClientId(c.id), key(&c.key)))
                 .collect::<BTreeMap<_, _>>(),
             administrators: self.administrators.iter().copied().map(ClientId).collect(),
+            first_leader: self.leader.map(ReplicaId),
             contacts: self
                 .replicas
                 .iter()
                 .map(|r| (ReplicaId(r.id), r.address.to_string()))
                 .collect(),
-            ..View::default()
         }
+    }
+
+    /// The file of a later view. Names of clients are kept; a new one is named by its number.
+    ///
+    /// # Errors
+    /// When a member's contact is no address.
+    pub fn of_view(&self, view: &View) -> Result<Cluster, String> {
+        let replica = |(id, key): (&ReplicaId, &PublicKey)| {
+            let contact = view.contacts.get(id).map_or("", String::as_str);
+            let address = contact.parse();
+            Ok(ReplicaEntry {
+                id: id.0,
+                address: address
+                    .map_err(|_| format!("the contact {contact:?} of {id} is no address"))?,
+                key: hex::encode(key.0),
+            })
+        };
+        let name = |id: u32| {
+            let known = self.clients.iter().find(|client| client.id == id);
+            known.map_or_else(|| format!("client-{id}"), |client| client.name.clone())
+        };
+        let clients = view.clients.iter().map(|(id, key)| ClientEntry {
+            id: id.0,
+            name: name(id.0),
+            key: hex::encode(key.0),
+        });
+        Ok(Cluster {
+            f: view.f,
+            mode: view.mode,
+            fast: view.fast.iter().map(|id| id.0).collect(),
+            administrators: view.administrators.iter().map(|id| id.0).collect(),
+            leader: view.first_leader.map(|id| id.0),
+            view: view.id,
+            replicas: view
+                .replicas
+                .iter()
+                .map(replica)
+                .collect::<Result<_, String>>()?,
+            clients: clients.collect(),
+        })
     }
 
     /// Who may speak on the links.
@@ -251,6 +297,7 @@ mod tests {
             mode: Mode::Byzantine,
             fast: BTreeSet::new(),
             administrators: BTreeSet::new(),
+            leader: None,
             view: 0,
             replicas: (0..4u16)
                 .map(|id| ReplicaEntry {
@@ -329,6 +376,24 @@ mod tests {
                 .membership()
                 .is_quorum([0, 3, 4].map(ReplicaId))
         );
+    }
+
+    #[test]
+    fn the_file_of_a_later_view_names_its_members_and_reads_back() {
+        let first = cluster();
+        let mut view = first.membership();
+        view.id = 3;
+        view.replicas.remove(&ReplicaId(1));
+        view.contacts.remove(&ReplicaId(1));
+        view.replicas.insert(ReplicaId(7), PublicKey([77; 32]));
+        view.contacts.insert(ReplicaId(7), "127.0.0.1:1007".into());
+        view.first_leader = Some(ReplicaId(2));
+        let later = first.of_view(&view).unwrap();
+        let read = load(&later.to_text()).unwrap();
+        assert_eq!(read.membership(), view);
+        assert_eq!(read.client("proxy"), Some(ClientId(FIRST_CLIENT)));
+        view.contacts.insert(ReplicaId(7), "nowhere".into());
+        assert!(first.of_view(&view).unwrap_err().contains("nowhere"));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub fn init(dir: &Path, addresses: &[SocketAddr]) -> anyhow::Result<()> {
         mode: Default::default(),
         fast: Default::default(),
         administrators: Default::default(),
+        leader: None,
         view: 0,
         replicas,
         clients,

@@ -5,11 +5,13 @@
 
 pub mod checkpoint;
 pub mod log;
+mod membership;
 pub mod node;
 mod past;
 mod run;
 mod state;
 
+pub use membership::links;
 pub use past::{load, recover, recover_from};
 pub use run::{
     Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService, Wire, record, start,

@@ -132,6 +132,8 @@ pub struct OrderParts {
     pub key: SigningKey,
     /// Keys that it signs with once a view names them.
     pub spare_keys: Vec<SigningKey>,
+    /// The view that the links were started with; they follow none before it.
+    pub links_since: u64,
     /// The first view; what the log knows of later ones comes with `recovered`.
     pub view: View,
     pub settings: consensus::Settings,
@@ -160,6 +162,7 @@ struct Order {
     me: ReplicaId,
     key: SigningKey,
     spare_keys: Vec<SigningKey>,
+    links_since: u64,
     view: Arc<View>,
     views: watch::Sender<Arc<View>>,
     verifier: Verifier,
@@ -203,6 +206,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         me,
         key,
         spare_keys,
+        links_since,
         view,
         settings,
         log,
@@ -260,6 +264,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         me,
         key,
         spare_keys,
+        links_since,
         verifier: Verifier::default(),
         view: now,
         views,
@@ -508,6 +513,14 @@ impl Order {
         );
         if let Some(state) = &mut self.state {
             state.in_view(&view);
+        }
+        // One that joins passes views that do not name it yet: its links are those of the view that does.
+        if view.id >= self.links_since {
+            let changed = crate::links(self.me, &view)
+                .and_then(|links| self.endpoint.change(links).map_err(|e| e.to_string()));
+            if let Err(error) = changed {
+                tracing::error!(view = view.id, error, "the links do not follow the view");
+            }
         }
         self.view = Arc::new(view);
         self.views.send_replace(self.view.clone());

@@ -2,6 +2,7 @@
 
 mod config;
 pub mod executor;
+mod joining;
 pub mod postgres;
 mod run;
 mod wire;

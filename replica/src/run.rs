@@ -2,11 +2,12 @@
 
 use crate::config::Config;
 use crate::executor::{self, Executor, Fatal, History, Parts};
+use crate::joining::{Joined, Start};
 use crate::postgres::{self, PostgresServer, StopMode};
 use bytes::Bytes;
-use cluster::{Cluster, channel};
-use consensus::{ReplicaId, Request, Views};
-use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
+use cluster::channel;
+use consensus::{ReplicaId, Request, View, Views};
+use net::{Event, Events, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use pgsession::Target;
@@ -40,6 +41,10 @@ pub enum Error {
     Log(#[from] order::log::LogError),
     #[error("the log cannot be replayed: {0}")]
     Recovery(String),
+    #[error(
+        "view {view} of the cluster does not name replica {replica} any more: it was removed, and may be deleted"
+    )]
+    Removed { replica: u16, view: u64 },
     #[error(transparent)]
     Stopped(#[from] Fatal),
 }
@@ -115,19 +120,11 @@ async fn start_server(config: &Config) -> Result<Server, Error> {
 }
 
 async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let cluster = Cluster::load(&config.cluster)?;
-    let identity = Identity::load(&config.identity)?;
-    let key = identity.signing_key().clone();
     let me = ReplicaId(config.id);
-    let address = cluster.address(config.id).ok_or_else(|| {
-        Error::Config(format!(
-            "the cluster file does not list replica {}",
-            config.id
-        ))
-    })?;
+    let start = Start::load(config)?;
     let mut server = start_server(config).await?;
     let (log, replay) = Log::open(config.data.join("log"), LogOptions::default())?;
-    let (first, view) = (cluster.membership(), cluster.membership());
+    let (first, view) = (start.first.clone(), start.first.clone());
     let recovered = tokio::task::spawn_blocking(move || order::recover(replay, first))
         .await
         .map_err(|e| Error::Recovery(e.to_string()))?
@@ -136,21 +133,13 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     let history = History::read(&log, &server.superuser, last)
         .await
         .map_err(Error::Recovery)?;
-    let (endpoint, events) = Endpoint::start(EndpointConfig {
-        me: PeerId::Replica(config.id),
-        identity,
-        directory: cluster.directory()?,
-        listen: Some(address),
-        // Of two replicas the one with the greater number dials.
-        dial: cluster
-            .replicas
-            .iter()
-            .filter(|r| r.id < config.id)
-            .map(|r| (PeerId::Replica(r.id), r.address))
-            .collect(),
-        limits: net::Limits::default(),
-    })
-    .await?;
+    let Joined {
+        endpoint,
+        events,
+        key,
+        spare_keys,
+        links_since,
+    } = start.join(me, recovered.view()).await?;
     let mut settings = consensus::Settings::default();
     if let Some(timeout) = config.request_timeout_ms {
         settings.request_timeout_ms = timeout;
@@ -159,7 +148,8 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
     let (order, order_events) = order::start(OrderParts {
         me,
         key: key.clone(),
-        spare_keys: Vec::new(),
+        spare_keys,
+        links_since,
         view: view.clone(),
         settings,
         log: log.clone(),
@@ -201,7 +191,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         durable,
         repeats,
         status,
-        view: _,
+        view: views_seen,
     } = order_events;
     let (executor, notes) = Executor::start(parts, history).await?;
     let (frames_sender, frames) = mpsc::channel(FRAMES);
@@ -222,6 +212,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         fatal = executor.run(executor::Inputs { notes, decided, frames, links, durable, repeats, status }) => Err(Error::Stopped(fatal)),
         how = ended => Err(Error::Stopped(Fatal::Postgres(how))),
         error = log.failed() => Err(Error::Log(error)),
+        view = removed(me, links_since, views_seen) => Err(Error::Removed { replica: me.0, view }),
     };
     dispatcher.abort();
     feeder.abort();
@@ -233,6 +224,17 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         server.stop(StopMode::Kill).await?;
     }
     result
+}
+
+/// Ends when a view does not name this replica any more.
+async fn removed(me: ReplicaId, since: u64, mut views: watch::Receiver<Arc<View>>) -> u64 {
+    let gone = |view: &Arc<View>| view.id >= since && !view.replicas.contains_key(&me);
+    let view = views.wait_for(gone).await.ok().map(|view| view.id);
+    match view {
+        Some(view) => view,
+        // The order has ended; whoever waits for it tells.
+        None => std::future::pending().await,
+    }
 }
 
 /// First what the log holds, then what is decided now.

@@ -119,6 +119,7 @@ mod tests {
             mode: Default::default(),
             fast: Default::default(),
             administrators: Default::default(),
+            leader: Default::default(),
             view: 0,
             replicas: replicas.collect(),
             clients: Vec::new(),

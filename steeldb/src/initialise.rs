@@ -44,19 +44,11 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
         let Member::Replica(id) = member else {
             continue;
         };
-        directory::make(&layout.home(member), Purpose::LeadsToPostgres)?;
-        directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
-        // The log holds everything that clients have sent.
-        directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
         replicas.push(ReplicaEntry {
             id,
             address: *address,
-            key: key(&layout.identity(member))?,
+            key: replica_home(layout, member, plan.cluster_path())?,
         });
-        directory::write(
-            &layout.config(member),
-            &replica_text(id, plan.cluster_path()),
-        )?;
     }
     directory::make(&layout.home(Member::Proxy), Purpose::Private)?;
     let mut clients = vec![client("proxy", &layout.identity(Member::Proxy))?];
@@ -78,6 +70,7 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
             .filter(|client| client.name == ADMINISTRATOR)
             .map(|client| client.id)
             .collect(),
+        leader: None,
         view: 0,
         replicas,
         clients,
@@ -124,8 +117,21 @@ fn client(name: &str, identity: &Path) -> Result<ClientEntry, Failure> {
     })
 }
 
+/// Makes a replica's directory; its public key.
+pub fn replica_home(layout: &Layout, member: Member, cluster: &str) -> Result<String, Failure> {
+    let Member::Replica(id) = member else {
+        return Err(Failure::usage(format!("{member} is no replica")));
+    };
+    directory::make(&layout.home(member), Purpose::LeadsToPostgres)?;
+    directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
+    // The log holds everything that clients have sent.
+    directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
+    directory::write(&layout.config(member), &replica_text(id, cluster))?;
+    key(&layout.identity(member))
+}
+
 /// The public key of an identity file, which is made unless an interrupted attempt has left it.
-fn key(path: &Path) -> Result<String, Failure> {
+pub fn key(path: &Path) -> Result<String, Failure> {
     let identity = if path.exists() {
         Identity::load(path)
     } else {

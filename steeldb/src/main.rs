@@ -29,7 +29,9 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{down, init, kill, proxy, replica, start, status, supervise, up, verify};
+use commands::{
+    down, init, kill, proxy, reconfigure, replica, start, status, supervise, up, verify,
+};
 
 use crate::failure::Failure;
 
@@ -50,6 +52,7 @@ enum Command {
     Kill(kill::Args),
     Start(start::Args),
     Init(init::Args),
+    Reconfigure(reconfigure::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
     Bench(bench::Args),
@@ -93,6 +96,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Kill(args) => kill::run(&args),
         Command::Start(args) => start::run(&args).await,
         Command::Init(args) => init::run(&args),
+        Command::Reconfigure(args) => reconfigure::run(&args).await,
         Command::Replica(args) => replica::run(&args).await,
         Command::Proxy(args) => proxy::run(&args).await,
         Command::Bench(args) => bench::run(&args).await,

@@ -29,8 +29,13 @@ pub fn replica(cluster: &Cluster, id: u16) -> Result<Member, Failure> {
     if cluster.address(id).is_none() {
         return Err(
             Failure::usage(format!("there is no replica {id}")).cause(format!(
-                "the replicas are numbered from 0 to {}",
-                cluster.replicas.len() - 1
+                "the replicas are {}",
+                cluster
+                    .replicas
+                    .iter()
+                    .map(|replica| replica.id.to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             )),
         );
     }

@@ -94,18 +94,23 @@ pub async fn supervise(
     cluster: &Cluster,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let members = members::all(cluster);
-    let mut restarts: BTreeMap<Member, Restarts> = members
-        .iter()
-        .map(|member| (*member, Restarts::new(Instant::now())))
-        .collect();
+    let mut members = members::all(cluster);
+    let mut restarts: BTreeMap<Member, Restarts> = BTreeMap::new();
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
         tracing::warn!(%error, "what members leave behind is collected by the system's first process");
     }
     let mut stop = std::pin::pin!(stop);
     loop {
         collect();
-        for (member, restarts) in &mut restarts {
+        // The membership may have changed. A file that cannot be read changes nothing.
+        if let Ok(cluster) = members::load(layout) {
+            members = members::all(&cluster);
+        }
+        for member in &members {
+            let now = Instant::now();
+            let restarts = restarts
+                .entry(*member)
+                .or_insert_with(|| Restarts::new(now));
             if let Err(failure) = start_if_due(layout, *member, restarts) {
                 tracing::error!(%member, "{failure}");
             }

@@ -5,7 +5,7 @@ use crate::{
     tally::Verdict,
 };
 use bytes::Bytes;
-use consensus::{Digest, Height, Request};
+use consensus::{Digest, Height, Request, View};
 use serde::{Deserialize, Serialize};
 
 /// From a client to a replica.
@@ -194,6 +194,8 @@ pub enum ReplicaMessage {
         tables: Vec<(String, u64, Digest)>,
         error: Option<String>,
     },
+    /// The membership changed; sent to all clients, and to one that connects. Without the clients' keys.
+    View(Box<View>),
     /// The epoch moved; sent to all clients.
     Epoch {
         epoch: u64,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 mod decide;
 mod item;
 mod progress;
+mod told;
 mod votes;
 
 use item::{HeightState, Item, Kind};
@@ -148,6 +149,8 @@ pub struct Engine {
     schema_changed: Height,
     /// Vote parts by height: early ones, those in use, and some past ones for peers that ask.
     parts: BTreeMap<Height, Vec<VotePart>>,
+    /// Verdicts that members say are final, for heights that are not final here.
+    told: BTreeMap<Height, BTreeMap<ReplicaId, Vec<(u32, Verdict)>>>,
     /// Who leads, and whether all replicas are connected: only for deciding when to ask for an ordering of votes.
     leading: bool,
     all_connected: bool,
@@ -173,6 +176,7 @@ impl Engine {
             last_final: 0,
             schema_changed: 0,
             parts: BTreeMap::new(),
+            told: BTreeMap::new(),
             leading: false,
             all_connected: true,
             last_vote_ms: 0,

@@ -14,6 +14,8 @@ pub const REPLIES_PER_CLIENT: usize = 4_096;
 pub const VOTES_KEPT_HEIGHTS: u64 = 4_096;
 /// Heights ahead of the last decided one whose early votes are kept.
 pub const EARLY_VOTES_HEIGHTS: u64 = 256;
+/// Heights whose verdicts a peer tells at once, and heights ahead of the last final one for which they are kept.
+pub const VERDICTS_TOLD: u64 = 256;
 /// Vote parts of one voter for one height: a part leaves when a prefix is judged, so at most one per item.
 pub const PARTS_PER_HEIGHT: usize = 1_024;
 /// Milliseconds of consensus time after which an open transaction is expired by the order.

@@ -1,6 +1,6 @@
 //! What replicas say to each other about transactions, outside of the total order.
 
-use crate::{ballot::VotePart, write_set::WriteSet};
+use crate::{ballot::VotePart, tally::Verdict, write_set::WriteSet};
 use consensus::Height;
 use serde::{Deserialize, Serialize};
 
@@ -31,4 +31,10 @@ pub enum PeerMessage {
     },
     /// What this replica's PostgreSQL is, to be compared at start.
     Hello { fingerprint: String },
+    /// Verdicts of heights that are final at the sender, from `first` on. f+1 members that say the same are believed: one
+    /// that joins, or lost its disk, cannot always have the votes of those days.
+    Verdicts {
+        first: Height,
+        heights: Vec<Vec<(u32, Verdict)>>,
+    },
 }

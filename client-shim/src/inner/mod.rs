@@ -2,10 +2,11 @@
 
 mod listen;
 mod route;
+mod views;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -60,12 +61,15 @@ pub(crate) struct Waiting {
     pub audits: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, AuditReport)>>,
     /// The epoch that each replica last named.
     epochs: BTreeMap<ReplicaId, u64>,
+    /// The view that each replica last announced, if it is newer than ours.
+    views: BTreeMap<ReplicaId, View>,
 }
 pub(crate) struct Inner {
     pub me: ClientId,
     key: ed25519_dalek::SigningKey,
     pub incarnation: u64,
-    pub view: Arc<View>,
+    /// The membership as this client knows it.
+    view: RwLock<Arc<View>>,
     pub endpoint: Endpoint,
     pub settings: Settings,
     next_seq: AtomicU64,
@@ -113,7 +117,7 @@ impl Inner {
             key,
             // Grows with every start, so that the replicas' windows for this client begin anew.
             incarnation: since_epoch.as_nanos() as u64,
-            view: Arc::new(cluster.membership()),
+            view: RwLock::new(Arc::new(cluster.membership())),
             endpoint,
             settings,
             next_seq: AtomicU64::new(1),
@@ -128,6 +132,11 @@ impl Inner {
         Ok(inner)
     }
 
+    /// The membership now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
     pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -138,8 +147,9 @@ impl Inner {
     }
 
     pub fn master_of(&self, epoch: u64) -> ReplicaId {
-        let place = (epoch % self.view.replicas.len() as u64) as usize;
-        let ids: Vec<_> = self.view.replicas.keys().copied().collect();
+        let view = self.view();
+        let place = (epoch % view.replicas.len() as u64) as usize;
+        let ids: Vec<_> = view.replicas.keys().copied().collect();
         ids[place]
     }
 
@@ -192,12 +202,16 @@ impl Inner {
 
     /// Sends a request to all replicas and waits for a quorum of matching answers (Alg. 1).
     pub fn order(&self, seq: u64, ordered: &Ordered) -> oneshot::Receiver<Result<Reply, String>> {
-        let request = Request::sign(&self.key, self.me, self.incarnation, seq, ordered.encode());
+        self.order_bytes(seq, ordered.encode())
+    }
+
+    pub fn order_bytes(&self, seq: u64, op: Vec<u8>) -> oneshot::Receiver<Result<Reply, String>> {
+        let request = Request::sign(&self.key, self.me, self.incarnation, seq, op);
         let message = encode(&ClientMessage::Request(request));
         let (sender, receiver) = oneshot::channel();
         let pending = Pending {
             message: message.clone(),
-            counter: ReplyCounter::new(self.view.clone()),
+            counter: ReplyCounter::new(self.view()),
             done: Some(sender),
             sent: Instant::now(),
         };
@@ -212,7 +226,7 @@ impl Inner {
     }
 
     fn broadcast(&self, message: &Bytes) {
-        for replica in self.view.replicas.keys() {
+        for replica in self.view().replicas.keys() {
             // A replica that cannot be reached gets it with the next repetition.
             let _ =
                 self.endpoint

@@ -95,6 +95,7 @@ impl Inner {
                 }
             }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
+            ReplicaMessage::View(view) => self.announced(&mut waiting, from, *view),
         }
     }
 
@@ -135,7 +136,7 @@ impl Inner {
         let mut named: Vec<u64> = waiting.epochs.values().copied().collect();
         named.sort_unstable_by(|a, b| b.cmp(a));
         // f+1 replicas name it or a later one: one of them is correct.
-        if let Some(vouched) = named.get(self.view.one_correct() - 1) {
+        if let Some(vouched) = named.get(self.view().one_correct() - 1) {
             self.epoch.send_if_modified(|current| {
                 let moved = *vouched > *current;
                 *current = (*current).max(*vouched);

@@ -28,17 +28,17 @@ impl Shim {
     pub async fn ready(&self, wait: Duration) -> Result<(), ShimError> {
         let until = Instant::now() + wait;
         loop {
-            if self.0.connected().len() >= self.0.view.quorum() {
+            if self.0.connected().len() >= self.0.view().quorum() {
                 let left = until.saturating_duration_since(Instant::now());
                 let each = left
                     .min(Duration::from_secs(2))
                     .max(Duration::from_millis(50));
-                if self.statuses(each).await.len() >= self.0.view.quorum() {
+                if self.statuses(each).await.len() >= self.0.view().quorum() {
                     return Ok(());
                 }
             }
             if Instant::now() >= until {
-                return Err(no_quorum(self.0.connected().len(), self.0.view.quorum()));
+                return Err(no_quorum(self.0.connected().len(), self.0.view().quorum()));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -74,7 +74,7 @@ impl Shim {
     /// # Errors
     /// 57P03 when too few replicas answer.
     pub async fn parameters(&self) -> Result<Vec<(String, String)>, ShimError> {
-        let needed = self.0.view.one_correct();
+        let needed = self.0.view().one_correct();
         for _ in 0..20 {
             let statuses = self.statuses(Duration::from_secs(1)).await;
             for status in statuses.values() {
@@ -105,7 +105,7 @@ impl Shim {
         let _ordered = self.0.order(seq, &Ordered::Audit);
         let until = Instant::now() + wait;
         let mut reports = BTreeMap::new();
-        while reports.len() < self.0.view.replicas.len() {
+        while reports.len() < self.0.view().replicas.len() {
             // Replicas that are not connected will not answer; wait for them only a little once the others have.
             let enough = reports.len() >= self.0.connected().len();
             let until = if enough {

@@ -3,6 +3,7 @@
 mod autocommit;
 mod inquiry;
 mod read;
+mod reconfigure;
 
 use std::sync::Arc;
 

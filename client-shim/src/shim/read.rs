@@ -100,8 +100,8 @@ impl Shim {
         let id = inner.fresh();
         let needed = match (unvalidated, inner.settings.reads) {
             (true, _) => 1,
-            (false, Reads::Session) => inner.view.one_correct(),
-            (false, Reads::Linearizable) => inner.view.quorum(),
+            (false, Reads::Session) => inner.view().one_correct(),
+            (false, Reads::Linearizable) => inner.view().quorum(),
         };
         let mut message = ClientMessage::Read {
             id,

@@ -43,6 +43,7 @@ impl Group {
             mode: Default::default(),
             fast: Default::default(),
             administrators: Default::default(),
+            leader: None,
             view: 0,
             replicas: (0..)
                 .zip(&replicas)

@@ -139,6 +139,7 @@ impl Node {
             me,
             key,
             spare_keys: Vec::new(),
+            links_since: 0,
             view,
             settings,
             log: log.clone(),

@@ -157,6 +157,7 @@ impl House {
             key: self.identities[i].signing_key().clone(),
             view: self.view(),
             spare_keys: Vec::new(),
+            links_since: 0,
             own_record: false,
             settings: Settings {
                 checkpoint_every: EVERY,

@@ -80,6 +80,10 @@ impl Executor {
             ClientMessage::Info { id } => {
                 let status = self.status();
                 self.tell(from, &ReplicaMessage::Info { id, status });
+                if id == 0 && self.view.id > 0 {
+                    // It has just connected, and may have been away while the membership changed.
+                    self.tell(from, &self.announcement());
+                }
             }
             // Requests go to the order before they come here; the rest names another client's transaction.
             _ => tracing::warn!(%from, "a client spoke of what is not its own"),

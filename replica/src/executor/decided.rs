@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use consensus::{ChangeError, Height, View};
+use consensus::{ChangeError, ClientId, Height, View};
+use net::PeerId;
+use txn::client::ReplicaMessage;
 use txn::engine::Placed;
 use txn::{Ordered, TxId};
 
@@ -16,18 +18,42 @@ impl Executor {
         let known = self.history.as_ref().filter(|h| h.is_replayed(height));
         let (recorded, votes) =
             known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
+        let is_new = known.is_none();
         let change = delivered.view.after(&delivered.decided);
         self.decide(delivered.decided, change.as_ref(), &recorded);
         if let Some(Ok(view)) = change {
             self.engine
                 .view_changed(height, view.clone(), &mut self.actions);
             self.view = view;
+            if is_new {
+                self.announce_view();
+            }
         }
         for part in votes {
             // Durable before the restart: they stand, and peers may have missed them.
             self.broadcast_peers(&txn::peer::PeerMessage::Vote(part.clone()));
             self.engine.vote(now_ms(), part, &mut self.actions);
         }
+    }
+
+    /// The membership, as clients need it.
+    pub(super) fn announcement(&self) -> ReplicaMessage {
+        ReplicaMessage::View(Box::new(View {
+            clients: Default::default(),
+            administrators: Default::default(),
+            ..self.view.clone()
+        }))
+    }
+
+    fn announce_view(&mut self) {
+        let message = self.announcement();
+        for peer in self.endpoint.connected() {
+            if let PeerId::Client(id) = peer {
+                self.tell(ClientId(id), &message);
+            }
+        }
+        let (regency, leader) = self.regency;
+        self.regency_is(regency, leader);
     }
 
     /// Feeds a decided batch to the engine.

@@ -59,6 +59,9 @@ impl MasterWatch {
     }
 }
 
+/// Bytes of verdicts read for a peer at a time.
+const VERDICTS_BYTES: usize = 1 << 20;
+
 impl Executor {
     pub(super) fn connected_peers(&self) -> Vec<ReplicaId> {
         let peers = self.endpoint.connected().into_iter();
@@ -102,6 +105,11 @@ impl Executor {
                 if !parts.is_empty() {
                     self.send_peer(from, &PeerMessage::Votes { parts });
                 }
+                self.tell_verdicts(from, height);
+            }
+            PeerMessage::Verdicts { first, heights } => {
+                self.engine
+                    .told(now_ms(), from, first, heights, &mut self.actions);
             }
             PeerMessage::Votes { parts } => {
                 for part in parts {
@@ -298,5 +306,32 @@ impl Executor {
 
     pub(super) fn fetch_votes(&mut self, height: Height) {
         self.broadcast_peers(&PeerMessage::FetchVotes { height });
+    }
+
+    /// The verdicts of a height that is final here, and of some that follow, as the log has them.
+    fn tell_verdicts(&mut self, to: ReplicaId, first: Height) {
+        let last = self
+            .engine
+            .final_height()
+            .min(first.saturating_add(txn::limits::VERDICTS_TOLD - 1));
+        if first > last {
+            return;
+        }
+        let kind = super::record::VERDICTS;
+        let records = match self.log.read(kind, first..=last, VERDICTS_BYTES) {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::error!(%error, first, "verdicts cannot be read from the log");
+                return;
+            }
+        };
+        let heights = records.iter().zip(first..).map_while(|(record, height)| {
+            let mine = (record.key == height).then_some(&record.payload)?;
+            postcard::from_bytes(mine).ok()
+        });
+        let heights: Vec<Vec<(u32, txn::tally::Verdict)>> = heights.collect();
+        if !heights.is_empty() {
+            self.send_peer(to, &PeerMessage::Verdicts { first, heights });
+        }
     }
 }

@@ -56,6 +56,7 @@ impl Layout {
             mode: Default::default(),
             fast: Default::default(),
             administrators: Default::default(),
+            leader: Default::default(),
             view: 0,
             replicas,
             clients: listed.collect(),

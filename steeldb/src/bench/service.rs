@@ -143,6 +143,7 @@ async fn serve(start: Start) -> Result<(), String> {
         me: ReplicaId(start.id),
         key,
         spare_keys: Vec::new(),
+        links_since: 0,
         view: cluster.membership(),
         settings: ::consensus::Settings::default(),
         log: log.clone(),

@@ -50,6 +50,7 @@ impl Engine {
         }
         self.queue.push_back(state);
         self.early_votes(now_ms, height);
+        self.believe(height);
         self.progress(now_ms, out);
     }
 

@@ -276,6 +276,7 @@ impl Engine {
         self.last_final = state.height;
         let low = self.last_final.saturating_sub(limits::VOTES_KEPT_HEIGHTS);
         self.parts = self.parts.split_off(&low);
+        self.told = self.told.split_off(&(self.last_final + 1));
         while self.views.get(1).is_some_and(|(since, _)| *since <= low) {
             self.views.remove(0);
         }

@@ -173,7 +173,7 @@ impl Group4 {
         })
     }
 
-    fn judgements(&self, replica: usize, height: Height, index: u32) -> usize {
+    pub fn judgements(&self, replica: usize, height: Height, index: u32) -> usize {
         let wanted = |a: &&Action| matches!(a, Action::Judge { height: h, index: i, .. } if (*h, *i) == (height, index));
         self.done[replica].iter().filter(wanted).count()
     }

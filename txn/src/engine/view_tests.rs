@@ -103,3 +103,53 @@ fn a_master_whose_place_moved_stays_master_in_a_later_epoch() {
         "of 1, 2, 3, 4"
     );
 }
+
+#[test]
+fn verdicts_are_believed_from_two_members_that_say_the_same() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    let commit = group.commit(tx, false);
+    let height = group.decide(vec![commit]);
+    let tell = |group: &mut Group4, from: u16, verdict| {
+        let heights = vec![vec![(0, verdict)]];
+        let (engine, done) = (&mut group.engines[3], &mut group.done[3]);
+        engine.told(1, ReplicaId(from), height, heights, done);
+    };
+    // One liar, however often it speaks, and a stranger.
+    tell(&mut group, 0, Verdict::Abort);
+    tell(&mut group, 0, Verdict::Abort);
+    tell(&mut group, 9, Verdict::Abort);
+    tell(&mut group, 1, Verdict::Commit);
+    group.apply_all();
+    group.settle();
+    assert_eq!(group.verdicts(3, height), None);
+    tell(&mut group, 2, Verdict::Commit);
+    // The run that is under way ends first.
+    group.judge(3, height, 0, Ballot::Abstain);
+    group.apply_all();
+    group.settle();
+    assert_eq!(group.verdicts(3, height), Some(vec![(0, Verdict::Commit)]));
+}
+
+#[test]
+fn verdicts_told_before_the_batch_is_decided_here_are_kept_within_bounds() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    let commit = group.commit(tx, false);
+    let next = group.engines[3].decided_height() + 1;
+    for from in [0, 1] {
+        let (engine, done) = (&mut group.engines[3], &mut group.done[3]);
+        let heights = vec![vec![(0, Verdict::Abort)]; 100_000];
+        engine.told(1, ReplicaId(from), next, heights, done);
+    }
+    assert!(group.engines[3].told.len() as u64 <= limits::VERDICTS_TOLD);
+    let height = group.decide(vec![commit]);
+    group.apply_all();
+    group.settle();
+    assert_eq!(
+        group.judgements(3, height, 0),
+        0,
+        "there is nothing to find out"
+    );
+    assert_eq!(group.verdicts(3, height), Some(vec![(0, Verdict::Abort)]));
+}
