@@ -24,7 +24,7 @@ pub use shape::Shape;
 #[derive(Debug, clap::Args)]
 pub struct Where {
     /// The cluster's directory [default: /var/lib/steeldb for root, else steeldb in your data directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
 }
 

@@ -1,0 +1,94 @@
+//! The membership changes while clients write.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::Cluster;
+use support::load::Load;
+
+/// Nobody's connection breaks, nothing acknowledged is lost, all members are equal.
+async fn ended_well(cluster: &Cluster, load: Load, members: usize) {
+    load.more(50).await;
+    let seen = load.stop().await;
+    assert!(seen.complaints.is_empty(), "{:?}", seen.complaints);
+    seen.check_against(cluster).await;
+    let said = cluster.verify();
+    let wanted = format!("all {members} replicas are identical");
+    assert!(said.contains(&wanted), "{said}");
+}
+
+/// The run of the thesis' Figure 4.9: a replica is added, the leader crashes and is back, a replica is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_added_and_removed_under_load() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster, 4).await;
+    load.more(30).await;
+    let said = cluster.succeed(&["reconfigure", "add"]);
+    assert!(said.contains("replica 4 has joined"), "{said}");
+    cluster.succeed(&["kill", "--replica", "0"]);
+    load.more(30).await;
+    cluster.succeed(&["start", "--replica", "0"]);
+    let said = cluster.succeed(&["reconfigure", "remove", "--replica", "1"]);
+    assert!(said.contains("view 2: 4 replicas"), "{said}");
+    cluster.succeed(&["reconfigure", "set", "--leader", "2"]);
+    load.more(30).await;
+    let status = cluster.status();
+    assert_eq!(status["leader"], 2, "{status}");
+    // What cannot be is refused, and nothing changes.
+    let said = cluster.refuse(&["reconfigure", "set", "--f", "2"], 1);
+    assert!(said.contains("4 replicas cannot carry f = 2"), "{said}");
+    ended_well(&cluster, load, 4).await;
+    // Its log tells a restarted cluster who is a member.
+    cluster.succeed(&["down"]);
+    cluster.up();
+    assert!(cluster.verify().contains("all 4 replicas are identical"));
+}
+
+/// The votes of the replaced one, and of one that was removed, are gone: the new one believes verdicts that f+1 members
+/// call final.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_replaced_and_another_gets_a_new_key() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster, 4).await;
+    load.more(40).await;
+    cluster.succeed(&["reconfigure", "add"]);
+    cluster.succeed(&["reconfigure", "remove", "--replica", "3"]);
+    let said = cluster.succeed(&["reconfigure", "replace", "--replica", "2"]);
+    assert!(said.contains("replica 2 is a new one"), "{said}");
+    let key = cluster.data().join("replica-1/identity");
+    let old = std::fs::read(&key).unwrap();
+    let said = cluster.succeed(&["reconfigure", "rotate-key", "--replica", "1"]);
+    assert!(said.contains("replica 1 has a new key"), "{said}");
+    assert_ne!(std::fs::read(&key).unwrap(), old);
+    cluster.succeed(&["kill", "--replica", "1"]);
+    cluster.succeed(&["start", "--replica", "1"]);
+    ended_well(&cluster, load, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_that_only_crash_bear_the_loss_of_one() {
+    let cluster = Cluster::absent();
+    let port = cluster.port.to_string();
+    cluster.succeed(&["up", "--detach", "--port", &port, "--crash-only"]);
+    let load = Load::start(&cluster, 4).await;
+    load.more(30).await;
+    cluster.succeed(&["kill", "--replica", "0"]);
+    load.more(30).await;
+    cluster.succeed(&["start", "--replica", "0"]);
+    ended_well(&cluster, load, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_replicas_with_weights_bear_the_loss_of_a_heavy_one() {
+    let cluster = Cluster::absent();
+    let port = cluster.port.to_string();
+    let up = ["up", "--detach", "--port", &port, "--spare", "1", "--fast", "0,1"];
+    cluster.succeed(&up);
+    let load = Load::start(&cluster, 4).await;
+    load.more(30).await;
+    cluster.succeed(&["kill", "--replica", "0"]);
+    load.more(30).await;
+    cluster.succeed(&["start", "--replica", "0"]);
+    ended_well(&cluster, load, 5).await;
+}
