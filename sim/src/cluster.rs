@@ -143,6 +143,7 @@ impl Cluster {
         let view = View {
             id: 1,
             f: plan.f,
+            fast: plan.fast.clone(),
             replicas: (0..plan.n)
                 .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
                 .collect(),
@@ -164,7 +165,7 @@ impl Cluster {
             let node = Node::new(&plan, &view, id, minds.len().saturating_sub(1), &mut rng);
             nodes.insert(id, node);
         }
-        let checks = Checks::new(view.clone(), plan.settings.clone(), plan.byzantine.len());
+        let checks = Checks::new(view.clone(), plan.settings.clone(), plan.byzantine.keys());
         let mut cluster = Self {
             network: Network::new(&plan, rng.fork()),
             plan,

@@ -27,6 +27,9 @@ struct Args {
     /// With checkpoints, and absences so long that only those help.
     #[arg(long)]
     absences: bool,
+    /// With spare replicas and weighted votes.
+    #[arg(long, conflicts_with = "absences")]
+    weights: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -43,9 +46,10 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let plan = match args.absences {
-        true => Plan::with_absences,
-        false => Plan::of,
+    let plan = match (args.absences, args.weights) {
+        (true, _) => Plan::with_absences,
+        (_, true) => Plan::with_weights,
+        _ => Plan::of,
     };
     let held = match (args.seed, args.seeds) {
         (Some(seed), _) => replay(plan(seed), seed),

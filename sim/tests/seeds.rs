@@ -32,6 +32,18 @@ fn fixed_seeds_hold_from_800() {
 }
 
 /// Seeds that no run had before: they begin at the second in which the test is run.
+/// Heavy liars, spare replicas.
+#[test]
+fn weighted_seeds_hold() {
+    let mut failed = Vec::new();
+    soak::run(0..400, 1, Plan::with_weights, |seed, outcome, _| {
+        if let Err(violation) = outcome {
+            failed.push(format!("seed {seed}: {violation}"));
+        }
+    });
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 /// Seeds that once failed.
 #[test]
 fn seeds_that_once_failed_hold() {

@@ -83,7 +83,9 @@ async fn three_replicas_that_only_crash_bear_the_loss_of_one() {
 async fn five_replicas_with_weights_bear_the_loss_of_a_heavy_one() {
     let cluster = Cluster::absent();
     let port = cluster.port.to_string();
-    let up = ["up", "--detach", "--port", &port, "--spare", "1", "--fast", "0,1"];
+    let up = [
+        "up", "--detach", "--port", &port, "--spare", "1", "--fast", "0,1",
+    ];
     cluster.succeed(&up);
     let load = Load::start(&cluster, 4).await;
     load.more(30).await;

@@ -13,7 +13,7 @@ pub struct Certificate(BTreeMap<(Height, Regency, Digest), BTreeSet<ReplicaId>>)
 
 impl Certificate {
     /// A correct replica speaks.
-    pub fn says(&mut self, group: Group, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
             Message::Write {
                 height,
@@ -31,7 +31,7 @@ impl Certificate {
                 ..
             } => {
                 let writers = self.0.get(&(*height, *regency, *digest));
-                let count = writers.map_or(0, BTreeSet::len);
+                let count = writers.map_or(0, |writers| group.votes(writers));
                 if writers.is_some_and(|writers| writers.contains(&replica))
                     && count + group.liars >= group.quorum
                 {
@@ -39,7 +39,7 @@ impl Certificate {
                 }
                 Err(format!(
                     "certificate: {replica} accepted {digest} at height {height}, regency {regency}: \
-                     {count} correct replicas and at most {} others wrote it",
+                     correct replicas of {count} votes and others of {} at most wrote it",
                     group.liars
                 ))
             }

@@ -26,15 +26,51 @@ use crate::disk::Disk;
 /// What was violated, by whom.
 pub type Verdict = Result<(), String>;
 
-/// The sizes that checkers count with.
-#[derive(Clone, Copy, Debug)]
+/// The sizes that checkers count with, computed here.
+#[derive(Clone, Debug)]
 pub struct Group {
     /// Fault bound.
     pub f: usize,
-    /// Q, computed here: 2Q > n + f.
+    /// Votes of each replica, multiplied by f where they differ.
+    votes: BTreeMap<ReplicaId, usize>,
+    /// Votes that are a quorum: two of them share more than f replicas can have.
     pub quorum: usize,
-    /// Replicas that lie in this run.
+    /// Votes of the replicas that lie in this run.
     pub liars: usize,
+}
+
+impl Group {
+    /// Of a view and a run's liars.
+    pub fn of<'a>(view: &View, liars: impl Iterator<Item = &'a ReplicaId>) -> Self {
+        let (n, f) = (view.replicas.len(), usize::from(view.f));
+        // Vmax = 1 + Δ/f, of 3Fv + 1 votes where f replicas have Fv = f + Δ at most.
+        let (delta, scale) = match view.fast.is_empty() {
+            true => (0, 1),
+            false => (n - 3 * f - 1, f),
+        };
+        let vote = |id: &ReplicaId| match view.fast.contains(id) {
+            true => scale + delta,
+            false => scale,
+        };
+        let votes: BTreeMap<_, _> = view.replicas.keys().map(|id| (*id, vote(id))).collect();
+        let quorum = match view.fast.is_empty() {
+            true => (n + f) / 2 + 1,
+            false => scale * (2 * (f + delta) + 1),
+        };
+        let liars = liars.map(|liar| votes[liar]).sum();
+        Self {
+            f,
+            votes,
+            quorum,
+            liars,
+        }
+    }
+
+    /// The votes of these.
+    pub fn votes<'a>(&self, replicas: impl IntoIterator<Item = &'a ReplicaId>) -> usize {
+        let votes = |replica: &ReplicaId| self.votes.get(replica).copied();
+        replicas.into_iter().filter_map(votes).sum()
+    }
 }
 
 /// All checkers that watch a run. Only correct replicas are watched.
@@ -61,16 +97,15 @@ pub struct Checks {
 
 impl Checks {
     /// Checkers of a run with so many liars.
-    pub fn new(view: View, settings: Settings, liars: usize) -> Self {
-        let (n, f) = (view.replicas.len(), usize::from(view.f));
+    pub fn new<'a>(
+        view: View,
+        settings: Settings,
+        liars: impl Iterator<Item = &'a ReplicaId>,
+    ) -> Self {
         Self {
+            group: Group::of(&view, liars),
             view,
             settings,
-            group: Group {
-                f,
-                quorum: (n + f) / 2 + 1,
-                liars,
-            },
             agreement: Default::default(),
             order: Default::default(),
             validity: Default::default(),
@@ -96,7 +131,8 @@ impl Checks {
         } = decided;
         self.order.decided(replica, decided)?;
         self.agreement.decided(replica, decided)?;
-        self.proofs.decided(&self.view, replica, decided)?;
+        self.proofs
+            .decided(&self.group, &self.view, replica, decided)?;
         self.validity
             .stands_for(&self.view, *height, batch, requests)?;
         self.external.decided(decided);
@@ -124,10 +160,10 @@ impl Checks {
     pub fn says(&mut self, replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
         durability::says(replica, message, disk)?;
         memory::says(&self.settings, replica, message)?;
-        self.safe_value.says(self.group, replica, message);
+        self.safe_value.says(&self.group, replica, message);
         self.change.says(replica, message);
         self.contradiction.says(replica, message)?;
-        self.certificate.says(self.group, replica, message)?;
+        self.certificate.says(&self.group, replica, message)?;
         self.promise.says(replica, message)?;
         self.sync.says(&self.view, replica, message)
     }
@@ -141,7 +177,7 @@ impl Checks {
     pub fn stands(&mut self, replica: ReplicaId, status: &Status) -> Verdict {
         let clients = self.view.clients.len();
         memory::holds(&self.settings, clients, replica, status)?;
-        self.change.stands(self.group, replica, status.regency)
+        self.change.stands(&self.group, replica, status.regency)
     }
 
     /// A correct replica returns with what its disk kept.

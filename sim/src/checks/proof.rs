@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use consensus::{Decided, Digest, Height, Regency, ReplicaId, View};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::Verdict;
+use super::{Group, Verdict};
 
 type Accept = (Height, Regency, Digest, ReplicaId, [u8; 64]);
 
@@ -19,13 +19,18 @@ pub struct Proofs {
 
 impl Proofs {
     /// A correct replica decides.
-    pub fn decided(&mut self, view: &View, replica: ReplicaId, decided: &Decided) -> Verdict {
+    pub fn decided(
+        &mut self,
+        group: &Group,
+        view: &View,
+        replica: ReplicaId,
+        decided: &Decided,
+    ) -> Verdict {
         let (height, regency) = (decided.height, decided.proof.regency);
         let digest = decided.batch.digest();
         let signers: BTreeSet<ReplicaId> =
             decided.proof.accepts.iter().map(|(id, _)| *id).collect();
-        let (n, f) = (view.replicas.len(), usize::from(view.f));
-        let fault = if 2 * signers.len() < n + f + 1 {
+        let fault = if group.votes(&signers) < group.quorum {
             Some("fewer signers than a quorum".to_owned())
         } else {
             let mut accepts = decided.proof.accepts.iter();

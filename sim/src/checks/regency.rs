@@ -24,7 +24,7 @@ impl Change {
     }
 
     /// A correct replica is in `regency`.
-    pub fn stands(&mut self, group: Group, replica: ReplicaId, regency: Regency) -> Verdict {
+    pub fn stands(&mut self, group: &Group, replica: ReplicaId, regency: Regency) -> Verdict {
         let entered = self.entered.entry(replica).or_default();
         if regency <= *entered {
             return Ok(());

@@ -16,7 +16,7 @@ pub struct SafeValue {
 
 impl SafeValue {
     /// A correct replica speaks.
-    pub fn says(&mut self, group: Group, replica: ReplicaId, message: &Message) {
+    pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) {
         if let Message::Accept {
             height,
             regency,
@@ -29,7 +29,7 @@ impl SafeValue {
                 .entry((*height, *regency, *digest))
                 .or_default();
             signers.insert(replica);
-            if signers.len() + group.liars >= group.quorum {
+            if group.votes(&*signers) + group.liars >= group.quorum {
                 self.chosen.entry(*height).or_insert((*regency, *digest));
             }
         }

@@ -26,6 +26,8 @@ pub struct Plan {
     pub n: u16,
     /// Fault bound.
     pub f: u16,
+    /// WHEAT: those that weigh Vmax, 2f or none.
+    pub fast: BTreeSet<ReplicaId>,
     /// The liars and what they do.
     pub byzantine: BTreeMap<ReplicaId, BTreeSet<Habit>>,
     /// Whether the liars tell each other what they hear, and lie alike.
@@ -68,6 +70,7 @@ impl Plan {
         let mut plan = Self {
             n,
             f,
+            fast: BTreeSet::new(),
             byzantine: liars(rng, &replicas, hostile),
             collude: rng.chance(50),
             faults: faults::draw(rng, &replicas),
@@ -94,6 +97,24 @@ impl Plan {
         if rng.chance(15) {
             ambush::set(rng, &mut plan);
         }
+        plan
+    }
+}
+
+impl Plan {
+    /// The plan of a seed with spare replicas and weights; the liars are among the heavy ones.
+    pub fn with_weights(seed: u64) -> Self {
+        let mut plan = Self::of(seed);
+        let rng = &mut Rng::new(seed ^ 0x3ea7);
+        if plan.n == 3 * plan.f + 1 {
+            plan.n += rng.between(1, 2) as u16;
+        }
+        let mut order: Vec<_> = (0..plan.n).map(ReplicaId).collect();
+        for at in (1..order.len()).rev() {
+            order.swap(at, rng.between(0, at as u64) as usize);
+        }
+        order.sort_by_key(|id| !plan.byzantine.contains_key(id));
+        plan.fast = order.into_iter().take(2 * usize::from(plan.f)).collect();
         plan
     }
 }
