@@ -1,6 +1,7 @@
 //! One task owns the core, feeds it and does what it says.
 
 mod checkpoints;
+mod doing;
 mod feed;
 
 use crate::log::{Log, Position};
@@ -16,7 +17,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::past::load;
 use crate::state::{State, StateDone, StateParts};
 
 use feed::Feed;
@@ -500,167 +500,5 @@ impl Order {
         let mine = self.view.replica_key(self.me)?;
         let mut keys = std::iter::once(&self.key).chain(&self.spare_keys);
         keys.find(|key| PublicKey::of(key) == *mine)
-    }
-
-    fn view_changed(&mut self, view: View) {
-        let (members, heavy) = (view.n(), view.fast.len());
-        tracing::info!(
-            view = view.id,
-            members,
-            f = view.f,
-            heavy,
-            "the view changed"
-        );
-        if let Some(state) = &mut self.state {
-            state.in_view(&view);
-        }
-        // One that joins passes views that do not name it yet: its links are those of the view that does.
-        if view.id >= self.links_since {
-            let changed = crate::links(self.me, &view)
-                .and_then(|links| self.endpoint.change(links).map_err(|e| e.to_string()));
-            if let Err(error) = changed {
-                tracing::error!(view = view.id, error, "the links do not follow the view");
-            }
-        }
-        self.view = Arc::new(view);
-        self.views.send_replace(self.view.clone());
-    }
-
-    /// False when nobody takes decisions any more.
-    async fn perform(&mut self, action: Action) -> bool {
-        match action {
-            Action::Send { to, message } => self.send(to, &Bytes::from(message.encode())),
-            Action::Broadcast { message } => {
-                if let Message::Propose { height, .. } = &message {
-                    tracing::trace!(target: "timeline", at = "proposed", height);
-                }
-                let bytes = Bytes::from(message.encode());
-                for peer in self.view.replicas.keys().filter(|r| **r != self.me) {
-                    self.send(*peer, &bytes);
-                }
-            }
-            Action::Persist { id, record } => {
-                let payload =
-                    postcard::to_stdvec(&record).expect("records have no unserialisable parts");
-                let done = self.done.clone();
-                self.log
-                    .append_then(record::CORE, id, payload.into(), move |result| {
-                        // A failed log stops the replica; nothing that waits for this record may leave.
-                        if result.is_ok() {
-                            let _ = done.send(Done::Persisted(id));
-                        }
-                    });
-            }
-            Action::Decide(decided) => return self.decided(decided).await,
-            Action::ViewChanged(view) => self.view_changed(view),
-            Action::LoadDecisions { to, from, max } => {
-                while self.loads.try_join_next().is_some() {}
-                let (log, done) = (self.log.clone(), self.done.clone());
-                self.loads.spawn_blocking(move || {
-                    let decisions = load(&log, from, max);
-                    // Decisions become durable in their order: if a later one is there, this one will never be.
-                    let next = log.next_key(record::DECIDED, from);
-                    let gone = next.filter(|next| *next > from);
-                    let _ = done.send(match gone {
-                        Some(oldest) => Done::Gone { to, from, oldest },
-                        None => Done::Loaded { to, decisions },
-                    });
-                });
-            }
-            Action::Checkpoint(summary) => {
-                let height = summary.height();
-                let log = &self.log;
-                if let Some(reply) = self
-                    .state
-                    .as_mut()
-                    .and_then(|state| state.take(*summary, log))
-                {
-                    let task = ToService::Snapshot { height, reply };
-                    return self.decided.send(task).await.is_ok();
-                }
-            }
-            Action::FetchState { above } => match &mut self.state {
-                Some(state) => state.want(now_ms(), above),
-                None => tracing::error!(
-                    above,
-                    "the peers' logs begin later, and this service has no checkpoints: restore this replica from a backup"
-                ),
-            },
-            Action::Reject {
-                client,
-                incarnation,
-                seq,
-                reason,
-            } => self.reject(client, incarnation, seq, reason),
-        }
-        true
-    }
-
-    /// Hands a decision on; false when nobody takes it.
-    ///
-    /// But for [`OrderParts::own_record`] it is durable at once. A quorum accepted it, and each correct one of them made the value and its lock durable before
-    /// it said so: if all lose power now, f+1 of any quorum still hold it, and no other value can be decided at this
-    /// height (the same argument as for regency changes, Alg. 4). So nobody waits for this record; it saves asking the peers after a
-    /// restart, and shares the next fsync.
-    async fn decided(&mut self, decided: Decided) -> bool {
-        let payload =
-            postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
-        let height = decided.height;
-        // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
-        // record of either takes this one to the disk. Heights learnt from peers have no such record.
-        let position = if self.own_record {
-            let durable = self.durable.clone();
-            self.log
-                .append_then(record::DECIDED, height, payload.into(), move |result| {
-                    // A failed log stops the replica.
-                    if result.is_ok() {
-                        durable.send_replace(height);
-                    }
-                })
-        } else if self.core.status().lagging {
-            self.log.append(record::DECIDED, height, payload.into())
-        } else {
-            self.log
-                .append_lazily(record::DECIDED, height, payload.into())
-        };
-        let delivered = Delivered {
-            decided,
-            view: self.view.clone(),
-            position: Some(position),
-        };
-        tracing::trace!(target: "timeline", at = "decided", height);
-        let taken = self
-            .decided
-            .send(ToService::Execute(delivered))
-            .await
-            .is_ok();
-        if !self.own_record {
-            self.durable.send_replace(height);
-        }
-        taken
-    }
-
-    fn send(&self, to: ReplicaId, bytes: &Bytes) {
-        if let Err(error) =
-            self.endpoint
-                .send(PeerId::Replica(to.0), channel::CONSENSUS, bytes.clone())
-        {
-            tracing::trace!(%to, %error, "a consensus message was not sent");
-        }
-    }
-
-    fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
-        if reason == Reason::Ordered {
-            let _ = self.repeats.try_send((client, incarnation, seq));
-            return;
-        }
-        if client.as_replica().is_some() {
-            tracing::debug!(%client, seq, %reason, "a replica's request was not taken");
-            return;
-        }
-        let bytes = self.wire.rejected(incarnation, seq, &reason);
-        let _ = self
-            .endpoint
-            .send(PeerId::Client(client.0), channel::CLIENT, bytes);
     }
 }
