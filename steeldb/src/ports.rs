@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::layout::Member;
@@ -28,10 +29,19 @@ pub fn free(count: usize, not: u16) -> Result<Vec<u16>, Failure> {
     Ok(ports)
 }
 
+/// How long a port may still be taken: a process that was killed is gone from sight before its sockets are closed.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
 /// Says what stands in the way when a member cannot listen at its address.
 pub fn check_free(member: Member, address: SocketAddr) -> Result<(), Failure> {
-    let Err(error) = TcpListener::bind(address) else {
-        return Ok(());
+    let until = Instant::now() + LAST_BREATH;
+    let error = loop {
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => break error,
+            Err(error) if Instant::now() >= until => break error,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
     };
     let what = Failure::new(format!("{member} cannot listen on {address}"));
     Err(match (error.kind(), member) {
@@ -85,6 +95,19 @@ mod tests {
         );
         drop(holder);
         check_free(Member::Proxy, address).unwrap();
+    }
+
+    /// What `kill -9` of everything and `up` right after it met: the dead had not closed their sockets yet.
+    #[test]
+    fn a_port_that_its_dying_holder_gives_back_is_free() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = holder.local_addr().unwrap();
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(holder);
+        });
+        check_free(Member::Replica(0), address).unwrap();
+        dying.join().unwrap();
     }
 
     #[test]
