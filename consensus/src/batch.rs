@@ -22,6 +22,9 @@ pub struct Entry {
 /// What one instance decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
+    /// [`Batch::digest`] of the value of the height before, all zero at the first height: a value is good in one
+    /// history only, and the decided ones are a hash chain.
+    pub after: Digest,
     /// Consensus time in Unix milliseconds: never less than the batch before.
     pub time_ms: u64,
     /// The requests, in their order. Never empty in a valid batch.
@@ -53,6 +56,7 @@ impl Batch {
     pub fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(DOMAIN_BATCH);
+        hasher.update(&self.after.0);
         hasher.update(&self.time_ms.to_le_bytes());
         hasher.update(&(self.entries.len() as u64).to_le_bytes());
         // All fields have a fixed width, so the encoding is unambiguous.

@@ -24,8 +24,8 @@ pub(crate) const DOMAIN_STATE: &[u8] = b"steeldb/1/state";
 /// What a replica signs for the leader of a new regency.
 pub(crate) const DOMAIN_STOPDATA: &[u8] = b"steeldb/1/stopdata";
 
-/// A BLAKE3 digest.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A BLAKE3 digest; the default is all zero, which is the digest of nothing known.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
 /// An Ed25519 public key, not yet known to be a point of the curve.

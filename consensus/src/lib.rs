@@ -40,8 +40,8 @@ pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
 pub use crate::request::{Request, RequestError, Verified, Verifier, verify_batch};
 #[cfg(feature = "mutation")]
 pub use crate::settings::Mutation;
-pub use crate::settings::Settings;
-pub use crate::stopdata::{LastDecided, StopData, StopState, Sync};
+pub use crate::settings::{MAX_PIPELINE, Settings};
+pub use crate::stopdata::{LastDecided, OpenVotes, StopData, StopState, Sync, Written};
 pub use crate::view::{View, ViewError};
-pub use crate::window::{Place, WINDOW, Window, Windows};
+pub use crate::window::{Place, WINDOW, Window, Windows, WindowsAhead};
 pub use ed25519_dalek::SigningKey;

@@ -5,8 +5,13 @@ use crate::ids::Height;
 use crate::stopdata::StopState;
 use crate::view::View;
 
-/// What the states collected in a SYNC leave open at `open`: nothing yet (`None`: in doubt, more
-/// states are needed), any value (`Some(None)`), or one value only.
-pub fn choose(view: &View, states: &[&StopState], open: Height) -> Option<Option<Digest>> {
-    crate::core::choose(view, &crate::Settings::default(), states, open)
+/// What the states collected in a SYNC leave open at one height, where the value below has the digest `parent`: nothing yet
+/// (`None`: in doubt, more states are needed), any value (`Some(None)`), or one value only.
+pub fn choose(
+    view: &View,
+    states: &[&StopState],
+    height: Height,
+    parent: Digest,
+) -> Option<Option<Digest>> {
+    crate::core::choose(view, &crate::Settings::default(), states, height, parent)
 }

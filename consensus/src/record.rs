@@ -11,7 +11,7 @@ use crate::ids::{Height, Regency};
 use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::request::{Request, Verified};
-use crate::stopdata::LastDecided;
+use crate::stopdata::{LastDecided, OpenVotes, Written};
 use crate::view::View;
 use crate::window::Windows;
 
@@ -41,6 +41,8 @@ pub enum Record {
         regency: Regency,
         /// The value.
         digest: Digest,
+        /// [`Batch::after`] of the value.
+        after: Digest,
         /// The value itself with its bodies, when this replica writes it for the first time:
         /// a WRITE promises to keep and serve them.
         value: Option<(Batch, Vec<Request>)>,
@@ -57,18 +59,25 @@ pub enum Record {
 }
 
 /// How a regency begins: what SYNC left open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The instance after the highest proven decision.
     pub open: Height,
-    /// The only value that may be written there in this regency; none: the leader is free.
-    pub bound: Option<Digest>,
+    /// The only values that may be written there and at the heights after it in this regency; above them the
+    /// leader is free.
+    pub bound: Vec<Digest>,
 }
 
 impl Start {
     /// The first height at which the leader may propose what it likes.
     pub fn free_from(&self) -> Height {
-        self.open + Height::from(self.bound.is_some())
+        self.open + self.bound.len() as Height
+    }
+
+    /// The only value that may be written at a height, if it is bound.
+    pub fn bound_at(&self, height: Height) -> Option<Digest> {
+        let at = usize::try_from(height.checked_sub(self.open)?).ok()?;
+        self.bound.get(at).copied()
     }
 }
 
@@ -83,9 +92,17 @@ pub(crate) struct Value {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VoteState {
     pub lock: Option<(Regency, Digest)>,
-    /// Newest regency in which each value was written.
-    pub writeset: BTreeMap<Digest, Regency>,
+    /// The values written.
+    pub writeset: BTreeMap<Digest, Wrote>,
     pub values: BTreeMap<Digest, Value>,
+}
+
+/// When a value was written last, and after which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wrote {
+    /// The newest regency.
+    pub regency: Regency,
+    pub after: Digest,
 }
 
 impl VoteState {
@@ -94,10 +111,11 @@ impl VoteState {
         let writes = self
             .writeset
             .iter()
-            .map(move |(digest, regency)| Record::Write {
+            .map(move |(digest, wrote)| Record::Write {
                 height,
-                regency: *regency,
+                regency: wrote.regency,
                 digest: *digest,
+                after: wrote.after,
                 value: self.values.get(digest).map(|value| {
                     let bodies = value.bodies.iter().map(|body| (**body).clone());
                     (value.batch.clone(), bodies.collect())
@@ -115,7 +133,22 @@ impl VoteState {
     pub fn wrote_in(&self, regency: Regency) -> Option<Digest> {
         self.writeset
             .iter()
-            .find_map(|(digest, at)| (*at == regency).then_some(*digest))
+            .find_map(|(digest, wrote)| (wrote.regency == regency).then_some(*digest))
+    }
+
+    /// As STOPDATA tells them; none where there are none.
+    pub fn told(&self, height: Height) -> Option<OpenVotes> {
+        let writes = self.writeset.iter().map(|(digest, wrote)| Written {
+            regency: wrote.regency,
+            digest: *digest,
+            after: wrote.after,
+        });
+        let told = OpenVotes {
+            height,
+            lock: self.lock,
+            writeset: writes.collect(),
+        };
+        (told.lock.is_some() || !told.writeset.is_empty()).then_some(told)
     }
 }
 
@@ -127,6 +160,8 @@ pub struct Recovered {
     pub(crate) regency: Regency,
     pub(crate) start: Option<Start>,
     pub(crate) votes: BTreeMap<Height, VoteState>,
+    /// The highest decision that it passed over.
+    skipped: Height,
 }
 
 /// What the decided batches up to a height leave behind, without their bodies.
@@ -217,6 +252,7 @@ impl Recovered {
         if views.is_some_and(|views| views.decided(decided)) {
             // As at run time: a view begins anew.
             (self.regency, self.start) = (0, None);
+            self.votes.clear();
         }
         Ok(())
     }
@@ -225,9 +261,24 @@ impl Recovered {
     /// of all instances from the hole on are remembered, or this replica could contradict what it said there
     /// before; of this one, the bodies are not: it was decided.
     pub fn skip(&mut self, height: Height) {
+        self.skipped = self.skipped.max(height);
         if let Some(votes) = self.votes.get_mut(&height) {
             votes.values.clear();
         }
+    }
+
+    /// Where the replica stood before it fell back, at least: there is a hole in what it remembers up to there, since who votes
+    /// at a height has voted at the one below or decided it.
+    pub(crate) fn stood_at(&self) -> Height {
+        let mut stood = self.skipped;
+        let mut next = self.height() + 1;
+        for height in self.votes.keys() {
+            if *height > next {
+                stood = stood.max(height - 1);
+            }
+            next = height + 1;
+        }
+        stood
     }
 
     /// Replays a record.
@@ -247,10 +298,11 @@ impl Recovered {
                 height,
                 regency,
                 digest,
+                after,
                 value,
             } if height > self.height() => {
                 let votes = self.votes.entry(height).or_default();
-                votes.writeset.insert(digest, regency);
+                votes.writeset.insert(digest, Wrote { regency, after });
                 if let Some((batch, bodies)) = value {
                     let bodies = bodies.into_iter().map(Verified::from_own_log).collect();
                     votes.values.insert(digest, Value { batch, bodies });

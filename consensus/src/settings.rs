@@ -1,9 +1,15 @@
 //! Every bound and time-out of the core, in one place.
 
+/// The most instances in flight; also how many heights a STOPDATA may tell of.
+pub const MAX_PIPELINE: usize = 16;
+
 /// Settings of one replica's core. Times in milliseconds, sizes in bytes.
 /// `max_*` values of batches are part of γ and must be equal at all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Instances in flight at once, 1 to [`MAX_PIPELINE`]; 1: the next begins when the one before is decided. Replicas may differ:
+    /// the leader's says how many it opens, another's how many it votes in.
+    pub pipeline: usize,
     /// Requests in a batch.
     pub max_batch_requests: usize,
     /// Operations' bytes in a batch, unless a single request is larger.
@@ -123,11 +129,22 @@ pub enum Mutation {
     NeverFetch,
     /// STOPDATA leaves before the regency's record is durable.
     EarlyStopData,
+    /// ACCEPT at a height though the one below is not accepted.
+    AcceptOutOfOrder,
+    /// A value is written whatever value it names as the one before it.
+    AnyParent,
+    /// The windows do not count what is in flight.
+    ForgetInFlight,
+    /// STOPDATA tells of the first open height only.
+    TellFirstOnly,
+    /// A height above one that changes the view is voted on before that is decided.
+    PipelineAcrossViews,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            pipeline: 4,
             max_batch_requests: 1_000,
             max_batch_bytes: 8 << 20,
             max_request_bytes: 64 << 20,

@@ -17,12 +17,32 @@ pub struct StopState {
     pub regency: Regency,
     /// The signer.
     pub replica: ReplicaId,
-    /// Its last decided height; what follows is about instance `decided + 1`.
+    /// Its last decided height.
     pub decided: Height,
+    /// Its votes in the instances after it, by ascending height; none where it did not vote.
+    pub votes: Vec<OpenVotes>,
+}
+
+/// What a replica said in one instance that is not decided at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenVotes {
+    /// The instance.
+    pub height: Height,
     /// `(valts, val)`: the newest value that it saw a quorum write (it sent ACCEPT).
     pub lock: Option<(Regency, Digest)>,
-    /// The values that it wrote, each with the newest regency in which it did.
-    pub writeset: Vec<(Regency, Digest)>,
+    /// The values that it wrote.
+    pub writeset: Vec<Written>,
+}
+
+/// A value that a replica wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Written {
+    /// The newest regency in which it did.
+    pub regency: Regency,
+    /// The value.
+    pub digest: Digest,
+    /// [`Batch::after`](crate::Batch) of the value.
+    pub after: Digest,
 }
 
 /// Proof of a last decided height without the value.
@@ -59,6 +79,11 @@ pub struct Sync {
 }
 
 impl StopState {
+    /// Its votes at a height.
+    pub fn votes_at(&self, height: Height) -> Option<&OpenVotes> {
+        self.votes.iter().find(|votes| votes.height == height)
+    }
+
     /// Bytes covered by the signature.
     fn signed_bytes(&self) -> Vec<u8> {
         let state = postcard::to_stdvec(self).expect("writing plain data to memory cannot fail");

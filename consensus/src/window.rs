@@ -44,26 +44,80 @@ pub enum Place {
 impl Windows {
     /// Where a request stands.
     pub fn place(&self, client: ClientId, incarnation: u64, seq: u64) -> Place {
-        let fresh = Window {
-            incarnation,
-            ..Window::default()
-        };
-        let window = match self.0.get(&client) {
-            Some(window) if incarnation < window.incarnation => return Place::Stale,
-            Some(window) if incarnation == window.incarnation => window,
-            _ => &fresh,
-        };
-        if seq <= window.low || window.above.contains(&seq) {
-            Place::Ordered
-        } else if seq - window.low > WINDOW {
-            Place::Outside
-        } else {
-            Place::Free
-        }
+        place(self.0.get(&client), incarnation, seq)
     }
 
     /// Whether a batch keeps exactly-once: each entry is free, none is there twice, and a
     /// client appears in one incarnation only.
+    pub fn allow(&self, batch: &Batch) -> bool {
+        self.after([]).allow(batch)
+    }
+
+    /// The windows as they will be when these batches are decided too, in this order.
+    pub fn after<'a>(&self, batches: impl IntoIterator<Item = &'a Batch>) -> WindowsAhead<'_> {
+        let mut moved: BTreeMap<ClientId, Window> = BTreeMap::new();
+        for entry in batches.into_iter().flat_map(|batch| &batch.entries) {
+            let known = || self.0.get(&entry.client).cloned().unwrap_or_default();
+            let window = moved.entry(entry.client).or_insert_with(known);
+            window.take(entry.incarnation, entry.seq);
+        }
+        WindowsAhead {
+            decided: self,
+            moved,
+        }
+    }
+
+    /// Moves the windows past a decided batch. Returns the clients whose incarnation changed.
+    pub fn apply(&mut self, batch: &Batch) -> BTreeSet<ClientId> {
+        let mut renewed = BTreeSet::new();
+        for entry in &batch.entries {
+            let window = self.0.entry(entry.client).or_default();
+            if window.take(entry.incarnation, entry.seq) {
+                renewed.insert(entry.client);
+            }
+        }
+        renewed
+    }
+}
+
+impl Window {
+    /// A number is ordered. Whether the incarnation changed.
+    fn take(&mut self, incarnation: u64, seq: u64) -> bool {
+        let renewed = incarnation > self.incarnation;
+        if renewed {
+            *self = Window {
+                incarnation,
+                ..Window::default()
+            };
+        }
+        self.above.insert(seq);
+        while self.above.remove(&(self.low + 1)) {
+            self.low += 1;
+        }
+        renewed
+    }
+}
+
+/// The windows behind batches that are proposed and not decided yet.
+#[derive(Debug)]
+pub struct WindowsAhead<'a> {
+    decided: &'a Windows,
+    /// Of the clients that those batches name.
+    moved: BTreeMap<ClientId, Window>,
+}
+
+impl WindowsAhead<'_> {
+    /// Where a request will stand.
+    pub fn place(&self, client: ClientId, incarnation: u64, seq: u64) -> Place {
+        let window = self.moved.get(&client);
+        place(
+            window.or_else(|| self.decided.0.get(&client)),
+            incarnation,
+            seq,
+        )
+    }
+
+    /// As [`Windows::allow`].
     pub fn allow(&self, batch: &Batch) -> bool {
         let mut seen = BTreeSet::new();
         let mut incarnations = BTreeMap::new();
@@ -76,25 +130,24 @@ impl Windows {
                     == entry.incarnation
         })
     }
+}
 
-    /// Moves the windows past a decided batch. Returns the clients whose incarnation changed.
-    pub fn apply(&mut self, batch: &Batch) -> BTreeSet<ClientId> {
-        let mut renewed = BTreeSet::new();
-        for entry in &batch.entries {
-            let window = self.0.entry(entry.client).or_default();
-            if entry.incarnation > window.incarnation {
-                *window = Window {
-                    incarnation: entry.incarnation,
-                    ..Window::default()
-                };
-                renewed.insert(entry.client);
-            }
-            window.above.insert(entry.seq);
-            while window.above.remove(&(window.low + 1)) {
-                window.low += 1;
-            }
-        }
-        renewed
+fn place(window: Option<&Window>, incarnation: u64, seq: u64) -> Place {
+    let fresh = Window {
+        incarnation,
+        ..Window::default()
+    };
+    let window = match window {
+        Some(window) if incarnation < window.incarnation => return Place::Stale,
+        Some(window) if incarnation == window.incarnation => window,
+        _ => &fresh,
+    };
+    if seq <= window.low || window.above.contains(&seq) {
+        Place::Ordered
+    } else if seq - window.low > WINDOW {
+        Place::Outside
+    } else {
+        Place::Free
     }
 }
 
@@ -117,9 +170,24 @@ mod tests {
             })
             .collect();
         Batch {
+            after: Digest::default(),
             time_ms: 0,
             entries,
         }
+    }
+
+    #[test]
+    fn what_is_in_flight_counts_as_ordered_and_changes_nothing_yet() {
+        let mut windows = Windows::default();
+        windows.apply(&batch(&[(1, 1)]));
+        let ahead = [batch(&[(1, 2)]), batch(&[(2, 1)])];
+        let after = windows.after(&ahead[..1]);
+        assert_eq!(after.place(CLIENT, 1, 2), Place::Ordered);
+        assert!(after.allow(&batch(&[(1, 3)])) && !after.allow(&batch(&[(1, 2)])));
+        let after = windows.after(&ahead);
+        assert_eq!(after.place(CLIENT, 1, 3), Place::Stale);
+        assert_eq!(after.place(CLIENT, 2, 2), Place::Free);
+        assert_eq!(windows.place(CLIENT, 1, 2), Place::Free);
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn nonsense(next: &mut impl FnMut() -> u64) -> Message {
         digest,
     };
     let batch = Batch {
+        after: digest,
         time_ms: next(),
         entries: vec![entry; (next() % 4) as usize],
     };

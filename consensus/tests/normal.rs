@@ -44,7 +44,11 @@ fn a_single_replica_orders_alone() {
 
 #[test]
 fn requests_that_wait_are_ordered_together() {
-    let mut table = Table::of(4);
+    let settings = Settings {
+        pipeline: 1,
+        ..Settings::default()
+    };
+    let mut table = Table::with(4, settings);
     (1..=50).for_each(|seq| table.submit(&request(CLIENT, seq)));
     table.settle();
     assert_eq!(
@@ -142,7 +146,11 @@ fn proposal(time_ms: u64, entries: Vec<Entry>) -> Message {
     Message::Propose {
         height: 1,
         regency: 0,
-        batch: Batch { time_ms, entries },
+        batch: Batch {
+            after: consensus::Digest::default(),
+            time_ms,
+            entries,
+        },
     }
 }
 

@@ -136,6 +136,7 @@ fn a_proposal_that_goes_on_after_a_change_is_written_by_nobody() {
         .map(|r| r.verify(&table.view).unwrap())
         .into();
     let batch = consensus::Batch {
+        after: consensus::Digest::default(),
         time_ms: table.now,
         entries: requests.iter().map(consensus::Entry::of).collect(),
     };

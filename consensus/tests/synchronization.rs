@@ -68,7 +68,12 @@ fn equivocate(table: &mut Table) {
     let now = table.now;
     let value = |time_ms| {
         let entries = vec![consensus::Entry::of(&request(CLIENT, 1))];
-        Batch { time_ms, entries }
+        let after = consensus::Digest::default();
+        Batch {
+            after,
+            time_ms,
+            entries,
+        }
     };
     for i in 1..4 {
         table.feed(i, Input::Request(request(CLIENT, 1)));
@@ -191,6 +196,7 @@ fn a_request_whose_forward_was_lost_is_forwarded_again() {
 #[test]
 fn load_alone_deposes_nobody() {
     let settings = Settings {
+        pipeline: 1,
         max_batch_requests: 2,
         ..Settings::default()
     };
@@ -221,8 +227,7 @@ fn a_sync_that_proves_too_little_changes_nothing() {
                     regency,
                     replica: ReplicaId(*i),
                     decided: 0,
-                    lock: None,
-                    writeset: Vec::new(),
+                    votes: Vec::new(),
                 };
                 let signature = state.sign(&key(*i));
                 (state, signature)

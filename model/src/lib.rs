@@ -16,7 +16,7 @@ pub use check::{explore, shortest, violations};
 pub use fault::Fault;
 pub use instance::{Instance, Step};
 pub use properties::{AGREEMENT, BINDING, ORIGIN, SOUNDNESS};
-pub use rule::{OPEN, Outcome, Rule, Written, digest, view};
+pub use rule::{OPEN, Outcome, Rule, Written, digest, view, votes};
 pub use state::{Ballot, Replica, Snapshot, State, Value, Values};
 pub use story::tell;
 pub use sync::{Claim, Collection, Outcomes, Syncs, claims};

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Digest, PublicKey, ReplicaId, StopState, View};
+use consensus::{Digest, OpenVotes, PublicKey, ReplicaId, StopState, View, Written as Wrote};
 
 use crate::{Fault, Value};
 
 /// The height of the instance that the model is about.
 pub const OPEN: u64 = 5;
+
+/// The value below it, on which all values of the model stand.
+pub const BELOW: Digest = Digest([0; 32]);
 
 /// What a collection leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +105,7 @@ impl Rule {
     /// Judges the states of a SYNC.
     pub fn judge(&self, states: &[&StopState]) -> Outcome {
         let choice = match self {
-            Self::AsBuilt(view) => consensus::model_api::choose(view, states, OPEN),
+            Self::AsBuilt(view) => consensus::model_api::choose(view, states, OPEN, BELOW),
             Self::Written(written) => written.choose(states),
         };
         match choice {
@@ -124,12 +127,12 @@ impl Written {
         }
     }
 
-    /// Every state is of the open instance.
+    /// Every value stands on the one below.
     fn choose(&self, states: &[&StopState]) -> Option<Option<Digest>> {
-        let locks = states.iter().filter_map(|state| state.lock);
+        let locks = states.iter().filter_map(|state| lock(state));
         let binding = locks.filter(|(at, value)| {
             let lower = states.iter().filter(|state| {
-                state.lock.is_none_or(|lock| {
+                lock(state).is_none_or(|lock| {
                     lock.0 < *at
                         || lock == (*at, *value)
                         || lock.0 == *at && self.same_regency_is_lower
@@ -141,19 +144,49 @@ impl Written {
         if let Some((_, value)) = binding.max() {
             return Some(Some(value));
         }
-        let unlocked = states.iter().filter(|state| state.lock.is_none()).count();
-        let written = states.iter().flat_map(|state| &state.writeset);
+        let unlocked = states.iter().filter(|state| lock(state).is_none()).count();
+        let written = states.iter().flat_map(|state| writes(state));
         let newest = written
             .filter(|(_, value)| self.is_certified(states, 0, value))
             .max();
-        (unlocked >= self.quorum).then(|| newest.map(|(_, value)| *value))
+        (unlocked >= self.quorum).then(|| newest.map(|(_, value)| value))
     }
 
     fn is_certified(&self, states: &[&StopState], since: u64, value: &Digest) -> bool {
         let wrote = |state: &&&StopState| {
-            let mut writes = state.writeset.iter();
-            writes.any(|(at, written)| *at >= since && written == value)
+            let mut writes = writes(state);
+            writes.any(|(at, written)| at >= since && written == *value)
         };
         states.iter().filter(wrote).count() >= self.certified
     }
+}
+
+fn lock(state: &StopState) -> Option<(u64, Digest)> {
+    state.votes_at(OPEN)?.lock
+}
+
+fn writes(state: &StopState) -> impl Iterator<Item = (u64, Digest)> {
+    let writeset = state.votes_at(OPEN).map(|votes| &votes.writeset);
+    let writeset = writeset.into_iter().flatten();
+    writeset.map(|written| (written.regency, written.digest))
+}
+
+/// The votes that a state tells at a height, of values that stand on the one below.
+pub fn votes(
+    height: u64,
+    lock: Option<(u64, Digest)>,
+    writeset: impl Iterator<Item = (u64, Digest)>,
+) -> Vec<OpenVotes> {
+    let written = |(regency, digest)| Wrote {
+        regency,
+        digest,
+        after: BELOW,
+    };
+    let votes = OpenVotes {
+        height,
+        lock,
+        writeset: writeset.map(written).collect(),
+    };
+    let speaks = votes.lock.is_some() || !votes.writeset.is_empty();
+    Vec::from_iter(speaks.then_some(votes))
 }

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 
 use consensus::{ReplicaId, StopState};
 
-use crate::rule::{OPEN, Outcome, Rule, digest};
+use crate::rule::{OPEN, Outcome, Rule, digest, votes};
 use crate::{MAX_VALUES, Snapshot, Value, Values};
 
 /// A Byzantine replica's state: any lock, and any set of writes, in lower regencies.
@@ -74,17 +74,17 @@ pub fn claims(regency: u8, values: u8) -> Vec<Claim> {
 }
 
 fn stop_state(regency: u8, replica: usize, claim: &Claim) -> StopState {
+    let pair = |(at, value): &(u8, Value)| (u64::from(*at), digest(*value));
     StopState {
         view: 0,
         regency: regency.into(),
         replica: ReplicaId(replica as u16),
         decided: OPEN - 1,
-        lock: claim.lock.map(|(at, value)| (at.into(), digest(value))),
-        writeset: claim
-            .writeset
-            .iter()
-            .map(|(at, value)| (u64::from(*at), digest(*value)))
-            .collect(),
+        votes: votes(
+            OPEN,
+            claim.lock.as_ref().map(pair),
+            claim.writeset.iter().map(pair),
+        ),
     }
 }
 

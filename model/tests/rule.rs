@@ -33,8 +33,11 @@ fn state(replica: u16, claim: &Claim) -> StopState {
         regency: REGENCY.into(),
         replica: ReplicaId(replica),
         decided: OPEN - 1,
-        lock: claim.lock.as_ref().map(pair),
-        writeset: claim.writeset.iter().map(pair).collect(),
+        votes: model::votes(
+            OPEN,
+            claim.lock.as_ref().map(pair),
+            claim.writeset.iter().map(pair),
+        ),
     }
 }
 
@@ -102,19 +105,22 @@ fn the_order_of_the_states_is_nothing_to_the_rule() {
     });
 }
 
-/// So the model needs no replicas that lag: they are idle ones.
+/// So the model needs no replicas that lag and have no votes here: they are idle ones.
 #[test]
-fn a_state_of_a_lower_height_counts_as_one_without_votes() {
+fn votes_at_a_lower_height_count_for_nothing() {
     let rule = Rule::AsBuilt(view(4, 1));
     let idle = state(0, &Snapshot::default().into());
     each_collection(|states| {
         let [others @ .., last] = states else {
             return;
         };
-        let lagging = StopState {
+        let mut lagging = StopState {
             decided: OPEN - 2,
             ..(*last).clone()
         };
+        for votes in &mut lagging.votes {
+            votes.height = OPEN - 1;
+        }
         let idle = StopState {
             replica: last.replica,
             ..idle.clone()

@@ -357,6 +357,7 @@ mod tests {
             height,
             regency: 0,
             batch: Batch {
+                after: ::consensus::Digest::default(),
                 time_ms: height,
                 entries: Vec::new(),
             },

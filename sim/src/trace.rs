@@ -47,8 +47,8 @@ pub fn words(message: &Message) -> String {
         Message::StopData(data) => {
             let s = &data.state;
             format!(
-                "{name} regency {} decided {} lock {:?} wrote {:?}",
-                s.regency, s.decided, s.lock, s.writeset
+                "{name} regency {} decided {} votes {:?}",
+                s.regency, s.decided, s.votes
             )
         }
         Message::Sync(sync) => {

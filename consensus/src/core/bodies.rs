@@ -16,42 +16,50 @@ const ASK_AGAIN_MS: u64 = 50;
 
 impl Core {
     /// Collects a value's bodies from the pool and notes when to ask for the rest.
-    pub(crate) fn collect_bodies(&mut self, now: u64, digest: Digest, batch: Batch) {
+    pub(crate) fn collect_bodies(
+        &mut self,
+        now: u64,
+        height: Height,
+        digest: Digest,
+        batch: Batch,
+    ) {
         let pool = &self.pool;
-        let candidate = self
-            .instance
-            .add_candidate(digest, batch, |entry| pool.get(entry).cloned());
-        let complete = candidate.is_complete();
-        #[cfg(feature = "mutation")]
-        self.planted_fill(&digest);
-        if !complete && self.instance.ask_bodies_at().is_none() {
+        let Some(instance) = self.pipeline.get_mut(height) else {
+            return;
+        };
+        let candidate = instance.add_candidate(digest, batch, |entry| pool.get(entry).cloned());
+        if !candidate.is_complete() && instance.ask_bodies_at().is_none() {
             // The clients' own copies are usually under way.
-            self.instance.asked = 0;
-            self.instance
-                .set_ask_at(Some(now + self.settings.body_grace_ms));
+            instance.asked = 0;
+            instance.set_ask_at(Some(now + self.settings.body_grace_ms));
         }
+        #[cfg(feature = "mutation")]
+        self.planted_fill(height, &digest);
     }
 
     /// Asks one replica for what is still missing.
     pub(crate) fn ask_bodies(&mut self, now: u64, out: &mut Vec<Action>) {
-        if self.instance.ask_bodies_at().is_none_or(|at| now < at) {
-            return;
+        let whom = |turn| self.whom_to_ask(turn);
+        let asked: Vec<_> = self.pipeline.iter().map(|i| whom(i.asked)).collect();
+        for (instance, to) in self.pipeline.iter_mut().zip(asked) {
+            if instance.ask_bodies_at().is_none_or(|at| now < at) {
+                continue;
+            }
+            let open = instance.candidates.values();
+            let missing = open.flat_map(|c| c.missing.values().map(|at| c.batch.entries[*at]));
+            let entries: Vec<Entry> = missing.take(self.settings.max_batch_requests).collect();
+            if entries.is_empty() {
+                instance.set_ask_at(None);
+                continue;
+            }
+            instance.asked += 1;
+            instance.set_ask_at(Some(now + ASK_AGAIN_MS));
+            let height = instance.height;
+            out.push(Action::Send {
+                to,
+                message: Message::FetchBodies { height, entries },
+            });
         }
-        let open = self.instance.candidates.values();
-        let missing = open.flat_map(|c| c.missing.values().map(|at| c.batch.entries[*at]));
-        let entries: Vec<Entry> = missing.take(self.settings.max_batch_requests).collect();
-        if entries.is_empty() {
-            self.instance.set_ask_at(None);
-            return;
-        }
-        let to = self.whom_to_ask(self.instance.asked);
-        self.instance.asked += 1;
-        self.instance.set_ask_at(Some(now + ASK_AGAIN_MS));
-        let height = self.instance.height;
-        out.push(Action::Send {
-            to,
-            message: Message::FetchBodies { height, entries },
-        });
     }
 
     /// The leader at first, then everyone in turn.
@@ -76,7 +84,7 @@ impl Core {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         for entry in entries.iter().take(self.settings.max_batch_requests) {
             let pooled = self.pool.get(entry).map(|request| &**request);
-            let open = (height == self.instance.height).then_some(&self.instance);
+            let open = self.pipeline.get(height);
             let Some(body) = pooled.or_else(|| {
                 open?.body(entry.client.0, entry.incarnation, entry.seq, &entry.digest)
             }) else {
@@ -104,29 +112,25 @@ impl Core {
         requests: Vec<Request>,
         out: &mut Vec<Action>,
     ) {
-        if height != self.instance.height {
+        let Some(instance) = self.pipeline.get(height) else {
             return;
-        }
+        };
         let wanted = requests.into_iter().filter(|request| {
             let name = (request.client.0, request.incarnation, request.seq);
-            let open = self.instance.candidates.values();
+            let open = instance.candidates.values();
             let mut entries = open.filter_map(|c| Some(c.batch.entries[*c.missing.get(&name)?]));
             entries.any(|entry| entry.names(request))
         });
         let wanted: Vec<Request> = wanted.take(self.settings.max_batch_requests).collect();
         for request in self.verified(wanted) {
-            self.instance.fill(&request);
+            self.pipeline.fill(&request);
         }
-        if self
-            .instance
-            .candidates
-            .values()
-            .any(|candidate| !candidate.is_complete())
-        {
-            // One message holds only so much: ask for the rest at once.
-            if self.instance.ask_bodies_at().is_some() {
-                self.instance
-                    .set_ask_at(Some(now + self.settings.body_grace_ms));
+        if let Some(instance) = self.pipeline.get_mut(height) {
+            let mut values = instance.candidates.values();
+            let incomplete = values.any(|candidate| !candidate.is_complete());
+            if incomplete && instance.ask_bodies_at().is_some() {
+                // One message holds only so much: ask for the rest at once.
+                instance.set_ask_at(Some(now + self.settings.body_grace_ms));
             }
         }
         self.advance(now, out);
@@ -174,10 +178,8 @@ impl Core {
         digest: Digest,
         out: &mut Vec<Action>,
     ) {
-        if height != self.instance.height {
-            return;
-        }
-        if let Some(batch) = self.instance.batch(&digest).cloned() {
+        let instance = self.pipeline.get(height);
+        if let Some(batch) = instance.and_then(|i| i.batch(&digest)).cloned() {
             out.push(Action::Send {
                 to: from,
                 message: Message::BatchOf { height, batch },
@@ -185,7 +187,7 @@ impl Core {
         }
     }
 
-    /// The value that SYNC bound the instance to.
+    /// A value that SYNC bound an instance to.
     pub(crate) fn on_batch_of(
         &mut self,
         now: u64,
@@ -193,31 +195,29 @@ impl Core {
         batch: Batch,
         out: &mut Vec<Action>,
     ) {
-        let bound = self.bound_here().filter(|_| height == self.instance.height);
+        let bound = self.bound_at(height);
         let short = batch.entries.len() <= self.settings.max_batch_requests;
         if let Some(digest) = bound.filter(|digest| short && batch.digest() == *digest) {
-            self.collect_bodies(now, digest, batch);
+            self.collect_bodies(now, height, digest, batch);
             self.advance(now, out);
         }
     }
 
-    /// The digest that the open instance is bound to by this regency's SYNC.
-    pub(crate) fn bound_here(&self) -> Option<Digest> {
-        self.start
-            .filter(|start| start.open == self.instance.height)?
-            .bound
+    /// The digest that an instance in flight is bound to by this regency's SYNC.
+    fn bound_at(&self, height: Height) -> Option<Digest> {
+        self.start.as_ref()?.bound_at(height)
     }
 
-    /// Asks for the bound value while it is unknown.
+    /// Asks for bound values that are unknown.
     pub(crate) fn ask_batch(&self, out: &mut Vec<Action>) {
-        let height = self.instance.height;
-        if let Some(digest) = self
-            .bound_here()
-            .filter(|d| self.instance.batch(d).is_none())
-        {
-            out.push(Action::Broadcast {
-                message: Message::FetchBatch { height, digest },
-            });
+        for instance in self.pipeline.iter() {
+            let height = instance.height;
+            let bound = self.bound_at(height);
+            if let Some(digest) = bound.filter(|digest| instance.batch(digest).is_none()) {
+                out.push(Action::Broadcast {
+                    message: Message::FetchBatch { height, digest },
+                });
+            }
         }
     }
 }

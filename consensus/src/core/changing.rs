@@ -1,6 +1,6 @@
 //! The view changes between two heights (thesis, 4.3.4).
 //!
-//! **Why a view begins anew.** Nobody votes at a height before the one below it is decided, so no vote at h + 1 or above
+//! **Why a view begins anew.** Nobody votes above a value that changes the view before that is decided, so no vote at h + 1 or above
 //! was ever given in the view that ended with h: regency 0 of the new view begins with nothing to be found out, and
 //! needs no SYNC. STOP, STOPDATA, SYNC and the claims of STATUS name their view; those of another view count for
 //! nothing, or an old SYNC, whose signers are not the new members, could set free a height that it knows nothing of.
@@ -57,9 +57,23 @@ impl Core {
         let old = std::mem::replace(&mut self.view, views.now.clone());
         let open = views.since;
         self.take_key();
-        self.regency = 0;
-        (self.start, self.start_is_claimed) = (Some(Start { open, bound: None }), false);
+        let ended = std::mem::take(&mut self.regency);
+        self.start = Some(Start {
+            open,
+            bound: Vec::new(),
+        });
+        self.start_is_claimed = false;
         self.stopping = Stopping::default();
+        let members = &self.view.replicas;
+        let first = self.view.leader(0) == old.leader(0) && ended == 0;
+        self.pipeline
+            .change_view(|id| members.contains_key(&id), first);
+        if self.stood_at < open {
+            // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
+            // accepts behind a change of the view has decided it, and is in the new view. Votes that it gave when it stood further
+            // on than it does now are of that time's view, and stay.
+            self.pipeline.forget_votes(self.me);
+        }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
         self.early.retain(|peer, early| {

@@ -12,7 +12,7 @@ use crate::stopdata::StopData;
 
 use super::{Action, Core};
 
-/// How many instances ahead votes are kept: a slow replica follows by them, instead of
+/// How many instances beyond those in flight votes are kept: a slow replica follows by them, instead of
 /// asking its peers for whole decisions.
 pub(crate) const EARLY_HEIGHTS: u64 = 16;
 
@@ -47,16 +47,23 @@ impl Early {
 impl Core {
     /// Whether a vote of (height, regency) belongs to a near future.
     fn is_early(&self, height: Height, regency: Regency) -> bool {
-        let here = self.instance.height;
-        // Of whatever regency: a view that begins in between counts them anew.
-        let ahead = height > here && height - here <= EARLY_HEIGHTS;
+        if self.pipeline.get(height).is_none() {
+            // Of whatever regency: a view that begins in between counts them anew.
+            return self.is_ahead(height);
+        }
         let waiting = self.start.is_none() && regency == self.regency;
-        ahead || (height == here && (regency > self.regency || waiting))
+        // Above a value that changes the view the first regency of the new one begins.
+        regency > self.regency || waiting || height > self.pipeline.open()
+    }
+
+    /// Beyond what is in flight, but not far.
+    fn is_ahead(&self, height: Height) -> bool {
+        let end = self.pipeline.end();
+        height >= end && height - end < EARLY_HEIGHTS
     }
 
     /// Keeps a message for later if it is early and of a newer regency than the one kept.
     pub(crate) fn keep_for_later(&mut self, from: ReplicaId, message: Message) {
-        let here = self.instance.height;
         let (height, regency, kind, vote) = match message {
             Message::Propose {
                 height,
@@ -92,9 +99,7 @@ impl Core {
             }
             _ => return,
         };
-        // An ACCEPT counts in any regency, at its height.
-        let accept = kind == Kind::Accept && height > here && height - here <= EARLY_HEIGHTS;
-        if !accept && !self.is_early(height, regency) {
+        if !self.is_early(height, regency) {
             return;
         }
         let votes = &mut self.early.entry(from).or_default().votes;
@@ -108,13 +113,13 @@ impl Core {
 
     /// Hears again what was early, now that the instance or the regency has moved.
     pub(crate) fn replay_early(&mut self, now: u64, out: &mut Vec<Action>) {
-        let here = self.instance.height;
+        let end = self.pipeline.end();
         let peers: Vec<ReplicaId> = self.early.keys().copied().collect();
         for from in peers {
             let Some(early) = self.early.get_mut(&from) else {
                 continue;
             };
-            let later = early.votes.split_off(&(here + 1, Kind::Propose));
+            let later = early.votes.split_off(&(end, Kind::Propose));
             let due = std::mem::replace(&mut early.votes, later);
             let stopdata = early.stopdata.take();
             for ((height, _), (regency, vote)) in due {

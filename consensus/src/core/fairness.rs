@@ -3,11 +3,12 @@
 use std::ops::Bound;
 
 use crate::batch::{Batch, Entry};
+use crate::crypto::Digest;
 use crate::ids::ClientId;
 use crate::record::Value;
 use crate::settings::{Settings, mutated};
 use crate::view::View;
-use crate::window::{Place, Windows};
+use crate::window::{Place, WindowsAhead};
 
 use super::pool::Pool;
 
@@ -17,13 +18,14 @@ impl Pool {
     pub fn select(
         &mut self,
         settings: &Settings,
-        windows: &Windows,
+        windows: &WindowsAhead<'_>,
         view: &View,
+        after: Digest,
         time_ms: u64,
     ) -> Option<Value> {
         let start = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
-        let after = self.clients.range((start, Bound::Unbounded));
-        let mut turns: Vec<_> = after
+        let later = self.clients.range((start, Bound::Unbounded));
+        let mut turns: Vec<_> = later
             .chain(self.clients.iter())
             .take(self.clients.len())
             .filter(|(client, _)| {
@@ -33,6 +35,7 @@ impl Pool {
             .collect();
         let mut value = Value {
             batch: Batch {
+                after,
                 time_ms,
                 entries: Vec::new(),
             },
@@ -74,6 +77,7 @@ impl Pool {
 mod tests {
     use super::super::pool::tests::{clients_of, request};
     use super::*;
+    use crate::window::Windows;
 
     #[test]
     fn clients_take_turns_and_the_next_batch_goes_on_where_the_last_ended() {
@@ -88,13 +92,25 @@ mod tests {
             }
         }
         let first = pool
-            .select(&settings, &windows, &View::default(), 0)
+            .select(
+                &settings,
+                &windows.after([]),
+                &View::default(),
+                Digest::default(),
+                0,
+            )
             .unwrap();
         assert_eq!(clients_of(&first), [(1, 1), (2, 1), (3, 1), (1, 2)]);
         let renewed = windows.apply(&first.batch);
         pool.decided(0, &first.batch, &renewed, &windows);
         let second = pool
-            .select(&settings, &windows, &View::default(), 0)
+            .select(
+                &settings,
+                &windows.after([]),
+                &View::default(),
+                Digest::default(),
+                0,
+            )
             .unwrap();
         assert_eq!(clients_of(&second), [(2, 2), (3, 2), (1, 3), (2, 3)]);
     }

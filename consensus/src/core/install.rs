@@ -3,23 +3,20 @@
 
 use crate::record::{Record, Summary};
 
-use super::instance::Instance;
 use super::{Action, Core};
 
 impl Core {
-    /// Opens the instance after the last decided height, with the votes that this replica already has there. It has
-    /// some if its log has a hole: it stood further ahead once, and a checkpoint that it stood on was damaged.
+    /// Opens the instance after the last decided height, with the votes that this replica already has beyond those that were in
+    /// flight. It has some if its log has a hole: it stood further ahead once, and a checkpoint that it stood on was damaged.
     pub(crate) fn open_next(&mut self) {
-        let height = self.summary.height() + 1;
-        self.ahead = self.ahead.split_off(&height);
-        let votes = self.ahead.remove(&height);
-        let voted = votes.is_some();
-        self.instance = Instance::new(height, votes.unwrap_or_default());
-        if voted {
-            self.restore_open_votes();
-            if self.stopping.mine.is_some() {
-                self.stopping.mine = Some(Box::new(self.stop_data()));
-            }
+        let voted = self.pipeline.move_to(self.summary.height() + 1);
+        // Another value may be decided below than this replica wrote there.
+        self.pipeline.first_mut().refused = false;
+        for height in &voted {
+            self.restore_votes_at(*height);
+        }
+        if !voted.is_empty() && self.stopping.mine.is_some() {
+            self.stopping.mine = Some(Box::new(self.stop_data()));
         }
     }
 
@@ -31,20 +28,17 @@ impl Core {
         }
     }
 
-    /// What of this core's memory a log must hold that begins at its last decided height: the regency, and the votes of the
-    /// open instance. A runtime appends them (again) and waits until they are durable before it cuts its log.
+    /// What of this core's memory a log must hold that begins at its last decided height: the regency, and the votes of
+    /// the instances that are not decided. A runtime appends them (again) and waits until they are durable before it cuts its log.
     pub fn standing_records(&self) -> Vec<Record> {
         let regency = Record::Regency {
             view: self.view.id,
             regency: self.regency,
-            start: self.start,
+            start: self.start.clone(),
         };
-        let open = self.instance.votes.records(self.instance.height);
-        let ahead = self
-            .ahead
-            .iter()
-            .flat_map(|(height, votes)| votes.records(*height));
-        std::iter::once(regency).chain(open).chain(ahead).collect()
+        let votes = self.pipeline.votes();
+        let votes = votes.flat_map(|(height, votes)| votes.records(height));
+        std::iter::once(regency).chain(votes).collect()
     }
 
     /// Jumps to a checkpoint: the windows, the time and the last decision are its own, the instance after it is open,

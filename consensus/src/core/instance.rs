@@ -1,5 +1,6 @@
 //! One VP-Consensus instance as a replica sees it: the values that it knows and the
 //! votes that it received. What it must never forget is in [`VoteState`].
+//! Several are in flight, see `pipeline`.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub(crate) struct Accepted {
     pub verified: bool,
 }
 
-/// The open instance.
+/// One instance that is not decided here.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub height: Height,
@@ -41,6 +42,8 @@ pub(crate) struct Instance {
     pub accepts: BTreeMap<ReplicaId, Accepted>,
     /// This replica's WRITE of this regency, once durable.
     pub my_write: Option<Digest>,
+    /// The proposal of this regency does not satisfy γ where it stands.
+    pub refused: bool,
     #[cfg(feature = "mutation")]
     pub old_writes: BTreeMap<(Regency, Digest), std::collections::BTreeSet<ReplicaId>>,
     /// When to ask for missing bodies, and whom next.
@@ -92,6 +95,7 @@ impl Instance {
             writes: BTreeMap::new(),
             accepts: BTreeMap::new(),
             my_write: None,
+            refused: false,
             #[cfg(feature = "mutation")]
             old_writes: BTreeMap::new(),
             ask_at: None,
@@ -113,6 +117,7 @@ impl Instance {
         self.candidates.clear();
         self.writes.clear();
         self.my_write = None;
+        self.refused = false;
         self.ask_at = None;
     }
 

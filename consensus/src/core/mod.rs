@@ -11,6 +11,7 @@ mod instance;
 mod normal;
 mod peers;
 mod persist;
+mod pipeline;
 #[cfg(feature = "mutation")]
 mod planted;
 mod pool;
@@ -27,18 +28,18 @@ use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
-use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
+use crate::record::{Record, RecordId, Recovered, Start, Summary};
 use crate::request::{Request, Verified};
-use crate::settings::Settings;
+use crate::settings::{MAX_PIPELINE, Settings};
 use crate::view::View;
 use crate::window::Place;
 
 #[cfg(feature = "model")]
 pub(crate) use choice::choose;
 use early::Early;
-use instance::Instance;
 use peers::Peers;
 use persist::Held;
+use pipeline::Pipeline;
 use pool::Pool;
 use stopping::Stopping;
 use tick::Clock;
@@ -209,10 +210,10 @@ pub struct Core {
     start: Option<Start>,
     /// `start` was learnt from peers' claims; a SYNC may still refine it.
     start_is_claimed: bool,
-    /// The open instance: `summary.height() + 1`.
-    instance: Instance,
-    /// Durable votes of instances that come later, after a hole in the log.
-    ahead: BTreeMap<Height, VoteState>,
+    /// The open instance, `summary.height() + 1`, and those that follow it in flight.
+    pipeline: Pipeline,
+    /// There is a hole in what this replica remembers of its votes, up to this height: it stood there once.
+    stood_at: Height,
     /// When a checkpoint was last asked for.
     state_asked: Option<(Height, u64)>,
     early: BTreeMap<ReplicaId, Early>,
@@ -236,11 +237,13 @@ impl Core {
     ) -> Self {
         #[cfg(feature = "mutation")]
         let recovered = planted::forget(&settings, recovered);
+        let stood_at = recovered.stood_at();
         let Recovered {
             mut summary,
             regency,
             start,
-            mut votes,
+            votes,
+            ..
         } = recovered;
         let genesis = || Views::genesis(view);
         let view = summary.views.get_or_insert_with(genesis).now.clone();
@@ -248,13 +251,12 @@ impl Core {
         let start = match (regency, start) {
             (0, None) => Some(Start {
                 open: 1,
-                bound: None,
+                bound: Vec::new(),
             }),
             (_, start) => start,
         };
-        let height = summary.height() + 1;
-        let instance = Instance::new(height, votes.remove(&height).unwrap_or_default());
-        let ahead = votes.split_off(&height);
+        let depth = settings.pipeline.clamp(1, MAX_PIPELINE);
+        let pipeline = Pipeline::new(summary.height() + 1, depth, votes);
         let mut core = Self {
             peers: Peers::of(&view, me),
             clock: Clock::new(&settings, now_ms),
@@ -268,8 +270,8 @@ impl Core {
             regency,
             start,
             start_is_claimed: false,
-            instance,
-            ahead,
+            pipeline,
+            stood_at,
             state_asked: None,
             early: BTreeMap::new(),
             pool: Pool::default(),
@@ -396,7 +398,7 @@ impl Core {
         if request.op.len() > self.settings.max_request_bytes {
             return Err(Reason::TooLarge);
         }
-        let waited_for = self.instance.fill(&request);
+        let waited_for = self.pipeline.fill(&request);
         let added = self.pool.add(now, &self.settings, request)?;
         Ok(added || waited_for)
     }
@@ -410,7 +412,7 @@ impl Core {
     /// When [`Input::Timer`] is due next.
     pub fn next_deadline(&self) -> Option<u64> {
         let tick = self.clock.next_tick();
-        let bodies = self.instance.ask_bodies_at();
+        let bodies = self.pipeline.ask_bodies_at();
         Some(self.clock.on_wall(bodies.map_or(tick, |at| at.min(tick))))
     }
 

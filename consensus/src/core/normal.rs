@@ -9,12 +9,12 @@ use crate::crypto::{Digest, Signature};
 use crate::ids::{Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::{Decided, Proof, accept_is_signed, sign_accept};
-use crate::record::Record;
+use crate::record::{Record, Wrote};
 use crate::request::Verified;
-use crate::settings::mutated;
+use crate::settings::{MAX_PIPELINE, mutated};
 use crate::stopdata::LastDecided;
 
-use super::instance::Accepted;
+use super::instance::{Accepted, Instance};
 use super::persist::Held;
 use super::{Action, Core};
 
@@ -23,9 +23,11 @@ impl Core {
     pub(crate) fn advance(&mut self, now: u64, out: &mut Vec<Action>) {
         // One that is not yet, or no longer, a member follows by decisions.
         while self.is_member() {
-            self.try_propose(now, out);
-            self.try_write(out);
-            self.try_accept(out);
+            for height in self.pipeline.open()..self.pipeline.end() {
+                self.try_propose(now, height, out);
+                self.try_write(height, out);
+                self.try_accept(height, out);
+            }
             self.skip_persist(now, out);
             if !self.try_decide(now, out) {
                 return;
@@ -78,8 +80,10 @@ impl Core {
 
     fn after_vote(&mut self, now: u64, from: ReplicaId, height: Height, out: &mut Vec<Action>) {
         self.clock.wake(now);
-        self.peers.seen_at(from, height.saturating_sub(1));
-        if height.saturating_add(1) < self.instance.height {
+        // So many instances can be in flight there.
+        let depth = self.settings.pipeline.clamp(1, MAX_PIPELINE) as Height;
+        self.peers.seen_at(from, height.saturating_sub(depth));
+        if height.saturating_add(1) < self.pipeline.open() {
             // A peer still votes on what was decided before the last: it may need decisions.
             self.nudge(now, from, out);
         }
@@ -87,9 +91,9 @@ impl Core {
         self.advance(now, out);
     }
 
-    /// Whether this is about the open instance in the current regency.
+    /// Whether this is about an instance in flight in the current regency.
     pub(crate) fn is_current(&self, height: Height, regency: Regency) -> bool {
-        height == self.instance.height && regency == self.regency
+        regency == self.regency && self.pipeline.get(height).is_some()
     }
 
     pub(crate) fn note_write(
@@ -99,17 +103,19 @@ impl Core {
         regency: Regency,
         digest: Digest,
     ) {
-        if self.is_current(height, regency) {
-            self.instance.writes.entry(from).or_insert(digest);
-        } else {
-            self.keep_for_later(
+        let current = regency == self.regency;
+        match self.pipeline.get_mut(height).filter(|_| current) {
+            Some(instance) => {
+                instance.writes.entry(from).or_insert(digest);
+            }
+            None => self.keep_for_later(
                 from,
                 Message::Write {
                     height,
                     regency,
                     digest,
                 },
-            );
+            ),
         }
     }
 
@@ -122,7 +128,7 @@ impl Core {
         digest: Digest,
         signature: Signature,
     ) {
-        if height != self.instance.height {
+        let Some(instance) = self.pipeline.get_mut(height) else {
             self.keep_for_later(
                 from,
                 Message::Accept {
@@ -133,13 +139,9 @@ impl Core {
                 },
             );
             return;
-        }
-        let newer = self
-            .instance
-            .accepts
-            .get(&from)
-            .is_none_or(|kept| kept.regency < regency);
-        if newer {
+        };
+        let kept = instance.accepts.get(&from);
+        if kept.is_none_or(|kept| kept.regency < regency) {
             let verified = mutated!(self.settings, SkipAcceptSignature);
             let accepted = Accepted {
                 regency,
@@ -147,37 +149,44 @@ impl Core {
                 signature,
                 verified,
             };
-            self.instance.accepts.insert(from, accepted);
+            instance.accepts.insert(from, accepted);
         }
     }
 
     /// WRITE, once per instance and regency. Alg. 6, l. 25-28.
-    fn try_write(&mut self, out: &mut Vec<Action>) {
-        let (height, regency) = (self.instance.height, self.regency);
+    fn try_write(&mut self, height: Height, out: &mut Vec<Action>) {
+        let regency = self.regency;
         let again = mutated!(self.settings, WriteTwice);
-        if self.instance.votes.wrote_in(regency).is_some() && !again {
+        if self.pipeline.wrote(height, regency).is_some() && !again {
             return;
         }
-        let Some(digest) = self.to_write() else {
+        let Some(digest) = self.to_write(height) else {
             return;
         };
-        if again && self.instance.votes.writeset.get(&digest) == Some(&regency) {
+        let Some(instance) = self.pipeline.get_mut(height) else {
+            return;
+        };
+        let before = instance.votes.writeset.get(&digest);
+        if again && before.is_some_and(|wrote| wrote.regency == regency) {
             return;
         }
-        let first_time = !self.instance.votes.values.contains_key(&digest);
-        let Some(kept) = self.instance.keep(&digest) else {
+        let first_time = !instance.votes.values.contains_key(&digest);
+        let Some(kept) = instance.keep(&digest) else {
             return;
         };
+        let after = kept.batch.after;
         let value = (first_time && !mutated!(self.settings, ForgetBodies)).then(|| {
             let bodies = kept.bodies.iter().map(|body| (**body).clone()).collect();
             (kept.batch.clone(), bodies)
         });
         // Alg. 6, l. 27: the writeset remembers the newest regency of each value.
-        self.instance.votes.writeset.insert(digest, regency);
+        let wrote = Wrote { regency, after };
+        instance.votes.writeset.insert(digest, wrote);
         let record = Record::Write {
             height,
             regency,
             digest,
+            after,
             value,
         };
         let held = match self.is_crash_only() {
@@ -195,25 +204,32 @@ impl Core {
     /// ACCEPT what a quorum wrote. Alg. 6, l. 29-33. Only a value that this replica
     /// wrote too, so that it holds the bodies and has judged γ itself. Where nobody lies,
     /// the leader's word is enough: it proposes one value in a regency.
-    fn try_accept(&mut self, out: &mut Vec<Action>) {
-        let (height, regency) = (self.instance.height, self.regency);
-        let votes = &self.instance.votes;
-        let locked = votes.lock.is_some_and(|(at, _)| at == regency);
+    fn try_accept(&mut self, height: Height, out: &mut Vec<Action>) {
+        let regency = self.regency;
+        let Some(instance) = self.pipeline.get(height) else {
+            return;
+        };
+        let locked = instance.votes.lock.is_some_and(|(at, _)| at == regency);
         let mine = match self.is_crash_only() {
-            true => votes.wrote_in(regency),
-            false => self.instance.my_write,
+            true => instance.votes.wrote_in(regency),
+            false => instance.my_write,
         };
         #[cfg(feature = "mutation")]
-        let mine = mine.or_else(|| self.planted_value());
+        let mine = mine.or_else(|| self.planted_value(instance));
         let Some(digest) = mine.filter(|_| !locked) else {
             return;
         };
-        let writes = self.instance.writes.iter();
+        let writes = instance.writes.iter();
         let writers = writes.filter_map(|(id, written)| (*written == digest).then_some(*id));
         if !self.is_crash_only() && !self.is_quorum(writers) {
             return;
         }
-        self.instance.votes.lock = Some((regency, digest));
+        if !self.is_accepted_below(height, instance, &digest) {
+            return;
+        }
+        if let Some(instance) = self.pipeline.get_mut(height) {
+            instance.votes.lock = Some((regency, digest));
+        }
         let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
         let record = Record::Accept {
             height,
@@ -232,6 +248,32 @@ impl Core {
         );
     }
 
+    /// Whether the value that this one stands on is decided, or accepted here in this regency: what is decided at a height is then
+    /// decided at all heights below (see `choice`).
+    fn is_accepted_below(&self, height: Height, instance: &Instance, digest: &Digest) -> bool {
+        if mutated!(self.settings, AcceptOutOfOrder) {
+            return true;
+        }
+        let below = match height == self.pipeline.open() {
+            true => Some(self.last_digest()),
+            false => {
+                let below = self.pipeline.get(height - 1);
+                let lock = below.and_then(|below| below.votes.lock);
+                lock.and_then(|(at, value)| (at == self.regency).then_some(value))
+            }
+        };
+        let after = instance.batch(digest).map(|batch| batch.after);
+        // A value that others wrote, in the planted fault, may be unknown here.
+        let unknown = mutated!(self.settings, AcceptUnwritten) && after.is_none();
+        unknown || below.is_some() && (after == below || mutated!(self.settings, AnyParent))
+    }
+
+    /// The digest of the last decided value, all zero at genesis.
+    pub(crate) fn last_digest(&self) -> Digest {
+        let last = self.summary.last.as_ref();
+        last.map_or_else(Digest::default, |last| last.digest)
+    }
+
     /// Decides what a quorum accepted. Alg. 6, l. 36-38; Alg. 2, l. 7-17.
     fn try_decide(&mut self, now: u64, out: &mut Vec<Action>) -> bool {
         let Some((regency, digest)) = self.accepted() else {
@@ -240,20 +282,21 @@ impl Core {
         if !self.verify_accepts(regency, digest) {
             return false;
         }
-        if !self.instance.is_complete(&digest) {
+        let instance = self.pipeline.first_mut();
+        let height = instance.height;
+        if !instance.is_complete(&digest) {
             // Decided elsewhere, but the value is not here: fetch the decision.
             self.peers.all.values_mut().for_each(|peer| {
-                peer.decided = peer.decided.max(self.instance.height);
+                peer.decided = peer.decided.max(height);
             });
             return false;
         }
-        let signed = self.instance.accepts.iter().filter(|(_, accept)| {
+        let signed = instance.accepts.iter().filter(|(_, accept)| {
             accept.verified && (accept.regency, accept.digest) == (regency, digest)
         });
         let accepts = signed.map(|(id, a)| (*id, a.signature)).collect();
-        let height = self.instance.height;
-        self.instance.keep(&digest);
-        let Some(value) = self.instance.votes.values.remove(&digest) else {
+        instance.keep(&digest);
+        let Some(value) = instance.votes.values.remove(&digest) else {
             return false;
         };
         let decided = Decided {
@@ -268,18 +311,19 @@ impl Core {
     }
 
     fn accepted(&self) -> Option<(Regency, Digest)> {
-        if self.instance.accepts.len() + 1 < self.view.sizes().least_quorum() {
+        let open = self.pipeline.first();
+        if open.accepts.len() + 1 < self.view.sizes().least_quorum() {
             return None;
         }
         let enough = |signers: &[ReplicaId]| self.is_quorum(signers.iter().copied());
-        self.instance.accepted_by(enough)
+        open.accepted_by(enough)
     }
 
     /// Whether a quorum of ACCEPTs for the value is truly signed; others are dropped, those not needed are not looked at.
     fn verify_accepts(&mut self, regency: Regency, digest: Digest) -> bool {
-        let height = self.instance.height;
+        let height = self.pipeline.open();
         let mut valid = Vec::new();
-        let mut accepts = std::mem::take(&mut self.instance.accepts);
+        let mut accepts = std::mem::take(&mut self.pipeline.first_mut().accepts);
         accepts.retain(|signer, accept| {
             if (accept.regency, accept.digest) != (regency, digest)
                 || self.is_quorum(valid.iter().copied())
@@ -292,7 +336,7 @@ impl Core {
             valid.extend(accept.verified.then_some(*signer));
             accept.verified
         });
-        self.instance.accepts = accepts;
+        self.pipeline.first_mut().accepts = accepts;
         self.is_quorum(valid)
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Height, Regency, ReplicaId};
 use crate::message::Message;
+use crate::record::Start;
 use crate::settings::mutated;
 use crate::view::View;
 
@@ -118,7 +119,7 @@ impl Core {
         Message::Status {
             view: self.view.id,
             regency: self.regency,
-            free_from: self.start.map(|start| start.free_from()),
+            free_from: self.start.as_ref().map(Start::free_from),
             decided: self.summary.height(),
         }
     }

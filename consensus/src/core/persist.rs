@@ -68,9 +68,10 @@ impl Core {
                 regency,
                 digest,
             } => {
-                if (height, regency) == (self.instance.height, self.regency) {
-                    self.instance.my_write = Some(digest);
-                    self.instance.writes.insert(self.me, digest);
+                let current = regency == self.regency;
+                if let Some(instance) = self.pipeline.get_mut(height).filter(|_| current) {
+                    instance.my_write = Some(digest);
+                    instance.writes.insert(self.me, digest);
                 }
                 // Late ones are said too: a slower peer may need them.
                 out.push(Action::Broadcast {
@@ -87,9 +88,7 @@ impl Core {
                 digest,
                 signature,
             } => {
-                if height == self.instance.height {
-                    self.note_own_accept(regency, digest, signature);
-                }
+                self.note_own_accept(height, regency, digest, signature);
                 let message = Message::Accept {
                     height,
                     regency,
@@ -108,39 +107,52 @@ impl Core {
         }
     }
 
-    fn note_own_accept(&mut self, regency: Regency, digest: Digest, signature: Signature) {
+    fn note_own_accept(
+        &mut self,
+        height: Height,
+        regency: Regency,
+        digest: Digest,
+        signature: Signature,
+    ) {
         let accepted = Accepted {
             regency,
             digest,
             signature,
             verified: true,
         };
-        self.instance.accepts.insert(self.me, accepted);
+        if let Some(instance) = self.pipeline.get_mut(height) {
+            instance.accepts.insert(self.me, accepted);
+        }
     }
 
     /// After a restart: what the log holds is durable, so it may be said again.
     pub(crate) fn restore_votes(&mut self) {
-        self.restore_open_votes();
+        for height in self.pipeline.open()..self.pipeline.end() {
+            self.restore_votes_at(height);
+        }
         if self.start.is_none() {
             self.stopping.mine = Some(Box::new(self.stop_data()));
         }
     }
 
-    /// The durable votes of the open instance.
-    pub(crate) fn restore_open_votes(&mut self) {
-        let height = self.instance.height;
-        let wrote = self.instance.votes.wrote_in(self.regency);
-        if let Some(digest) = wrote.filter(|_| !self.is_crash_only()) {
-            self.instance.my_write = Some(digest);
-            self.instance.writes.insert(self.me, digest);
+    /// The durable votes of an instance.
+    pub(crate) fn restore_votes_at(&mut self, height: Height) {
+        let (regency, crash_only) = (self.regency, self.is_crash_only());
+        let Some(instance) = self.pipeline.get_mut(height) else {
+            return;
+        };
+        let wrote = instance.votes.wrote_in(regency);
+        if let Some(digest) = wrote.filter(|_| !crash_only) {
+            instance.my_write = Some(digest);
+            instance.writes.insert(self.me, digest);
         }
-        if let Some((regency, digest)) = self.instance.votes.lock {
+        if let Some((regency, digest)) = instance.votes.lock {
             let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
-            self.note_own_accept(regency, digest, signature);
+            self.note_own_accept(height, regency, digest, signature);
         }
     }
 
-    /// Says this replica's durable part in the open instance again, to one or to all.
+    /// Says this replica's durable part in the instances in flight again, to one or to all.
     pub(crate) fn repeat_votes(&self, to: Option<ReplicaId>, out: &mut Vec<Action>) {
         let mut say = |message| {
             out.push(match to {
@@ -148,40 +160,40 @@ impl Core {
                 None => Action::Broadcast { message },
             });
         };
-        let (height, regency) = (self.instance.height, self.regency);
-        if self.i_lead() && self.start.is_some() {
-            let batch = self
-                .instance
-                .proposal
-                .and_then(|digest| self.instance.batch(&digest));
-            if let Some(batch) = batch.cloned() {
+        let regency = self.regency;
+        let proposes = self.i_lead() && self.start.is_some();
+        for instance in self.pipeline.iter() {
+            let height = instance.height;
+            let proposal = instance.proposal.filter(|_| proposes);
+            if let Some(batch) = proposal.and_then(|digest| instance.batch(&digest)) {
+                let batch = batch.clone();
                 say(Message::Propose {
                     height,
                     regency,
                     batch,
                 });
             }
-        }
-        if let Some(digest) = self.instance.my_write {
-            say(Message::Write {
-                height,
-                regency,
-                digest,
-            });
-        }
-        if let Some(mine) = self.instance.accepts.get(&self.me) {
-            let Accepted {
-                regency,
-                digest,
-                signature,
-                ..
-            } = *mine;
-            say(Message::Accept {
-                height,
-                regency,
-                digest,
-                signature,
-            });
+            if let Some(digest) = instance.my_write {
+                say(Message::Write {
+                    height,
+                    regency,
+                    digest,
+                });
+            }
+            if let Some(mine) = instance.accepts.get(&self.me) {
+                let Accepted {
+                    regency,
+                    digest,
+                    signature,
+                    ..
+                } = *mine;
+                say(Message::Accept {
+                    height,
+                    regency,
+                    digest,
+                    signature,
+                });
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::record::{Record, Recovered};
 use crate::settings::{Settings, mutated};
 use crate::window::Windows;
 
+use super::instance::Instance;
 use super::persist::Held;
 use super::{Action, Core};
 
@@ -31,10 +32,10 @@ pub(super) fn forget(settings: &Settings, mut recovered: Recovered) -> Recovered
 
 impl Core {
     /// The value that a quorum wrote, though this replica did not.
-    pub(crate) fn planted_value(&self) -> Option<Digest> {
-        let mut values = self.instance.writes.values();
+    pub(crate) fn planted_value(&self, instance: &Instance) -> Option<Digest> {
+        let mut values = instance.writes.values();
         let writers = |value: &Digest| {
-            let writes = self.instance.writes.values();
+            let writes = instance.writes.values();
             writes.filter(|written| *written == value).count()
         };
         let planted = mutated!(self.settings, AcceptUnwritten);
@@ -44,8 +45,9 @@ impl Core {
     }
 
     /// Takes pooled bodies of the right names for a value's missing ones.
-    pub(crate) fn planted_fill(&mut self, digest: &Digest) {
-        let Some(candidate) = self.instance.candidates.get_mut(digest) else {
+    pub(crate) fn planted_fill(&mut self, height: Height, digest: &Digest) {
+        let instance = self.pipeline.get_mut(height);
+        let Some(candidate) = instance.and_then(|i| i.candidates.get_mut(digest)) else {
             return;
         };
         if !mutated!(self.settings, FillByName) {
@@ -71,17 +73,16 @@ impl Core {
         digest: Digest,
         out: &mut Vec<Action>,
     ) {
-        let planted = mutated!(self.settings, AcceptOldRegency);
-        if !planted || height != self.instance.height || regency >= self.regency {
+        if !mutated!(self.settings, AcceptOldRegency) || regency >= self.regency {
             return;
         }
-        let writers = self
-            .instance
-            .old_writes
-            .entry((regency, digest))
-            .or_default();
+        let Some(instance) = self.pipeline.get_mut(height) else {
+            return;
+        };
+        let writers = instance.old_writes.entry((regency, digest)).or_default();
         writers.insert(from);
-        let mine = self.instance.votes.writeset.get(&digest) == Some(&regency);
+        let mine = instance.votes.writeset.get(&digest);
+        let mine = mine.is_some_and(|wrote| wrote.regency == regency);
         if writers.len() + usize::from(mine) == self.view.sizes().quorum() {
             let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
             let held = Held::Accept {

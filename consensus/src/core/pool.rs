@@ -255,6 +255,7 @@ impl Pool {
 pub(crate) mod tests {
     use super::*;
     use crate::SigningKey;
+    use crate::crypto::Digest;
     use crate::record::Value;
     use crate::view::View;
 
@@ -296,7 +297,13 @@ pub(crate) mod tests {
         assert_eq!(
             clients_of(
                 &pool
-                    .select(&settings, &windows, &View::default(), 0)
+                    .select(
+                        &settings,
+                        &windows.after([]),
+                        &View::default(),
+                        Digest::default(),
+                        0
+                    )
                     .unwrap()
             ),
             [(1, 1)]
@@ -338,6 +345,7 @@ pub(crate) mod tests {
                 Ok(true)
             );
             let batch = Batch {
+                after: Digest::default(),
                 time_ms: 0,
                 entries: vec![Entry::of(&request(1, 1, seq, 5))],
             };
@@ -390,7 +398,13 @@ pub(crate) mod tests {
             );
         }
         let old = pool
-            .select(&settings, &windows, &View::default(), 0)
+            .select(
+                &settings,
+                &windows.after([]),
+                &View::default(),
+                Digest::default(),
+                0,
+            )
             .unwrap();
         assert_eq!(
             clients_of(&old),
@@ -398,6 +412,7 @@ pub(crate) mod tests {
             "one incarnation in a batch"
         );
         let batch = Batch {
+            after: Digest::default(),
             time_ms: 0,
             entries: vec![Entry::of(&request(1, 2, 1, 5))],
         };

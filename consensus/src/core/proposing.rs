@@ -5,8 +5,10 @@ use crate::batch::Batch;
 use crate::crypto::Digest;
 use crate::ids::{Height, Regency, ReplicaId};
 use crate::message::Message;
+use crate::record::Value;
 use crate::settings::mutated;
 
+use super::instance::Instance;
 use super::{Action, Core};
 
 impl Core {
@@ -19,10 +21,12 @@ impl Core {
         regency: Regency,
         batch: Batch,
     ) {
-        if height == self.instance.height && from != self.view.leader(regency) {
+        let leads = from == self.view.leader(regency);
+        if height == self.pipeline.open() && !leads {
             return;
         }
-        if !self.is_current(height, regency) || self.start.is_none() {
+        // Above a value that changes the view another may lead.
+        if !leads || !self.is_current(height, regency) || self.start.is_none() {
             self.keep_for_later(
                 from,
                 Message::Propose {
@@ -34,74 +38,108 @@ impl Core {
             return;
         }
         let again = mutated!(self.settings, WriteTwice);
-        if self.instance.proposal.is_some() && !again {
+        let Some(instance) = self.pipeline.get_mut(height) else {
+            return;
+        };
+        if instance.proposal.is_some() && !again {
             return;
         }
         let digest = batch.digest();
-        self.instance.proposal = Some(digest);
-        if self.is_well_formed(&batch) {
-            self.collect_bodies(now, digest, batch);
+        instance.proposal = Some(digest);
+        instance.refused = false;
+        if !batch.entries.is_empty() && batch.entries.len() <= self.settings.max_batch_requests {
+            self.collect_bodies(now, height, digest, batch);
         }
     }
 
-    /// The part of γ that depends on decided state only: the same at every replica.
+    /// The value that one at this height has to stand on: the one decided below, or that this replica wrote there in this
+    /// regency. None above one that is not written yet, or that changes the view.
+    fn parent_of(&self, height: Height) -> Option<Digest> {
+        if height == self.pipeline.open() {
+            return Some(self.last_digest());
+        }
+        let digest = self.pipeline.wrote(height - 1, self.regency)?;
+        let last = self
+            .pipeline
+            .get(height - 1)?
+            .batch(&digest)?
+            .entries
+            .last();
+        let changes = last.is_some_and(|last| self.view.administers(last.client));
+        (!changes || mutated!(self.settings, PipelineAcrossViews)).then_some(digest)
+    }
+
+    /// The values in flight below a height, from the open instance on: those that this replica wrote in this regency.
+    fn in_flight_below(&self, height: Height) -> impl Iterator<Item = &Batch> {
+        let below = self.pipeline.iter();
+        below
+            .take_while(move |instance| instance.height < height)
+            .filter_map(|instance| instance.batch(&instance.votes.wrote_in(self.regency)?))
+            .filter(|_| !mutated!(self.settings, ForgetInFlight))
+    }
+
+    /// Consensus time below a height.
+    fn time_below(&self, height: Height) -> u64 {
+        let last = self.in_flight_below(height).last();
+        last.map_or(self.summary.time_ms, |batch| batch.time_ms)
+    }
+
+    /// The part of γ that depends only on what stands below: the same at every replica that has the same there.
     /// A value that a SYNC proved was judged by a correct replica; it passes again.
-    fn is_well_formed(&self, batch: &Batch) -> bool {
-        let once = mutated!(self.settings, SkipWindowCheck) || self.summary.windows.allow(batch);
+    fn is_well_formed(&self, height: Height, batch: &Batch) -> bool {
+        let windows = self.summary.windows.after(self.in_flight_below(height));
+        let once = mutated!(self.settings, SkipWindowCheck) || windows.allow(batch);
         // The view changes between two batches.
         let mut inner = batch.entries.iter().rev().skip(1);
         let changes_last = inner.all(|entry| !self.view.administers(entry.client));
-        !batch.entries.is_empty()
-            && changes_last
-            && batch.entries.len() <= self.settings.max_batch_requests
-            && (batch.time_ms >= self.summary.time_ms || mutated!(self.settings, TimeGoesBack))
-            && once
+        let in_time = batch.time_ms >= self.time_below(height);
+        changes_last && (in_time || mutated!(self.settings, TimeGoesBack)) && once
     }
 
     /// Clocks are compared on fresh proposals only. The bound above never lies below the
     /// last batch's time, or clocks that stepped back could wedge the order.
-    fn is_timely(&self, batch: &Batch) -> bool {
+    fn is_timely(&self, height: Height, batch: &Batch) -> bool {
         let now = self.clock.wall();
         let skew = self.settings.clock_skew_ms;
         if mutated!(self.settings, SkipClockCheck) {
             return true;
         }
-        batch.time_ms <= now.saturating_add(skew).max(self.summary.time_ms)
+        batch.time_ms <= now.saturating_add(skew).max(self.time_below(height))
             && batch.time_ms.saturating_add(skew) >= now
     }
 
     /// The leader proposes. Alg. 2, l. 3-6; Alg. 5, l. 18-24.
-    pub(crate) fn try_propose(&mut self, now: u64, out: &mut Vec<Action>) {
-        let Some(start) = self.start else { return };
-        let (height, regency) = (self.instance.height, self.regency);
-        let done =
-            self.instance.proposal.is_some() || self.instance.votes.wrote_in(regency).is_some();
+    pub(crate) fn try_propose(&mut self, now: u64, height: Height, out: &mut Vec<Action>) {
+        let Some(start) = &self.start else { return };
+        let regency = self.regency;
+        let Some(instance) = self.pipeline.get(height) else {
+            return;
+        };
+        let done = instance.proposal.is_some() || instance.votes.wrote_in(regency).is_some();
         if !self.i_lead() || done || height < start.open {
             return;
         }
+        let bound = start.bound_at(height);
         let batch = if height >= start.free_from() {
-            let time_ms = if mutated!(self.settings, TimeGoesBack) {
-                self.clock.wall()
-            } else {
-                self.clock.wall().max(self.summary.time_ms)
-            };
-            let windows = &self.summary.windows;
-            let view = &self.view;
-            let Some(value) = self.pool.select(&self.settings, windows, view, time_ms) else {
+            let Some(value) = self.fresh_value(height) else {
                 return;
             };
             let (digest, batch) = (value.batch.digest(), value.batch.clone());
-            self.instance.add_complete(digest, value);
-            self.instance.proposal = Some(digest);
+            if let Some(instance) = self.pipeline.get_mut(height) {
+                instance.add_complete(digest, value);
+                instance.proposal = Some(digest);
+            }
             batch
         } else {
             // SYNC bound the instance to a value; without its batch, ask for it (see `tick`).
-            let Some(digest) = start.bound else { return };
-            let Some(batch) = self.instance.batch(&digest).cloned() else {
+            let Some((digest, batch)) = bound.and_then(|d| Some((d, instance.batch(&d)?.clone())))
+            else {
                 return;
             };
-            self.instance.proposal = Some(digest);
-            self.collect_bodies(now, digest, batch.clone());
+            if let Some(instance) = self.pipeline.get_mut(height) {
+                instance.proposal = Some(digest);
+            }
+            self.collect_bodies(now, height, digest, batch.clone());
             batch
         };
         out.push(Action::Broadcast {
@@ -113,33 +151,70 @@ impl Core {
         });
     }
 
-    /// The value that this replica may write now, if any.
-    pub(crate) fn to_write(&self) -> Option<Digest> {
-        let start = self.start?;
-        let height = self.instance.height;
+    /// What waits, if it is time to propose it.
+    fn fresh_value(&mut self, height: Height) -> Option<Value> {
+        let after = self.parent_of(height)?;
+        let time_ms = if mutated!(self.settings, TimeGoesBack) {
+            self.clock.wall()
+        } else {
+            self.clock.wall().max(self.time_below(height))
+        };
+        // Another instance costs as much as the first. It is worth that if it orders no less than the one before it: a
+        // lone request among few is not held up, and many clients' requests still gather.
+        let in_flight: usize = self.in_flight_below(height).map(|b| b.entries.len()).sum();
+        let before = self.in_flight_below(height).last();
+        let before = before.map_or(0, |batch| batch.entries.len());
+        if self.pool.len().saturating_sub(in_flight) < before {
+            return None;
+        }
+        let windows = self.summary.windows.after(self.in_flight_below(height));
+        let view = &self.view;
+        self.pool
+            .select(&self.settings, &windows, view, after, time_ms)
+    }
+
+    /// The value that this replica may write now at a height, if any.
+    pub(crate) fn to_write(&mut self, height: Height) -> Option<Digest> {
+        let start = self.start.as_ref()?;
         if height < start.open {
             return None;
         }
+        let parent = self.parent_of(height)?;
+        let instance = self.pipeline.get(height)?;
+        let any = mutated!(self.settings, AnyParent);
+        let stands = |digest: &Digest| {
+            let batch = instance.batch(digest);
+            any || batch.is_some_and(|batch| batch.after == parent)
+        };
         if height < start.free_from() {
             // Bound by SYNC: this value or none. It needs no proposal to be known.
-            return start
-                .bound
-                .filter(|digest| self.instance.is_complete(digest));
+            let bound = start.bound_at(height)?;
+            return (instance.is_complete(&bound) && stands(&bound)).then_some(bound);
         }
-        let digest = self.instance.proposal?;
-        let batch = self.instance.batch(&digest)?;
-        let room = self.instance.votes.writeset.len() < self.settings.max_values
-            || self.instance.votes.writeset.contains_key(&digest);
-        let good = self.instance.is_complete(&digest)
-            && self.is_timely(batch)
-            && self.is_small_enough(&digest);
-        (room && good).then_some(digest)
+        let digest = instance.proposal?;
+        let batch = instance.batch(&digest)?;
+        let room = instance.votes.writeset.len() < self.settings.max_values
+            || instance.votes.writeset.contains_key(&digest);
+        let ready = !instance.refused
+            && room
+            && instance.is_complete(&digest)
+            && self.is_timely(height, batch)
+            && self.is_small_enough(instance, &digest);
+        if !ready {
+            return None;
+        }
+        let good = stands(&digest) && self.is_well_formed(height, batch);
+        if !good {
+            // What stands below does not change in this regency any more.
+            self.pipeline.get_mut(height)?.refused = true;
+        }
+        good.then_some(digest)
     }
 
     /// The part of γ that needs the bodies.
-    fn is_small_enough(&self, digest: &Digest) -> bool {
-        let Some(candidate) = self.instance.candidates.get(digest) else {
-            return self.instance.votes.values.contains_key(digest);
+    fn is_small_enough(&self, instance: &Instance, digest: &Digest) -> bool {
+        let Some(candidate) = instance.candidates.get(digest) else {
+            return instance.votes.values.contains_key(digest);
         };
         let sizes = candidate.bodies.iter().flatten().map(|body| body.op.len());
         let total: usize = sizes.clone().sum();

@@ -1,13 +1,14 @@
 //! The synchronization phase after the STOPs: enter the regency, tell its leader where
 //! one stands, take up its SYNC (Alg. 3, l. 19-25; Alg. 4).
 
+use crate::crypto::Digest;
 use crate::ids::{Regency, ReplicaId};
 use crate::message::Message;
 use crate::record::{Record, Start};
-use crate::settings::mutated;
-use crate::stopdata::{StopData, StopState, Sync};
+use crate::settings::{MAX_PIPELINE, mutated};
+use crate::stopdata::{OpenVotes, StopData, StopState, Sync};
 
-use super::choice::choose;
+use super::choice::choose_all;
 use super::persist::Held;
 use super::{Action, Core};
 
@@ -16,9 +17,11 @@ impl Core {
     pub(crate) fn enter(&mut self, now: u64, regency: Regency, out: &mut Vec<Action>) {
         self.regency = regency;
         (self.start, self.start_is_claimed) = (None, false);
-        let writes = mutated!(self.settings, KeepWrites).then(|| self.instance.writes.clone());
-        self.instance.enter_regency();
-        self.instance.writes.extend(writes.into_iter().flatten());
+        for instance in self.pipeline.iter_mut() {
+            let writes = mutated!(self.settings, KeepWrites).then(|| instance.writes.clone());
+            instance.enter_regency();
+            instance.writes.extend(writes.into_iter().flatten());
+        }
         self.stopping.mine = None;
         self.stopping.states.clear();
         (self.stopping.last, self.stopping.sync) = (None, None);
@@ -45,19 +48,20 @@ impl Core {
 
     /// This replica's signed state for its regency.
     pub(crate) fn stop_data(&self) -> StopData {
-        let votes = &self.instance.votes;
-        let hide = mutated!(self.settings, HideVotes);
+        let decided = self.summary.height();
+        let hidden = |height| {
+            mutated!(self.settings, HideVotes)
+                || mutated!(self.settings, TellFirstOnly) && height > decided + 1
+        };
+        let votes = self.pipeline.votes();
+        let votes = votes.filter(|(height, _)| !hidden(*height));
         let state = StopState {
             view: self.view.id,
             regency: self.regency,
             replica: self.me,
-            decided: self.summary.height(),
-            lock: votes.lock.filter(|_| !hide),
-            writeset: votes
-                .writeset
-                .iter()
-                .filter(|_| !hide)
-                .map(|(value, at)| (*at, *value))
+            decided,
+            votes: votes
+                .filter_map(|(height, votes)| votes.told(height))
                 .collect(),
         };
         let signature = state.sign(&self.key);
@@ -70,8 +74,8 @@ impl Core {
 
     /// Tells the leader, or itself.
     pub(crate) fn send_stopdata(&mut self, now: u64, out: &mut Vec<Action>) {
-        // A replica with votes ahead of where it stands (see `install`) could not tell them: it says nothing yet.
-        let tells_all = self.start.is_none() && self.ahead.is_empty();
+        // A replica that stood further ahead once (see `install`) has forgotten votes: it says nothing before it is there again.
+        let tells_all = self.start.is_none() && self.summary.height() >= self.stood_at;
         let Some(data) = self.stopping.mine.clone().filter(|_| tells_all) else {
             return;
         };
@@ -145,15 +149,27 @@ impl Core {
             .last
             .as_ref()
             .map_or(0, |last| last.proof.accepts.len());
-        data.state.writeset.len() <= self.settings.max_values + 1
-            && signers <= crate::reconfigure::MAX_REPLICAS
+        self.is_short(&data.state) && signers <= crate::reconfigure::MAX_REPLICAS
+    }
+
+    fn is_short(&self, state: &StopState) -> bool {
+        let most = self.settings.max_values + 1;
+        state.votes.len() <= MAX_PIPELINE
+            && state.votes.iter().all(|votes| votes.writeset.len() <= most)
     }
 
     /// Bounds, and nothing from the future.
     fn is_plausible(&self, state: &StopState) -> bool {
-        state.writeset.len() <= self.settings.max_values + 1
-            && state.lock.is_none_or(|(at, _)| at < state.regency)
-            && state.writeset.iter().all(|(at, _)| *at < state.regency)
+        let past = |at: Regency| at < state.regency;
+        let sound = |votes: &OpenVotes| {
+            votes.height > state.decided
+                && votes.lock.is_none_or(|(at, _)| past(at))
+                && votes.writeset.iter().all(|written| past(written.regency))
+        };
+        let ascending = |pair: &[OpenVotes]| pair[0].height < pair[1].height;
+        self.is_short(state)
+            && state.votes.iter().all(sound)
+            && state.votes.windows(2).all(ascending)
     }
 
     /// Alg. 4, l. 29-31: enough states that leave no doubt make the SYNC.
@@ -199,13 +215,15 @@ impl Core {
         if sync.states.len() + planted < self.view.sync() {
             return None;
         }
-        let open = sync.last.as_ref().map_or(0, |last| last.height) + 1;
+        let last = sync.last.as_ref();
+        let open = last.map_or(0, |last| last.height) + 1;
+        let parent = last.map_or_else(Digest::default, |last| last.digest);
         let states: Vec<&StopState> = sync.states.iter().map(|(state, _)| state).collect();
-        let bound = choose(&self.view, &self.settings, &states, open)?;
-        Some(Start {
-            open,
-            bound: bound.filter(|_| !mutated!(self.settings, DropLockCheck)),
-        })
+        let mut bound = choose_all(&self.view, &self.settings, &states, open, parent)?;
+        if mutated!(self.settings, DropLockCheck) {
+            bound.clear();
+        }
+        Some(Start { open, bound })
     }
 
     /// Alg. 4, l. 32-45. A SYNC proves by itself that its regency was installed: f + 1
@@ -228,9 +246,10 @@ impl Core {
             self.enter(now, sync.regency, out);
         }
         // The leader was seen to reach this regency; its proof tells how far others are.
-        self.peers.seen_at(from, start.open - 1);
+        let open = start.open;
+        self.peers.seen_at(from, open - 1);
         for (state, _) in &sync.states {
-            if state.decided < start.open {
+            if state.decided < open {
                 self.peers.seen_at(state.replica, state.decided);
             }
         }
@@ -265,7 +284,7 @@ impl Core {
 
     /// The regency begins to work. Alg. 4, l. 38-43.
     fn begin(&mut self, now: u64, start: Start, out: &mut Vec<Action>) {
-        (self.start, self.start_is_claimed) = (Some(start), false);
+        (self.start, self.start_is_claimed) = (Some(start.clone()), false);
         let regency = self.regency;
         self.persist(
             Record::Regency {
@@ -281,13 +300,14 @@ impl Core {
 
     /// Without a SYNC, the word of f + 1 peers that the regency's leader is free from some
     /// height on: one of them is correct and holds a valid SYNC that says no less. The
-    /// bound instance below it stays closed to this replica, unless the SYNC comes after all.
+    /// bound instances below it stay closed to this replica, unless the SYNC comes after all.
     pub(crate) fn believe_claims(&mut self, now: u64, out: &mut Vec<Action>) {
         if self.start.is_some() {
             return;
         }
         if let Some(open) = self.peers.free_from(self.regency, self.view.one_correct()) {
-            self.begin(now, Start { open, bound: None }, out);
+            let bound = Vec::new();
+            self.begin(now, Start { open, bound }, out);
             self.start_is_claimed = true;
         }
     }

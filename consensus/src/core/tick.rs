@@ -4,6 +4,7 @@ use crate::ids::ReplicaId;
 use crate::message::Message;
 use crate::settings::{Settings, mutated};
 
+use super::instance::Instance;
 use super::{Action, Core};
 
 /// Granularity of all timers while there is work (milliseconds).
@@ -147,7 +148,7 @@ impl Core {
 
     fn has_work(&self) -> bool {
         !self.pool.is_empty()
-            || self.instance.is_open()
+            || self.pipeline.iter().any(Instance::is_open)
             || self.start.is_none()
             || self.stopping.wanted_by(self.me) > self.regency
             || self.peers.furthest() > self.summary.height()
@@ -229,7 +230,8 @@ impl Core {
     /// Since when something waits: a client's request, or an instance that is open here
     /// although no request waits (as after a restart).
     fn waiting_since(&mut self, now: u64) -> Option<u64> {
-        let open = !self.instance.votes.writeset.is_empty() && self.start.is_some();
+        let mut votes = self.pipeline.iter().map(|instance| &instance.votes);
+        let open = votes.any(|votes| !votes.writeset.is_empty()) && self.start.is_some();
         self.clock.open_since = match (open, self.clock.open_since) {
             (false, _) => None,
             (true, since) => Some(since.unwrap_or(now)),

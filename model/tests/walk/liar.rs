@@ -84,8 +84,11 @@ impl Walk<'_> {
             regency: regency * TURN,
             replica,
             decided: 0,
-            lock: claim.lock.as_ref().map(pair),
-            writeset: claim.writeset.iter().map(pair).collect(),
+            votes: model::votes(
+                1,
+                claim.lock.as_ref().map(pair),
+                claim.writeset.iter().map(pair),
+            ),
         }
     }
 }

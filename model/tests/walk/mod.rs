@@ -98,6 +98,7 @@ impl<'a> Walk<'a> {
         let request = request.verify(&view).expect("signed by its client");
         let now = 1_000_000;
         let mut values = [0, 1].map(|later| Batch {
+            after: consensus::Digest::default(),
             time_ms: now + later,
             entries: vec![Entry::of(&request)],
         });
@@ -262,7 +263,7 @@ impl<'a> Walk<'a> {
                 while self.state.replicas[replica].regency < at {
                     self.step(Step::Enter { replica })?;
                 }
-                start.map_or(Ok(()), |start| self.begin(at, start))
+                start.as_ref().map_or(Ok(()), |start| self.begin(at, start))
             }
             Record::Write { digest, .. } => {
                 let value = self.value(digest);
@@ -279,19 +280,19 @@ impl<'a> Walk<'a> {
     }
 
     /// The SYNC that a core took, or heard of, says what one can say in the model.
-    fn begin(&mut self, regency: u8, start: Start) -> Result<(), String> {
+    fn begin(&mut self, regency: u8, start: &Start) -> Result<(), String> {
         if start.open > HEIGHT {
             // It heard that others are further: the instance is closed to it in this regency.
             self.counts.closed += 1;
             return Ok(());
         }
         let outcomes = self.instance.outcomes(&self.state, regency);
-        let known = match start.bound {
+        let known = match start.bound_at(HEIGHT) {
             None => outcomes.free,
             Some(digest) => outcomes.bound.contains(self.value(&digest)),
         };
-        self.counts.free += usize::from(start.bound.is_none());
-        self.counts.bound += usize::from(start.bound.is_some());
+        self.counts.free += usize::from(start.bound.is_empty());
+        self.counts.bound += usize::from(!start.bound.is_empty());
         if known {
             Ok(())
         } else {
@@ -370,9 +371,10 @@ impl<'a> Walk<'a> {
     fn is_as_told(&self, state: &StopState, claim: &model::Claim) -> bool {
         let told = self.stop_state(state.replica, state.regency / TURN, claim);
         let sorted = |state: &StopState| {
-            let mut writeset = state.writeset.clone();
+            let votes = state.votes_at(HEIGHT).cloned().unwrap_or_default();
+            let mut writeset = votes.writeset;
             writeset.sort_unstable();
-            (state.lock, writeset)
+            (votes.lock, writeset)
         };
         sorted(&told) == sorted(state)
     }

@@ -247,6 +247,7 @@ mod tests {
             height,
             regency: 0,
             batch: Batch {
+                after: consensus::Digest::default(),
                 time_ms: height * 1_000,
                 entries: Vec::new(),
             },

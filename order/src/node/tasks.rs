@@ -80,6 +80,7 @@ mod tests {
             height,
             regency: 0,
             batch: Batch {
+                after: consensus::Digest::default(),
                 time_ms: 0,
                 entries: Vec::new(),
             },

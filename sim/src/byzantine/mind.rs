@@ -32,13 +32,25 @@ pub struct Mind {
     pub heard: Vec<Heard>,
     /// What may be said again.
     pub said: Vec<Message>,
+    /// What proposed values stand on.
+    pub chain: BTreeMap<Digest, Digest>,
     /// Requests known, signed by their clients.
     pub requests: Vec<Request>,
 }
 
 impl Mind {
-    /// Remembers a vote.
+    /// What a value stands on, if it was heard.
+    pub fn stands_on(&self, value: Digest) -> Option<Digest> {
+        self.chain.get(&value).copied()
+    }
+
+    /// Remembers a vote, or what a proposal stands on.
     pub fn hear(&mut self, message: &Message) {
+        if let Message::Propose { batch, .. } = message
+            && self.chain.len() < 1_024
+        {
+            self.chain.insert(batch.digest(), batch.after);
+        }
         if let Message::Write {
             height,
             regency,

@@ -17,6 +17,9 @@ impl Liar {
     ) -> Option<Batch> {
         let own = batch.digest();
         let mut said = batch;
+        let parent = said.after;
+        // It goes on from what it said.
+        said.after = mind.instead.get(&parent).copied().unwrap_or(parent);
         if self.habits.contains(&Habit::Starve) {
             let victim = said.entries.iter().map(|entry| entry.client.0).max();
             let victim = self.victim.or(victim);
@@ -42,7 +45,8 @@ impl Liar {
             mind.instead.insert(own, digest);
         }
         if self.habits.contains(&Habit::Equivocate) || second {
-            let twin = twin(&said);
+            let mut twin = twin(&said);
+            twin.after = mind.twins.get(&parent).copied().unwrap_or(said.after);
             mind.twins.insert(own, twin.digest());
             mind.twins.insert(digest, twin.digest());
             mind.firsts.insert(twin.digest(), digest);

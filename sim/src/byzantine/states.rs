@@ -1,6 +1,6 @@
 //! Lies in the synchronization phase: false states, and false collections of them.
 
-use consensus::{Digest, LastDecided, Proof, StopData, Sync};
+use consensus::{Digest, LastDecided, OpenVotes, Proof, Regency, StopData, Sync, Written};
 
 use super::Liar;
 use super::mind::Mind;
@@ -14,29 +14,43 @@ impl Liar {
             ..
         } = data;
         let before = state.regency.saturating_sub(1);
-        let open = state.decided + 1;
-        let own = state.lock.map(|lock| lock.1);
+        // Somewhere among the heights that it may speak of.
+        let votes = state.votes.len() as u64;
+        let height = state.decided + 1 + self.rng.between(0, votes);
+        let at = state.votes_at(height).cloned();
+        let mut told = at.unwrap_or(OpenVotes {
+            height,
+            ..OpenVotes::default()
+        });
+        let own = told.lock.map(|lock| lock.1);
+        let written = |regency: Regency, digest, after| Written {
+            regency,
+            digest,
+            after,
+        };
         let kind = if self.colludes {
-            state.regency.wrapping_mul(7).wrapping_add(mind.other_side) % 10
+            state.regency.wrapping_mul(7).wrapping_add(mind.other_side) % 11
         } else {
-            self.rng.between(0, 9)
+            self.rng.between(0, 10)
         };
         match kind {
-            0 | 1 => (state.lock, state.writeset) = (None, Vec::new()),
+            0 => state.votes.clear(),
+            1 => (told.lock, told.writeset) = (None, Vec::new()),
             // A value that others wrote, locked as late as can be.
             2 | 3 => {
-                let value = mind
-                    .rival(open, own)
-                    .map_or(Digest([3; 32]), |heard| heard.digest);
-                state.lock = Some((before, value));
-                state.writeset = vec![(before, value)];
+                let rival = mind.rival(height, own);
+                let value = rival.map_or(Digest([3; 32]), |heard| heard.digest);
+                let after = mind.stands_on(value).unwrap_or_default();
+                told.lock = Some((before, value));
+                told.writeset = vec![written(before, value, after)];
             }
             // The same, locked when the true one was.
             4..=6 => {
-                if let Some(rival) = mind.rival(open, own) {
-                    let at = state.lock.map_or(rival.regency, |lock| lock.0);
-                    state.lock = Some((at.min(before), rival.digest));
-                    state.writeset.push((at.min(before), rival.digest));
+                if let Some(rival) = mind.rival(height, own) {
+                    let at = told.lock.map_or(rival.regency, |lock| lock.0).min(before);
+                    let after = mind.stands_on(rival.digest).unwrap_or_default();
+                    told.lock = Some((at, rival.digest));
+                    told.writeset.push(written(at, rival.digest, after));
                 }
             }
             7 => (state.decided, last) = (0, None),
@@ -51,10 +65,23 @@ impl Liar {
                         accepts: Vec::new(),
                     },
                 });
-                (state.lock, state.writeset) = (None, Vec::new());
+                state.votes.clear();
             }
-            _ => state.lock = Some((before, Digest([9; 32]))),
+            // It wrote what it wrote, after something else.
+            9 => told
+                .writeset
+                .iter_mut()
+                .for_each(|w| w.after = Digest([5; 32])),
+            _ => told.lock = Some((before, Digest([9; 32]))),
         }
+        let decided = state.decided;
+        state.votes.retain(|votes| votes.height != height);
+        state.votes.push(told);
+        state.votes.retain(|votes| {
+            let speaks = votes.lock.is_some() || !votes.writeset.is_empty();
+            speaks && votes.height > decided
+        });
+        state.votes.sort_by_key(|votes| votes.height);
         let signature = state.sign(&self.key);
         StopData {
             state,
@@ -76,7 +103,7 @@ impl Liar {
             0 => {
                 mind.betrayed.insert(sync.regency);
                 for (state, _) in &mut sync.states {
-                    (state.lock, state.writeset) = (None, Vec::new());
+                    state.votes.clear();
                 }
             }
             // Its own state, in which nothing happened, for everyone's.
@@ -84,7 +111,7 @@ impl Liar {
                 let mine = sync.states.iter().find(|(s, _)| s.replica == self.me);
                 if let Some((mut state, _)) = mine.cloned() {
                     mind.betrayed.insert(sync.regency);
-                    (state.lock, state.writeset) = (None, Vec::new());
+                    state.votes.clear();
                     let signature = state.sign(&self.key);
                     sync.states = vec![(state, signature); sync.states.len()];
                 }

@@ -3,15 +3,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Digest, Height, Message, Regency, ReplicaId};
+use consensus::{Digest, Height, Message, Record, Regency, ReplicaId};
 
 use super::{Group, Verdict};
 
-/// WRITEs that correct replicas sent.
+/// WRITEs that correct replicas sent, or have on record: one that lost power before it sent its own counts it afterwards.
 #[derive(Debug, Default)]
-pub struct Certificate(BTreeMap<(Height, Regency, Digest), BTreeSet<ReplicaId>>);
+pub struct Certificate {
+    sent: BTreeMap<(Height, Regency, Digest), BTreeSet<ReplicaId>>,
+    recorded: BTreeSet<(ReplicaId, Height, Regency, Digest)>,
+}
 
 impl Certificate {
+    /// A correct replica has a record written.
+    pub fn records(&mut self, replica: ReplicaId, record: &Record) {
+        if let Record::Write {
+            height,
+            regency,
+            digest,
+            ..
+        } = record
+        {
+            self.recorded.insert((replica, *height, *regency, *digest));
+        }
+    }
+
     /// A correct replica speaks.
     pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
@@ -20,7 +36,7 @@ impl Certificate {
                 regency,
                 digest,
             } => {
-                let writers = self.0.entry((*height, *regency, *digest)).or_default();
+                let writers = self.sent.entry((*height, *regency, *digest)).or_default();
                 writers.insert(replica);
                 Ok(())
             }
@@ -30,11 +46,14 @@ impl Certificate {
                 digest,
                 ..
             } => {
-                let writers = self.0.get(&(*height, *regency, *digest));
-                let count = writers.map_or(0, |writers| group.votes(writers));
-                if writers.is_some_and(|writers| writers.contains(&replica))
-                    && count + group.liars >= group.quorum
-                {
+                let mine = self
+                    .recorded
+                    .contains(&(replica, *height, *regency, *digest));
+                let writers = self.sent.get(&(*height, *regency, *digest));
+                let mut writers = writers.cloned().unwrap_or_default();
+                writers.extend(mine.then_some(replica));
+                let count = group.votes(&writers);
+                if mine && count + group.liars >= group.quorum {
                     return Ok(());
                 }
                 Err(format!(

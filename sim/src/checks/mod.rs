@@ -1,7 +1,8 @@
 //! What must hold whatever breaks and whoever lies; one property per file.
 
 pub mod agreement;
-pub mod certificate;
+mod certificate;
+mod chain;
 pub mod contradiction;
 pub mod durability;
 pub mod exactly_once;
@@ -93,6 +94,7 @@ pub struct Checks {
     safe_value: safe_value::SafeValue,
     change: regency::Change,
     sync: sync::Evidence,
+    chain: chain::Chain,
 }
 
 impl Checks {
@@ -118,6 +120,7 @@ impl Checks {
             safe_value: Default::default(),
             change: Default::default(),
             sync: Default::default(),
+            chain: Default::default(),
         }
     }
 
@@ -136,12 +139,15 @@ impl Checks {
         self.validity
             .stands_for(&self.view, *height, batch, requests)?;
         self.external.decided(decided);
+        self.chain.decided(decided)?;
         self.once.decided(decided)
     }
 
     /// A correct replica has a record written.
     pub fn records(&mut self, replica: ReplicaId, record: &Record) -> Verdict {
         self.safe_value.begins(replica, record)?;
+        self.certificate.records(replica, record);
+        self.chain.records(replica, record)?;
         if let Record::Write {
             height,
             value: Some((batch, bodies)),

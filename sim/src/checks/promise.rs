@@ -42,9 +42,9 @@ impl Promise {
             Message::StopData(data) => {
                 let state = &data.state;
                 self.states.insert(replica, state.clone());
-                let height = state.decided + 1;
-                let vote = self.accepts.get(&(replica, height));
-                vote.map_or(Ok(()), |vote| covers(state, height, *vote))
+                let open = (replica, state.decided + 1)..=(replica, Height::MAX);
+                let mut votes = self.accepts.range(open);
+                votes.try_for_each(|((_, height), vote)| covers(state, *height, *vote))
             }
             _ => Ok(()),
         }
@@ -53,16 +53,12 @@ impl Promise {
 
 /// An ACCEPT of a regency below the state's must be in it, or be outdone by a newer one.
 fn covers(state: &StopState, height: Height, vote: (Regency, Digest)) -> Verdict {
-    let concerned = height == state.decided + 1 && vote.0 < state.regency;
-    if !concerned
-        || state
-            .lock
-            .is_some_and(|lock| lock.0 > vote.0 || lock == vote)
-    {
+    let concerned = height > state.decided && vote.0 < state.regency;
+    let told = state.votes_at(height).and_then(|votes| votes.lock);
+    if !concerned || told.is_some_and(|lock| lock.0 > vote.0 || lock == vote) {
         return Ok(());
     }
     let (replica, regency) = (state.replica, state.regency);
-    let told = state.lock;
     Err(format!(
         "promise: {replica} sent ACCEPT {vote:?} at height {height}; its STOPDATA for regency {regency} tells {told:?}"
     ))

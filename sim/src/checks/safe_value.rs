@@ -47,7 +47,7 @@ impl SafeValue {
         };
         let earlier = self.chosen.range(start.open..);
         for (height, (at, value)) in earlier.filter(|(_, (at, _))| at < regency) {
-            if *height > start.open || start.bound != Some(*value) {
+            if start.bound_at(*height) != Some(*value) {
                 return Err(format!(
                     "safe-value: {value} may be decided at height {height} since regency {at}; \
                      {replica} begins regency {regency} with {start:?}"

@@ -5,7 +5,7 @@ mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{ReplicaId, Settings};
+use consensus::{MAX_PIPELINE, ReplicaId, Settings};
 
 use crate::byzantine::Habit;
 use crate::clients::Manner;
@@ -137,6 +137,7 @@ fn size(rng: &mut Rng) -> (u16, u16) {
 fn settings(rng: &mut Rng) -> Settings {
     let roomy = rng.chance(60);
     Settings {
+        pipeline: pipeline(rng),
         max_batch_requests: rng.between(1, 8) as usize,
         max_batch_bytes: if roomy { 8 << 20 } else { 3_000 },
         max_request_bytes: 8_000,
@@ -150,6 +151,15 @@ fn settings(rng: &mut Rng) -> Settings {
         max_pending_bytes: if roomy { 8 << 20 } else { 120_000 },
         max_transfer_bytes: if roomy { 8 << 20 } else { 6_000 },
         ..Settings::default()
+    }
+}
+
+/// Instances in flight: none besides the open one, a few, or as many as there may be.
+fn pipeline(rng: &mut Rng) -> usize {
+    match rng.between(0, 9) {
+        0..=2 => 1,
+        3..=7 => rng.between(2, 5) as usize,
+        _ => MAX_PIPELINE,
     }
 }
 
