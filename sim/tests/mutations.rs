@@ -75,7 +75,7 @@ const TABLE: &[Row] = &[
 
 fn caught(row: &Row) -> Option<(u64, String)> {
     (0..row.within).find_map(|seed| {
-        let mut plan = Plan::of(seed);
+        let mut plan = Plan::byzantine(seed);
         plan.settings.mutation = Some(row.fault);
         let violation = Cluster::new(plan, seed, false).run().err()?;
         Some((seed, violation))

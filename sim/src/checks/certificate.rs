@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Digest, Height, Message, Regency, ReplicaId};
 
-use super::{Group, Verdict};
+use super::Verdict;
+use super::views::Views;
 
 /// WRITEs that correct replicas sent.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub struct Certificate(BTreeMap<(Height, Regency, Digest), BTreeSet<ReplicaId>>)
 
 impl Certificate {
     /// A correct replica speaks.
-    pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
             Message::Write {
                 height,
@@ -30,6 +31,7 @@ impl Certificate {
                 digest,
                 ..
             } => {
+                let group = &views.of(*height).group;
                 let writers = self.0.get(&(*height, *regency, *digest));
                 let count = writers.map_or(0, |writers| group.votes(writers));
                 if writers.is_some_and(|writers| writers.contains(&replica))

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Batch, ClientId, Decided, Height, Request, Settings};
+use consensus::{Batch, ClientId, Decided, Height, Request, Settings, View};
 
 use super::Verdict;
 
@@ -49,6 +49,7 @@ impl ExternalValidity {
     pub fn writes(
         &self,
         settings: &Settings,
+        view: &View,
         height: Height,
         batch: &Batch,
         bodies: &[Request],
@@ -56,7 +57,10 @@ impl ExternalValidity {
         if height != self.height + 1 {
             return Ok(());
         }
-        let fault = if batch.entries.is_empty() {
+        let mut inner = batch.entries.iter().rev().skip(1);
+        let fault = if inner.any(|entry| view.administrators.contains(&entry.client)) {
+            "a batch that goes on after a change of the view"
+        } else if batch.entries.is_empty() {
             "an empty batch"
         } else if batch.entries.len() > settings.max_batch_requests {
             "too many requests"
