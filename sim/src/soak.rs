@@ -166,8 +166,9 @@ impl Report {
         });
         let [name, rest @ ..] = columns;
         let _ = write!(table, "{name:<24}");
-        rest.iter()
-            .for_each(|column| drop(write!(table, "{column:>11}")));
+        for column in rest {
+            let _ = write!(table, "{column:>11}");
+        }
         for (name, t) in rows.chain([("all".to_owned(), &all)]) {
             let _ = write!(table, "\n{name:<24}");
             let figures = [

@@ -10,6 +10,7 @@ use crate::crypto::PublicKey;
 use crate::ids::Height;
 use crate::reconfigure::Views;
 use crate::record::Start;
+use crate::settings::mutated;
 use crate::view::View;
 use crate::{Decided, SigningKey};
 
@@ -20,7 +21,11 @@ impl Core {
     /// Another key that this replica signs with once the view says so.
     pub fn offer_key(&mut self, key: SigningKey) {
         self.spare_keys.push(key);
+        let was_member = self.member;
         self.take_key();
+        if self.member && !was_member && !mutated!(self.settings, KeepOldSignatures) {
+            self.restore_votes();
+        }
     }
 
     /// Signs with whichever key the view knows; without one it is no member and only listens.
@@ -60,6 +65,12 @@ impl Core {
         self.regency = 0;
         (self.start, self.start_is_claimed) = (Some(Start { open, bound: None }), false);
         self.stopping = Stopping::default();
+        // Votes that the log holds of this instance (it had a hole) are said again in this view, with its key.
+        self.instance.enter_regency();
+        self.instance.accepts.clear();
+        if self.member {
+            self.restore_open_votes();
+        }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
         self.early.retain(|peer, early| {

@@ -8,6 +8,7 @@ mod early;
 mod fairness;
 mod install;
 mod instance;
+mod leading;
 mod normal;
 mod peers;
 mod persist;
@@ -37,6 +38,7 @@ use crate::window::Place;
 pub(crate) use choice::choose;
 use early::Early;
 use instance::Instance;
+use leading::Leading;
 use peers::Peers;
 use persist::Held;
 use pool::Pool;
@@ -218,6 +220,7 @@ pub struct Core {
     early: BTreeMap<ReplicaId, Early>,
     pool: Pool,
     stopping: Stopping,
+    leading: Leading,
     peers: Peers,
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
@@ -244,6 +247,7 @@ impl Core {
         } = recovered;
         let genesis = || Views::genesis(view);
         let view = summary.views.get_or_insert_with(genesis).now.clone();
+        let led = start.map(|_| (view.id, regency));
         // Regency 0 needs no SYNC: nothing came before it.
         let start = match (regency, start) {
             (0, None) => Some(Start {
@@ -274,6 +278,7 @@ impl Core {
             early: BTreeMap::new(),
             pool: Pool::default(),
             stopping: Stopping::default(),
+            leading: Leading::recovered(led),
             held: BTreeMap::new(),
             next_record: 1,
         };

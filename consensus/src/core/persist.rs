@@ -29,6 +29,8 @@ pub(crate) enum Held {
     },
     /// Its STOPDATA for the leader of a regency.
     StopData(Box<StopData>),
+    /// Its proposals in this view and regency; crash-only.
+    Leading(super::leading::At),
     /// Nothing: what follows in the log covers it.
     Nothing,
 }
@@ -104,6 +106,7 @@ impl Core {
                     self.send_stopdata(now, out);
                 }
             }
+            Held::Leading(at) => self.leading.is_durable(at),
             Held::Nothing => {}
         }
     }
@@ -120,6 +123,10 @@ impl Core {
 
     /// After a restart: what the log holds is durable, so it may be said again.
     pub(crate) fn restore_votes(&mut self) {
+        // Without the key that the view names nothing can be said; with it, this comes again (`offer_key`).
+        if !self.is_member() && !mutated!(self.settings, KeepOldSignatures) {
+            return;
+        }
         self.restore_open_votes();
         if self.start.is_none() {
             self.stopping.mine = Some(Box::new(self.stop_data()));

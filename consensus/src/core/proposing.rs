@@ -76,7 +76,7 @@ impl Core {
         let (height, regency) = (self.instance.height, self.regency);
         let done =
             self.instance.proposal.is_some() || self.instance.votes.wrote_in(regency).is_some();
-        if !self.i_lead() || done || height < start.open {
+        if !self.i_lead() || done || height < start.open || !self.may_propose(now, out) {
             return;
         }
         let batch = if height >= start.free_from() {

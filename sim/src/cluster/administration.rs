@@ -207,12 +207,15 @@ impl Cluster {
     /// A machine is lost, disk and all; an empty one is set up in its place. Only if that can be borne in the newest view
     /// and in all that may follow it.
     fn renew(&mut self, base: &View, id: ReplicaId) -> Option<PublicKey> {
-        let known = self.view.replicas.get(&id).copied();
-        let lost = known.filter(|_| base.id == self.view.id)?;
+        // All keys of the machine, also one that a change under way would name.
+        let keys = self.nodes.get(&id)?.keys.iter().map(|key| key.public);
         let mut all = self.administration.lost.clone();
-        all.insert(lost);
+        all.extend(keys.chain(self.view.replicas.get(&id).copied()));
         let bearable = |view: &View| self.is_bearable(view, &all);
-        if !bearable(&self.view) || !self.administration.possible.iter().all(bearable) {
+        if base.id != self.view.id
+            || !bearable(&self.view)
+            || !self.administration.possible.iter().all(bearable)
+        {
             return None;
         }
         self.trace.line(self.now, || format!("{id} IS LOST"));
@@ -284,6 +287,13 @@ impl Cluster {
         self.administration.views += 1;
         for client in &mut self.clients {
             client.follow(&self.view);
+        }
+        for id in members(&self.view) {
+            // It was switched off since it was asked for.
+            let off = self.nodes.get_mut(&id).map(|node| &mut node.off);
+            if off.is_some_and(std::mem::take) {
+                self.at(self.now + 50, Event::Restart(id));
+            }
         }
         let others = self.nodes.keys();
         let gone = others.filter(|id| !self.view.replicas.contains_key(id));
