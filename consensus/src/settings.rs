@@ -129,11 +129,9 @@ pub enum Mutation {
     ProposeAfterRestart,
     /// A view goes on with the regency of the one before.
     KeepRegency,
-    /// Who is no member is heard.
+    /// Who is no member is heard, and counted.
     HearStrangers,
-    /// Votes of the view before count for a number whose key is another's now.
-    KeepEarlyVotes,
-    /// The height that makes a view is judged by it.
+    /// A fetched decision that makes a view is judged by that view.
     NewViewTooEarly,
     /// Any client's change is carried out.
     AnyoneAdministers,

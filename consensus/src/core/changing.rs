@@ -32,12 +32,17 @@ impl Core {
     pub(crate) fn take_key(&mut self) {
         let mine = self.view.replica_key(self.me);
         let fits = |key: &SigningKey| mine == Some(&PublicKey::of(key));
+        if mutated!(self.settings, KeepOldKey) && self.member {
+            self.member = mine.is_some();
+            return;
+        }
         if !fits(&self.key)
             && let Some(at) = self.spare_keys.iter().position(fits)
         {
             std::mem::swap(&mut self.key, &mut self.spare_keys[at]);
         }
-        self.member = fits(&self.key);
+        let stays = mutated!(self.settings, VoteAfterRemoval) && self.member;
+        self.member = fits(&self.key) || stays;
     }
 
     /// The view in which a height was decided, if it is the last one or the one before.
@@ -47,6 +52,10 @@ impl Core {
 
     /// Moves the views past a decision. Whether there is a new one.
     pub(crate) fn note_change(&mut self, decided: &Decided) -> bool {
+        #[cfg(feature = "mutation")]
+        if let Some(changed) = self.planted_change(decided) {
+            return changed;
+        }
         let genesis = || Views::genesis(self.view.clone());
         self.summary
             .views
@@ -62,7 +71,9 @@ impl Core {
         let old = std::mem::replace(&mut self.view, views.now.clone());
         let open = views.since;
         self.take_key();
-        self.regency = 0;
+        if !mutated!(self.settings, KeepRegency) {
+            self.regency = 0;
+        }
         (self.start, self.start_is_claimed) = (Some(Start { open, bound: None }), false);
         self.stopping = Stopping::default();
         // Votes that the log holds of this instance (it had a hole) are said again in this view, with its key.
@@ -75,11 +86,13 @@ impl Core {
         let view = &self.view;
         self.early.retain(|peer, early| {
             early.forget_stopdata();
-            view.replicas.contains_key(peer)
+            // Under a number that has another key now, another machine spoke.
+            view.replica_key(*peer) == old.replica_key(*peer)
         });
+        let kept = mutated!(self.settings, KeepOldRequests);
         // What was signed with a key that does not hold any more would be verified by some and not by others.
         self.pool
-            .retain_clients(|client| view.client_key(client) == old.client_key(client));
+            .retain_clients(|client| view.client_key(client) == old.client_key(client) || kept);
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));

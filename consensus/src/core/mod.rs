@@ -30,7 +30,7 @@ use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
 use crate::request::{Request, Verified};
-use crate::settings::Settings;
+use crate::settings::{Settings, mutated};
 use crate::view::View;
 use crate::window::Place;
 
@@ -295,7 +295,9 @@ impl Core {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
             Input::Message { from, message } => {
-                if from != self.me && self.view.replica_key(from).is_some() {
+                let stranger = self.view.replica_key(from).is_none()
+                    && !mutated!(self.settings, HearStrangers);
+                if from != self.me && !stranger {
                     self.on_message(now, from, message, out);
                 }
             }
@@ -450,7 +452,12 @@ impl Core {
 
     /// Whether these are Q votes of WRITE or ACCEPT.
     fn is_quorum(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> bool {
-        let planted = crate::settings::mutated!(self.settings, QuorumMinusOne);
+        let planted = mutated!(self.settings, QuorumMinusOne)
+            || (self.is_crash_only() && mutated!(self.settings, MajorityMinusOne));
+        #[cfg(feature = "mutation")]
+        if mutated!(self.settings, HearStrangers) {
+            return self.planted_quorum(replicas);
+        }
         self.view.weigh(replicas) + usize::from(planted) >= self.view.sizes().quorum()
     }
 

@@ -50,7 +50,8 @@ impl Core {
         let once = mutated!(self.settings, SkipWindowCheck) || self.summary.windows.allow(batch);
         // The view changes between two batches.
         let mut inner = batch.entries.iter().rev().skip(1);
-        let changes_last = inner.all(|entry| !self.view.administers(entry.client));
+        let changes_last = inner.all(|entry| !self.view.administers(entry.client))
+            || mutated!(self.settings, ChangeInTheMiddle);
         !batch.entries.is_empty()
             && changes_last
             && batch.entries.len() <= self.settings.max_batch_requests
