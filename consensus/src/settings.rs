@@ -139,6 +139,32 @@ pub enum Mutation {
     TellFirstOnly,
     /// A height above one that changes the view is voted on before that is decided.
     PipelineAcrossViews,
+    /// Crash-only: a majority less one decides.
+    MajorityMinusOne,
+    /// Crash-only: a leader that restarted goes on proposing in its regency.
+    ProposeAfterRestart,
+    /// A view goes on with the regency of the one before.
+    KeepRegency,
+    /// Who is no member is heard, and counted.
+    HearStrangers,
+    /// A fetched decision that makes a view is judged by that view.
+    NewViewTooEarly,
+    /// Any client's change is carried out.
+    AnyoneAdministers,
+    /// A change is carried out whatever view it was made for.
+    IgnoreBase,
+    /// A batch may go on after a change.
+    ChangeInTheMiddle,
+    /// A replica whose key changed signs with the one before.
+    KeepOldKey,
+    /// After a restart, votes are signed with the first key, whichever the view names.
+    KeepOldSignatures,
+    /// What waits under a client's old key goes on to be proposed.
+    KeepOldRequests,
+    /// One that is no member any more votes.
+    VoteAfterRemoval,
+    /// A restart forgets the views that decisions made.
+    ForgetViews,
 }
 
 impl Default for Settings {

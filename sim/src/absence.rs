@@ -6,7 +6,7 @@ use consensus::ReplicaId;
 
 use crate::byzantine::Habit;
 use crate::latency::Latency;
-use crate::plan::{Fault, Plan};
+use crate::plan::{Fault, Kind, Plan};
 use crate::rng::Rng;
 
 impl Plan {
@@ -14,7 +14,8 @@ impl Plan {
     /// about state; the rest is calmer than in [`Plan::of`], or the others would be too busy with themselves to leave
     /// anybody behind.
     pub fn with_absences(seed: u64) -> Self {
-        let mut plan = Self::of(seed);
+        let mut plan = Self::byzantine(seed);
+        plan.kind = Kind::Absences;
         let rng = &mut Rng::new(seed ^ 0xab5e);
         plan.settings.checkpoint_every = rng.between(1, 3);
         plan.settings.max_batch_requests = rng.between(1, 2) as usize;
@@ -24,9 +25,7 @@ impl Plan {
         plan.byzantine = BTreeMap::new();
         // The absent one is correct and keeps its disk, so f others may lie.
         let mut order: Vec<_> = (0..plan.n).map(ReplicaId).collect();
-        for at in (1..order.len()).rev() {
-            order.swap(at, rng.between(0, at as u64) as usize);
-        }
+        rng.shuffle(&mut order);
         let liars = if rng.chance(75) { plan.f } else { 0 };
         for liar in order.iter().rev().take(liars.into()) {
             let habits = if rng.chance(50) {

@@ -9,6 +9,8 @@ use consensus::{ClientId, PublicKey, ReplicaId, Request, SigningKey, Verified, V
 pub enum Manner {
     /// It follows the protocol.
     Honest,
+    /// It follows the protocol, and its requests change the view.
+    Administers,
     /// It follows the protocol but reaches this one replica only; the others hear by FORWARD.
     Quiet(ReplicaId),
     /// Different requests under one number, to different replicas.
@@ -35,7 +37,7 @@ impl Manner {
 
     /// Whether the order owes it anything.
     pub fn is_honest(self) -> bool {
-        matches!(self, Self::Honest | Self::Quiet(_))
+        matches!(self, Self::Honest | Self::Administers | Self::Quiet(_))
     }
 }
 
@@ -44,23 +46,31 @@ impl Manner {
 pub struct Client {
     /// Its number.
     pub id: ClientId,
-    key: SigningKey,
+    /// The newest last; it signs with the one that the view names.
+    keys: Vec<(PublicKey, SigningKey)>,
     incarnation: u64,
     next_seq: u64,
     /// How it behaves.
     pub manner: Manner,
     /// Not known to be ordered yet.
-    pub waiting: BTreeMap<(u64, u64), Verified<Request>>,
+    pub waiting: BTreeMap<(u64, u64), Signed>,
+}
+
+/// A request, and the key that verifies it: a replica whose view names another one for its client refuses it.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The request.
+    pub request: Verified<Request>,
+    /// Its client's key.
+    pub key: PublicKey,
 }
 
 impl Client {
     /// Client number `index`, with a key of its own.
     pub fn new(index: usize, manner: Manner) -> Self {
-        let mut secret = [0xc1; 32];
-        secret[0] = index as u8;
         Self {
             id: ClientId(ClientId::FIRST_ORDINARY + index as u32),
-            key: SigningKey::from_bytes(&secret),
+            keys: vec![key(index as u8, 0)],
             incarnation: 1,
             next_seq: 1,
             manner,
@@ -68,37 +78,78 @@ impl Client {
         }
     }
 
-    /// Its public key.
+    /// Its newest public key.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey::of(&self.key)
+        self.keys.last().expect("it has one from the beginning").0
     }
 
-    fn sign(&self, seq: u64, op: Vec<u8>, view: &View) -> Option<Verified<Request>> {
-        let request = Request::sign(&self.key, self.id, self.incarnation, seq, op);
-        request.verify(view).ok()
+    /// Another key, to be signed with once a view names it.
+    pub fn new_key(&mut self) -> PublicKey {
+        let index = (self.id.0 - ClientId::FIRST_ORDINARY) as u8;
+        self.keys.push(key(index, self.keys.len() as u8));
+        self.public_key()
+    }
+
+    fn sign(&self, seq: u64, op: Vec<u8>, view: &View) -> Option<Signed> {
+        self.sign_in(self.incarnation, seq, op, view)
+    }
+
+    fn sign_in(&self, incarnation: u64, seq: u64, op: Vec<u8>, view: &View) -> Option<Signed> {
+        let named = *view.client_key(self.id)?;
+        let (_, key) = self.keys.iter().find(|(public, _)| *public == named)?;
+        let request = Request::sign(key, self.id, incarnation, seq, op);
+        let request = request.verify(view).ok()?;
+        Some(Signed {
+            request,
+            key: named,
+        })
     }
 
     /// Signs its next request.
-    pub fn submit(&mut self, view: &View) -> Option<Verified<Request>> {
+    pub fn submit(&mut self, view: &View) -> Option<Signed> {
+        let seq = self.next_seq;
+        let mut op = format!("{} {} {seq}", self.id, self.incarnation).into_bytes();
+        if self.manner == Manner::Floods {
+            op.resize(1_500, 0);
+        }
+        self.ask(op, view)
+    }
+
+    /// Signs its next request with this operation.
+    pub fn ask(&mut self, op: Vec<u8>, view: &View) -> Option<Signed> {
         let seq = self.next_seq;
         self.next_seq += if self.manner == Manner::Jumps {
             1_500
         } else {
             1
         };
-        let mut op = format!("{} {} {seq}", self.id, self.incarnation).into_bytes();
-        if self.manner == Manner::Floods {
-            op.resize(1_500, 0);
-        }
-        let request = self.sign(seq, op, view)?;
-        self.waiting
-            .insert((self.incarnation, seq), request.clone());
-        Some(request)
+        let signed = self.sign(seq, op, view)?;
+        self.waiting.insert((self.incarnation, seq), signed.clone());
+        Some(signed)
     }
 
     /// Another request under the number of `request`.
-    pub fn twin(&self, request: &Request, view: &View) -> Option<Verified<Request>> {
+    pub fn twin(&self, request: &Request, view: &View) -> Option<Signed> {
         self.sign(request.seq, b"the other one".to_vec(), view)
+    }
+
+    /// What a thief signs with the client's key, under a number that the client does not come to.
+    pub fn stolen(&self, at: u64, view: &View) -> Option<Signed> {
+        self.sign(2_000 + at, b"stolen".to_vec(), view)
+    }
+
+    /// A view begins: if it names another key than before, what waits is signed again.
+    pub fn follow(&mut self, view: &View) {
+        let named = view.client_key(self.id).copied();
+        let old = self.waiting.iter();
+        let old = old.filter(|(_, signed)| named.is_some_and(|key| key != signed.key));
+        let again: Vec<_> = old
+            .filter_map(|(name, signed)| {
+                let op = signed.request.op.to_vec();
+                Some((*name, self.sign_in(name.0, name.1, op, view)?))
+            })
+            .collect();
+        self.waiting.extend(again);
     }
 
     /// Starts anew: a greater incarnation, the old requests given up.
@@ -109,4 +160,11 @@ impl Client {
             self.waiting.clear();
         }
     }
+}
+
+fn key(index: u8, generation: u8) -> (PublicKey, SigningKey) {
+    let mut secret = [0xc1; 32];
+    (secret[0], secret[1]) = (index, 0xc1 ^ generation);
+    let key = SigningKey::from_bytes(&secret);
+    (PublicKey::of(&key), key)
 }

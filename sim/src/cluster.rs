@@ -1,25 +1,27 @@
 //! A whole cluster in virtual time: the queue of events, and when a run is over.
 
+mod administration;
 mod clientele;
 mod faults;
 mod machines;
+mod node;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{
-    Core, Decided, Digest, Height, Input, PublicKey, ReplicaId, Request, SigningKey, Verified, View,
-};
+use consensus::{Core, Decided, Digest, Height, Input, PublicKey, ReplicaId, View};
 
-use crate::byzantine::{Liar, Mind};
+use crate::byzantine::Mind;
 use crate::checks::{Checks, Verdict, liveness};
-use crate::clients::{Client, Manner};
-use crate::disk::Disk;
-use crate::keeper::{Checkpoint, Keeper};
+use crate::clients::{Client, Manner, Signed};
+use crate::keeper::Checkpoint;
 use crate::network::Network;
 use crate::plan::{DEADLINE, Fault, HEAL_AT, Plan};
 use crate::rng::Rng;
 use crate::trace::Trace;
+
+use administration::Administration;
+use node::{Key, Node};
 
 /// Virtual Unix time at the start, so that clocks are not near zero.
 const EPOCH: u64 = 1_000_000;
@@ -33,12 +35,24 @@ const REPEAT_MS: u64 = 300;
 enum Event {
     Deliver {
         from: ReplicaId,
+        /// The machine that said it.
+        machine: u64,
         to: ReplicaId,
         bytes: Vec<u8>,
     },
     ClientSays {
         to: ReplicaId,
-        request: Verified<Request>,
+        signed: Signed,
+    },
+    Stolen {
+        index: usize,
+        signed: Signed,
+    },
+    Administer(usize),
+    /// A replica is no member since this height.
+    Removed {
+        replica: ReplicaId,
+        since: Height,
     },
     Timer {
         replica: ReplicaId,
@@ -72,43 +86,39 @@ enum Event {
     Heal,
 }
 
-/// One replica and its machine.
-struct Node {
-    core: Option<Core>,
-    disk: Disk,
-    keeper: Keeper,
-    /// Counts restarts; events of an earlier life are void.
-    life: u64,
-    liar: Option<Liar>,
-    /// Which of the minds it lies with.
-    mind: usize,
-    timer_at: u64,
-    fsync_ms: Option<u64>,
-    /// No fsync succeeds; true inside: one waits for that to end.
-    full: Option<bool>,
-    /// It stands still until this time.
-    paused_until: u64,
-    /// Its clock's lead on the true time, in milliseconds.
-    clock_ahead: i64,
-}
-
 /// A cluster in virtual time.
 pub struct Cluster {
     plan: Plan,
+    genesis: View,
+    /// The newest that a correct replica's decision made.
     view: View,
     now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     events: u64,
     nodes: BTreeMap<ReplicaId, Node>,
+    /// Whose keys are on which machine.
+    machines: BTreeMap<PublicKey, u64>,
+    machines_made: u64,
+    keys_made: u32,
+    /// The next number that no replica had.
+    next_replica: u16,
     /// What the liars know: each by itself, or all together.
     minds: Vec<Mind>,
     network: Network,
     clients: Vec<Client>,
+    /// The last clients administer.
+    first_administrator: usize,
+    administration: Administration,
     checks: Checks,
     /// Correct replicas' states at the agreed heights.
     roots: BTreeMap<Height, Digest>,
     /// States that correct replicas installed.
     installed: u64,
+    crashes: u64,
+    /// What liars said instead of the truth.
+    lies: u64,
+    /// (View, regency) that correct replicas entered.
+    regencies: BTreeSet<(u64, u64)>,
     rng: Rng,
     trace: Trace,
     violation: Verdict,
@@ -128,6 +138,14 @@ pub struct Summary {
     pub events: u64,
     /// States that correct replicas took over from peers.
     pub installed: u64,
+    /// Views after the first one.
+    pub views: u64,
+    /// Regencies after the first of each view that correct replicas entered.
+    pub regencies: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Words of liars that were not what their cores would have said.
+    pub lies: u64,
 }
 
 impl Cluster {
@@ -136,54 +154,64 @@ impl Cluster {
         let mut rng = Rng::new(seed ^ 0x51ed);
         let manners = honest(&plan, &mut rng).into_iter();
         let manners = manners.chain(plan.lying_clients.iter().copied());
-        let clients: Vec<_> = manners
+        let mut clients: Vec<_> = manners
             .enumerate()
             .map(|(i, manner)| Client::new(i, manner))
             .collect();
+        let first_administrator = clients.len();
+        let more = if plan.changes.is_empty() { 0 } else { 2 };
+        clients
+            .extend((0..more).map(|i| Client::new(first_administrator + i, Manner::Administers)));
+        let keys: Vec<_> = (0..plan.n).map(|i| Key::number(i.into())).collect();
+        let members = (0..).map(ReplicaId).zip(keys.iter().map(|key| key.public));
         let view = View {
             id: 1,
             f: plan.f,
+            mode: plan.mode,
             fast: plan.fast.clone(),
-            replicas: (0..plan.n)
-                .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
-                .collect(),
+            replicas: members.collect(),
             clients: clients
                 .iter()
                 .map(|client| (client.id, client.public_key()))
                 .collect(),
+            administrators: clients[first_administrator..]
+                .iter()
+                .map(|client| client.id)
+                .collect(),
             ..View::default()
         };
-        let (mut nodes, mut minds) = (BTreeMap::new(), Vec::new());
-        for i in 0..plan.n {
-            let id = ReplicaId(i);
-            if plan.byzantine.contains_key(&id) && (minds.is_empty() || !plan.collude) {
-                minds.push(Mind {
-                    other_side: rng.next_u64(),
-                    ..Mind::default()
-                });
-            }
-            let node = Node::new(&plan, &view, id, minds.len().saturating_sub(1), &mut rng);
-            nodes.insert(id, node);
-        }
-        let checks = Checks::new(view.clone(), plan.settings.clone(), plan.byzantine.keys());
         let mut cluster = Self {
             network: Network::new(&plan, rng.fork()),
-            plan,
+            checks: Checks::new(view.clone(), plan.settings.clone()),
+            genesis: view.clone(),
             view,
             now: 0,
             queue: BTreeMap::new(),
             events: 0,
-            nodes,
-            minds,
+            nodes: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            machines_made: 0,
+            keys_made: 1_000,
+            next_replica: plan.n,
+            minds: Vec::new(),
             clients,
-            checks,
+            first_administrator,
+            administration: Administration::default(),
             roots: BTreeMap::new(),
             installed: 0,
+            crashes: 0,
+            lies: 0,
+            regencies: BTreeSet::new(),
             rng,
             trace: Trace { on: trace },
             violation: Ok(()),
             healed: false,
+            plan,
         };
+        for (id, key) in (0..).map(ReplicaId).zip(keys) {
+            let habits = cluster.plan.byzantine.get(&id).cloned();
+            cluster.install_machine(id, key, habits);
+        }
         cluster.schedule();
         cluster
     }
@@ -207,6 +235,9 @@ impl Cluster {
                 let at = self.rng.between(1_000, HEAL_AT - 100);
                 self.at(at, Event::ClientRestart(index));
             }
+        }
+        for (index, (at, _)) in self.plan.changes.clone().into_iter().enumerate() {
+            self.at(at, Event::Administer(index));
         }
         for index in 0..self.clients.len() {
             self.schedule_lies(index);
@@ -233,8 +264,8 @@ impl Cluster {
             }
         }
         let heights = self
-            .correct()
-            .map(|(id, core)| (id, core.status().height))
+            .members()
+            .filter_map(|(id, core)| Some((id, core?.status().height)))
             .collect();
         self.checks.ended(&heights)?;
         Ok(Summary {
@@ -247,6 +278,10 @@ impl Cluster {
             took: self.now,
             events: self.events,
             installed: self.installed,
+            views: self.administration.views,
+            regencies: self.regencies.len() as u64,
+            crashes: self.crashes,
+            lies: self.lies,
         })
     }
 
@@ -261,13 +296,19 @@ impl Cluster {
             return;
         }
         match event {
-            Event::Deliver { from, to, bytes } => self.deliver(from, to, &bytes),
-            Event::ClientSays { to, request } => {
-                if let Some(node) = self.nodes.get(&to).filter(|node| node.liar.is_some()) {
-                    self.minds[node.mind].know(&request);
-                }
-                self.feed(to, Input::Request(request));
+            Event::Deliver {
+                from,
+                machine,
+                to,
+                bytes,
+            } => self.deliver((from, machine), to, &bytes),
+            Event::ClientSays { to, signed } => self.hear_client(to, signed),
+            Event::Stolen { index, signed } => self.say_to_members(index, &signed),
+            Event::Administer(index) => {
+                let intent = self.plan.changes[index].1.clone();
+                self.administer(&intent);
             }
+            Event::Removed { replica, since } => self.removed(replica, since),
             Event::Timer { replica, life } => {
                 if self.lives(replica, life) {
                     if let Some(node) = self.nodes.get_mut(&replica) {
@@ -322,6 +363,17 @@ impl Cluster {
         honest.filter_map(|(id, node)| Some((*id, node.core.as_ref()?)))
     }
 
+    /// The correct members of the newest view that are not lost.
+    fn members(&self) -> impl Iterator<Item = (ReplicaId, Option<&Core>)> {
+        let lost = &self.administration.lost;
+        let members = self.view.replicas.iter();
+        let correct = members.filter(|(_, key)| !lost.contains(key));
+        correct.filter_map(|(id, _)| {
+            let node = self.nodes.get(id).filter(|node| node.liar.is_none())?;
+            Some((*id, node.core.as_ref()))
+        })
+    }
+
     fn missing(&self) -> usize {
         let honest = self.clients.iter().filter(|c| c.manner.is_honest());
         let waiting = honest.flat_map(|c| c.waiting.keys().map(move |name| (c.id, name)));
@@ -330,14 +382,17 @@ impl Cluster {
             .count()
     }
 
-    /// All honest requests ordered, and all correct replicas at one height.
+    /// All honest requests ordered, and all correct members at one height, in the newest view.
     fn is_done(&self) -> bool {
         if self.now < HEAL_AT + 500 || self.missing() > 0 {
             return false;
         }
         let highest = self.checks.agreement.highest();
-        self.correct()
-            .all(|(_, core)| core.status().height == highest)
+        let stands = |core: &Core| {
+            let status = core.status();
+            status.height == highest && status.view == self.view.id && status.member
+        };
+        self.members().all(|(_, core)| core.is_some_and(stands))
     }
 
     fn standing(&self) -> String {
@@ -349,48 +404,11 @@ impl Cluster {
                 ""
             };
             format!(
-                "{id}: height {} regency {}{waits}, {} pending",
-                s.height, s.regency, s.pending_requests
+                "{id}: height {} view {} regency {}{waits}, {} pending",
+                s.height, s.view, s.regency, s.pending_requests
             )
         });
         each.collect::<Vec<_>>().join("; ")
-    }
-}
-
-impl Node {
-    fn new(plan: &Plan, view: &View, id: ReplicaId, mind: usize, rng: &mut Rng) -> Self {
-        let patience = plan.settings.request_timeout_ms;
-        let habits = plan.byzantine.get(&id).cloned();
-        let liar = habits.map(|habits| {
-            let view = view.clone();
-            Liar::new(
-                id,
-                key(id.0),
-                view,
-                habits,
-                plan.collude,
-                patience,
-                rng.fork(),
-            )
-        });
-        Self {
-            core: None,
-            disk: Disk::default(),
-            keeper: Keeper::new(view, id),
-            life: 0,
-            liar,
-            mind,
-            timer_at: 0,
-            fsync_ms: None,
-            full: None,
-            paused_until: 0,
-            clock_ahead: plan.clocks.get(&id).copied().unwrap_or(0),
-        }
-    }
-
-    /// The replica's clock at a true time since the start.
-    fn clock(&self, now: u64) -> u64 {
-        (EPOCH + now).saturating_add_signed(self.clock_ahead)
     }
 }
 
@@ -399,16 +417,11 @@ fn honest(plan: &Plan, rng: &mut Rng) -> Vec<Manner> {
     let correct = (0..plan.n).map(ReplicaId);
     let correct: Vec<_> = correct
         .filter(|id| !plan.byzantine.contains_key(id))
+        .filter(|id| plan.anchors.is_empty() || plan.anchors.contains(id))
         .collect();
     let manner = |_| {
         let home = rng.pick(&correct).filter(|_| rng.chance(15));
         home.map_or(Manner::Honest, Manner::Quiet)
     };
     plan.clients.iter().map(manner).collect()
-}
-
-fn key(replica: u16) -> SigningKey {
-    let mut secret = [0x5e; 32];
-    secret[..2].copy_from_slice(&replica.to_le_bytes());
-    SigningKey::from_bytes(&secret)
 }

@@ -1,6 +1,6 @@
 //! A replica's log: what was appended, and how much of it a power loss leaves.
 
-use consensus::{Decided, Height, Record, RecordId, Recovered, Summary};
+use consensus::{Decided, Height, Record, RecordId, Recovered, Summary, View};
 
 use crate::checks::promises::Promises;
 use crate::frames;
@@ -136,8 +136,11 @@ impl Disk {
     }
 
     /// What a restart finds, after the newest checkpoint.
-    pub fn replay(&self, checkpoint: Option<Summary>) -> Result<Recovered, String> {
-        let mut recovered = checkpoint.map_or_else(Recovered::default, Recovered::from_summary);
+    pub fn replay(&self, checkpoint: Option<Summary>, genesis: &View) -> Result<Recovered, String> {
+        let mut recovered = match checkpoint {
+            Some(summary) => Recovered::from_summary(summary),
+            None => Recovered::in_view(genesis.clone()),
+        };
         for entry in &self.entries {
             match entry {
                 Entry::Record(_, record) => recovered.record(record.clone()),

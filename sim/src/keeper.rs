@@ -90,6 +90,7 @@ impl Keeper {
     /// A new life: what was in memory is rebuilt from the disk.
     pub fn restart<'a>(
         &mut self,
+        genesis: &View,
         view: &View,
         me: ReplicaId,
         every: Height,
@@ -98,7 +99,7 @@ impl Keeper {
         self.source = Source::new(self.limits.clone(), remembered(view));
         self.sink = Sink::new(view.clone(), me, self.limits.clone());
         (self.state, self.timer_at) = (Vec::new(), u64::MAX);
-        let mut past = Recovered::default();
+        let mut past = Recovered::in_view(genesis.clone());
         for checkpoint in self.checkpoints.values() {
             for (height, root) in &checkpoint.roots {
                 self.source.remember(*height, *root);
@@ -106,7 +107,7 @@ impl Keeper {
             self.source
                 .remember(checkpoint.list.height, checkpoint.list.root());
             self.source.keep(0, &checkpoint.list);
-            if let Ok((summary, state)) = open(&checkpoint.content, &checkpoint.last, view) {
+            if let Ok((summary, state)) = open(&checkpoint.content, &checkpoint.last, genesis) {
                 (past, self.state) = (Recovered::from_summary(summary), state.to_vec());
             }
         }

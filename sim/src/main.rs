@@ -25,11 +25,20 @@ struct Args {
     #[arg(long)]
     jobs: Option<usize>,
     /// With checkpoints, and absences so long that only those help.
-    #[arg(long)]
+    #[arg(long, group = "kind")]
     absences: bool,
     /// With spare replicas and weighted votes.
-    #[arg(long, conflicts_with = "absences")]
+    #[arg(long, group = "kind")]
     weights: bool,
+    /// Nobody lies, n = 2f + 1 and some more.
+    #[arg(long, group = "kind")]
+    crash_only: bool,
+    /// With changes of the view.
+    #[arg(long, group = "kind")]
+    reconfigure: bool,
+    /// With fixed members, equal votes, liars.
+    #[arg(long, group = "kind")]
+    byzantine: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -46,11 +55,18 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let plan = match (args.absences, args.weights) {
-        (true, _) => Plan::with_absences,
-        (_, true) => Plan::with_weights,
-        _ => Plan::of,
-    };
+    let forced = [
+        (args.byzantine, Plan::byzantine as fn(u64) -> Plan),
+        (args.weights, Plan::with_weights),
+        (args.absences, Plan::with_absences),
+        (args.crash_only, Plan::crash_only),
+        (args.reconfigure, Plan::reconfiguring),
+    ];
+    // Else the seed chooses.
+    let forced = forced
+        .into_iter()
+        .find_map(|(set, plan)| set.then_some(plan));
+    let plan = forced.unwrap_or(Plan::of);
     let held = match (args.seed, args.seeds) {
         (Some(seed), _) => replay(plan(seed), seed),
         (None, Some(seeds)) => {
@@ -79,7 +95,7 @@ fn replay(plan: Plan, seed: u64) -> bool {
 fn run_all(seeds: Range<u64>, jobs: usize, plan: fn(u64) -> Plan) -> bool {
     let (began, count) = (Instant::now(), seeds.end - seeds.start);
     let mut told = began;
-    let totals = soak::run(seeds, jobs, plan, |seed, outcome, totals| {
+    let report = soak::run(seeds, jobs, plan, |seed, outcome, totals| {
         if let Err(violation) = outcome {
             println!("seed {seed}: {violation}");
         }
@@ -88,18 +104,16 @@ fn run_all(seeds: Range<u64>, jobs: usize, plan: fn(u64) -> Plan) -> bool {
             tell_progress(totals, count, began.elapsed());
         }
     });
+    let all = report.all();
     println!(
-        "{} seeds, {} failed; {} heights decided, {} regencies, {} states taken over, {} events, {} virtual hours; {:.0} s on {jobs} threads",
-        totals.seeds,
-        totals.failed,
-        totals.heights,
-        totals.regencies,
-        totals.installed,
-        totals.events,
-        totals.virtual_ms / 3_600_000,
+        "{}\n{} seeds, {} failed; {} virtual hours in {:.0} s on {jobs} threads",
+        report.table(),
+        all.seeds,
+        all.failed,
+        all.virtual_ms / 3_600_000,
         began.elapsed().as_secs_f64(),
     );
-    totals.failed == 0
+    all.failed == 0
 }
 
 fn tell_progress(totals: &Totals, count: u64, took: Duration) {

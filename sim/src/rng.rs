@@ -34,6 +34,13 @@ impl Rng {
         self.between(0, 99) < percent
     }
 
+    /// Puts the items into another order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.between(0, at as u64) as usize);
+        }
+    }
+
     /// One of the items; none of none.
     pub fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
         if items.is_empty() {

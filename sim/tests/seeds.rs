@@ -77,7 +77,7 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn the_seeds_reach_what_they_are_meant_to_reach() {
-    let plans: Vec<Plan> = (0..200).map(Plan::of).collect();
+    let plans: Vec<Plan> = (0..200).map(Plan::byzantine).collect();
     let count = |wanted: &dyn Fn(&Plan) -> bool| plans.iter().filter(|plan| wanted(plan)).count();
     for n in 4..=10 {
         assert!(count(&|plan| plan.n == n) > 0, "no cluster of {n}");
@@ -95,7 +95,7 @@ fn the_seeds_reach_what_they_are_meant_to_reach() {
     assert!(broken(&|fault| matches!(fault, Fault::OneWay { .. })) > 20);
     assert!(broken(&|fault| matches!(fault, Fault::FullDisk { .. })) > 10);
     assert!(broken(&|fault| matches!(fault, Fault::ClockStep { .. })) > 10);
-    let totals = soak::run(0..200, 2, sim::Plan::of, |_, _, _| {});
+    let totals = soak::run(0..200, 2, Plan::byzantine, |_, _, _| {}).all();
     assert!(
         totals.regencies > 200 && totals.heights > 2_000,
         "{totals:?}"

@@ -178,6 +178,10 @@ impl Core {
             if decided.height < next {
                 continue;
             }
+            #[cfg(feature = "mutation")]
+            if self.planted_refusal(&decided) {
+                break;
+            }
             let proven =
                 mutated!(self.settings, SkipProofCheck) || decided.check(&self.view).is_ok();
             if decided.height != next || !proven {

@@ -10,6 +10,7 @@ use crate::crypto::PublicKey;
 use crate::ids::Height;
 use crate::reconfigure::Views;
 use crate::record::Start;
+use crate::settings::mutated;
 use crate::view::View;
 use crate::{Decided, SigningKey};
 
@@ -20,19 +21,28 @@ impl Core {
     /// Another key that this replica signs with once the view says so.
     pub fn offer_key(&mut self, key: SigningKey) {
         self.spare_keys.push(key);
+        let was_member = self.member;
         self.take_key();
+        if self.member && !was_member && !mutated!(self.settings, KeepOldSignatures) {
+            self.restore_votes();
+        }
     }
 
     /// Signs with whichever key the view knows; without one it is no member and only listens.
     pub(crate) fn take_key(&mut self) {
         let mine = self.view.replica_key(self.me);
         let fits = |key: &SigningKey| mine == Some(&PublicKey::of(key));
+        if mutated!(self.settings, KeepOldKey) && self.member {
+            self.member = mine.is_some();
+            return;
+        }
         if !fits(&self.key)
             && let Some(at) = self.spare_keys.iter().position(fits)
         {
             std::mem::swap(&mut self.key, &mut self.spare_keys[at]);
         }
-        self.member = fits(&self.key);
+        let stays = mutated!(self.settings, VoteAfterRemoval) && self.member;
+        self.member = fits(&self.key) || stays;
     }
 
     /// The view in which a height was decided, if it is the last one or the one before.
@@ -42,6 +52,10 @@ impl Core {
 
     /// Moves the views past a decision. Whether there is a new one.
     pub(crate) fn note_change(&mut self, decided: &Decided) -> bool {
+        #[cfg(feature = "mutation")]
+        if let Some(changed) = self.planted_change(decided) {
+            return changed;
+        }
         let genesis = || Views::genesis(self.view.clone());
         self.summary
             .views
@@ -57,32 +71,40 @@ impl Core {
         let old = std::mem::replace(&mut self.view, views.now.clone());
         let open = views.since;
         self.take_key();
-        let ended = std::mem::take(&mut self.regency);
+        let ended = self.regency;
+        if !mutated!(self.settings, KeepRegency) {
+            self.regency = 0;
+        }
         self.start = Some(Start {
             open,
             bound: Vec::new(),
         });
         self.start_is_claimed = false;
         self.stopping = Stopping::default();
-        let members = &self.view.replicas;
-        let first = self.view.leader(0) == old.leader(0) && ended == 0;
-        self.pipeline
-            .change_view(|id| members.contains_key(&id), first);
+        // Under a number that has another key now, another machine spoke.
+        let same = |id| id != self.me && self.view.replica_key(id) == old.replica_key(id);
+        let stays = self.view.leader(0) == old.leader(0) && ended == 0;
+        self.pipeline.change_view(same, stays);
         if self.stood_at < open {
             // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
-            // accepts behind a change of the view has decided it, and is in the new view. Votes that it gave when it stood further
-            // on than it does now are of that time's view, and stay.
-            self.pipeline.forget_votes(self.me);
+            // accepts behind a change of the view has decided it, and is in the new view.
+            self.pipeline.forget_votes();
+        }
+        // Votes that it gave when it stood further on than it does now are of that time's view, and are said again with its key.
+        if self.member {
+            self.restore_all_votes();
         }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
         self.early.retain(|peer, early| {
             early.forget_stopdata();
-            view.replicas.contains_key(peer)
+            // Under a number that has another key now, another machine spoke.
+            view.replica_key(*peer) == old.replica_key(*peer)
         });
+        let kept = mutated!(self.settings, KeepOldRequests);
         // What was signed with a key that does not hold any more would be verified by some and not by others.
         self.pool
-            .retain_clients(|client| view.client_key(client) == old.client_key(client));
+            .retain_clients(|client| view.client_key(client) == old.client_key(client) || kept);
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));

@@ -64,7 +64,7 @@ impl Pool {
                 value.batch.entries.push(Entry::of(request));
                 value.bodies.push(request.clone());
                 // A change of the view ends its batch.
-                closed = view.administers(*client);
+                closed = view.administers(*client) && !mutated!(settings, ChangeInTheMiddle);
                 true
             });
         }

@@ -8,6 +8,7 @@ mod early;
 mod fairness;
 mod install;
 mod instance;
+mod leading;
 mod normal;
 mod peers;
 mod persist;
@@ -30,13 +31,14 @@ use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::record::{Record, RecordId, Recovered, Start, Summary};
 use crate::request::{Request, Verified};
-use crate::settings::{MAX_PIPELINE, Settings};
+use crate::settings::{MAX_PIPELINE, Settings, mutated};
 use crate::view::View;
 use crate::window::Place;
 
 #[cfg(feature = "model")]
 pub(crate) use choice::choose;
 use early::Early;
+use leading::Leading;
 use peers::Peers;
 use persist::Held;
 use pipeline::Pipeline;
@@ -219,6 +221,7 @@ pub struct Core {
     early: BTreeMap<ReplicaId, Early>,
     pool: Pool,
     stopping: Stopping,
+    leading: Leading,
     peers: Peers,
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
@@ -247,6 +250,7 @@ impl Core {
         } = recovered;
         let genesis = || Views::genesis(view);
         let view = summary.views.get_or_insert_with(genesis).now.clone();
+        let led = start.as_ref().map(|_| (view.id, regency));
         // Regency 0 needs no SYNC: nothing came before it.
         let start = match (regency, start) {
             (0, None) => Some(Start {
@@ -276,6 +280,7 @@ impl Core {
             early: BTreeMap::new(),
             pool: Pool::default(),
             stopping: Stopping::default(),
+            leading: Leading::recovered(led),
             held: BTreeMap::new(),
             next_record: 1,
         };
@@ -292,7 +297,9 @@ impl Core {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
             Input::Message { from, message } => {
-                if from != self.me && self.view.replica_key(from).is_some() {
+                let stranger = self.view.replica_key(from).is_none()
+                    && !mutated!(self.settings, HearStrangers);
+                if from != self.me && !stranger {
                     self.on_message(now, from, message, out);
                 }
             }
@@ -447,7 +454,12 @@ impl Core {
 
     /// Whether these are Q votes of WRITE or ACCEPT.
     fn is_quorum(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> bool {
-        let planted = crate::settings::mutated!(self.settings, QuorumMinusOne);
+        let planted = mutated!(self.settings, QuorumMinusOne)
+            || (self.is_crash_only() && mutated!(self.settings, MajorityMinusOne));
+        #[cfg(feature = "mutation")]
+        if mutated!(self.settings, HearStrangers) {
+            return self.planted_quorum(replicas);
+        }
         self.view.weigh(replicas) + usize::from(planted) >= self.view.sizes().quorum()
     }
 

@@ -29,6 +29,8 @@ pub(crate) enum Held {
     },
     /// Its STOPDATA for the leader of a regency.
     StopData(Box<StopData>),
+    /// Its proposals in this view and regency; crash-only.
+    Leading(super::leading::At),
     /// Nothing: what follows in the log covers it.
     Nothing,
 }
@@ -103,6 +105,7 @@ impl Core {
                     self.send_stopdata(now, out);
                 }
             }
+            Held::Leading(at) => self.leading.is_durable(at),
             Held::Nothing => {}
         }
     }
@@ -127,11 +130,20 @@ impl Core {
 
     /// After a restart: what the log holds is durable, so it may be said again.
     pub(crate) fn restore_votes(&mut self) {
-        for height in self.pipeline.open()..self.pipeline.end() {
-            self.restore_votes_at(height);
+        // Without the key that the view names nothing can be said; with it, this comes again (`offer_key`).
+        if !self.is_member() && !mutated!(self.settings, KeepOldSignatures) {
+            return;
         }
+        self.restore_all_votes();
         if self.start.is_none() {
             self.stopping.mine = Some(Box::new(self.stop_data()));
+        }
+    }
+
+    /// The durable votes of all instances in flight.
+    pub(crate) fn restore_all_votes(&mut self) {
+        for height in self.pipeline.open()..self.pipeline.end() {
+            self.restore_votes_at(height);
         }
     }
 

@@ -123,26 +123,24 @@ impl Pipeline {
         self.iter().filter_map(Instance::ask_bodies_at).min()
     }
 
-    /// A view begins. What its members said of these heights `stays` if it can be of its first regency: correct ones say nothing of
-    /// them in the view before.
-    pub fn change_view(&mut self, is_member: impl Fn(ReplicaId) -> bool, stays: bool) {
+    /// A view begins. What those who are the `same` said of these heights `stays` if it can be of its first regency: correct ones
+    /// say nothing of them in the view before.
+    pub fn change_view(&mut self, same: impl Fn(ReplicaId) -> bool, stays: bool) {
         for instance in self.iter_mut() {
             if !stays {
                 instance.enter_regency();
             }
-            instance.writes.retain(|id, _| is_member(*id));
-            instance.accepts.retain(|id, _| is_member(*id));
+            instance.my_write = None;
+            instance.writes.retain(|id, _| same(*id));
+            instance.accepts.retain(|id, _| same(*id));
         }
     }
 
     /// Forgets this replica's votes.
-    pub fn forget_votes(&mut self, me: ReplicaId) {
+    pub fn forget_votes(&mut self) {
         self.ahead.clear();
         for instance in self.iter_mut() {
             instance.votes = VoteState::default();
-            instance.my_write = None;
-            instance.writes.remove(&me);
-            instance.accepts.remove(&me);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Faults that tests plant and that need more than one `if`; in test builds only.
 
+use std::collections::BTreeSet;
+
 use crate::crypto::Digest;
 use crate::ids::{ClientId, Height, Regency, ReplicaId};
-use crate::proof::sign_accept;
+use crate::proof::{Decided, sign_accept};
+use crate::reconfigure::{Change, Views};
 use crate::record::{Record, Recovered};
 use crate::settings::{Settings, mutated};
 use crate::window::Windows;
@@ -19,6 +22,9 @@ pub(super) fn forget(settings: &Settings, mut recovered: Recovered) -> Recovered
     if mutated!(settings, ForgetWindows) {
         recovered.summary.windows = Windows::default();
     }
+    if mutated!(settings, ForgetViews) {
+        recovered.summary.views = None;
+    }
     for votes in recovered.votes.values_mut() {
         if mutated!(settings, ForgetLock) {
             votes.lock = None;
@@ -31,6 +37,43 @@ pub(super) fn forget(settings: &Settings, mut recovered: Recovered) -> Recovered
 }
 
 impl Core {
+    /// Counts strangers with one vote each.
+    pub(crate) fn planted_quorum(&self, replicas: impl IntoIterator<Item = ReplicaId>) -> bool {
+        let all: BTreeSet<ReplicaId> = replicas.into_iter().collect();
+        let strangers = all
+            .iter()
+            .filter(|id| self.view.replica_key(**id).is_none());
+        let strangers = strangers.count();
+        self.view.weigh(all) + strangers >= self.view.sizes().quorum()
+    }
+
+    /// Judges a decision by the view that it makes.
+    pub(crate) fn planted_refusal(&self, decided: &Decided) -> bool {
+        let planted = mutated!(self.settings, NewViewTooEarly);
+        let next = self.view.after(decided).filter(|_| planted);
+        next.is_some_and(|next| next.is_ok_and(|next| decided.check(&next).is_err()))
+    }
+
+    /// Carries out a change that is none: of another client, or of another view.
+    pub(crate) fn planted_change(&mut self, decided: &Decided) -> Option<bool> {
+        let anyone = mutated!(self.settings, AnyoneAdministers);
+        let based = mutated!(self.settings, IgnoreBase);
+        let last = decided.requests.last()?;
+        if !anyone && !(based && self.view.administers(last.client)) {
+            return None;
+        }
+        let mut change = Change::decode(&last.op).ok()?;
+        if based {
+            change.base = self.view.id;
+        }
+        let next = self.view.changed(&change).ok()?;
+        let genesis = || Views::genesis(self.view.clone());
+        let views = self.summary.views.get_or_insert_with(genesis);
+        views.before = Some(std::mem::replace(&mut views.now, next));
+        views.since = decided.height + 1;
+        Some(true)
+    }
+
     /// The value that a quorum wrote, though this replica did not.
     pub(crate) fn planted_value(&self, instance: &Instance) -> Option<Digest> {
         let mut values = instance.writes.values();

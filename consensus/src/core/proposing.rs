@@ -91,7 +91,8 @@ impl Core {
         let once = mutated!(self.settings, SkipWindowCheck) || windows.allow(batch);
         // The view changes between two batches.
         let mut inner = batch.entries.iter().rev().skip(1);
-        let changes_last = inner.all(|entry| !self.view.administers(entry.client));
+        let changes_last = inner.all(|entry| !self.view.administers(entry.client))
+            || mutated!(self.settings, ChangeInTheMiddle);
         let in_time = batch.time_ms >= self.time_below(height);
         changes_last && (in_time || mutated!(self.settings, TimeGoesBack)) && once
     }
@@ -110,17 +111,16 @@ impl Core {
 
     /// The leader proposes. Alg. 2, l. 3-6; Alg. 5, l. 18-24.
     pub(crate) fn try_propose(&mut self, now: u64, height: Height, out: &mut Vec<Action>) {
-        let Some(start) = &self.start else { return };
-        let regency = self.regency;
-        let Some(instance) = self.pipeline.get(height) else {
+        let (Some(start), Some(instance)) = (&self.start, self.pipeline.get(height)) else {
             return;
         };
+        let regency = self.regency;
         let done = instance.proposal.is_some() || instance.votes.wrote_in(regency).is_some();
-        if !self.i_lead() || done || height < start.open {
+        let (bound, free) = (start.bound_at(height), height >= start.free_from());
+        if !self.i_lead() || done || height < start.open || !self.may_propose(now, out) {
             return;
         }
-        let bound = start.bound_at(height);
-        let batch = if height >= start.free_from() {
+        let batch = if free {
             let Some(value) = self.fresh_value(height) else {
                 return;
             };
@@ -132,13 +132,13 @@ impl Core {
             batch
         } else {
             // SYNC bound the instance to a value; without its batch, ask for it (see `tick`).
-            let Some((digest, batch)) = bound.and_then(|d| Some((d, instance.batch(&d)?.clone())))
-            else {
+            let Some((digest, instance)) = bound.zip(self.pipeline.get_mut(height)) else {
                 return;
             };
-            if let Some(instance) = self.pipeline.get_mut(height) {
-                instance.proposal = Some(digest);
-            }
+            let Some(batch) = instance.batch(&digest).cloned() else {
+                return;
+            };
+            instance.proposal = Some(digest);
             self.collect_bodies(now, height, digest, batch.clone());
             batch
         };

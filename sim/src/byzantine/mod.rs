@@ -5,6 +5,7 @@ mod habit;
 mod inventions;
 mod mind;
 mod proposals;
+mod removed;
 mod states;
 mod transfers;
 

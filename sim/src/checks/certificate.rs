@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Digest, Height, Message, Record, Regency, ReplicaId};
 
-use super::{Group, Verdict};
+use super::Verdict;
+use super::views::Views;
 
 /// WRITEs that correct replicas sent, or have on record: one that lost power before it sent its own counts it afterwards.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ impl Certificate {
     }
 
     /// A correct replica speaks.
-    pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
             Message::Write {
                 height,
@@ -46,6 +47,7 @@ impl Certificate {
                 digest,
                 ..
             } => {
+                let group = &views.of(*height).group;
                 let mine = self
                     .recorded
                     .contains(&(replica, *height, *regency, *digest));

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use consensus::{Height, Message, Record, ReplicaId};
+use consensus::{Digest, Height, Message, Mode, Record, ReplicaId};
 
 use super::{Verdict, is_accept, is_write};
 use crate::disk::Disk;
 
 /// A correct replica speaks: its disk must hold the reason.
-pub fn says(replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
+pub fn says(mode: Mode, replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
     let covered = match message {
         Message::Write {
             height,
@@ -18,19 +18,21 @@ pub fn says(replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
         } => {
             // The vote, and the value with its bodies: a WRITE promises to serve them.
             disk.holds(|record| is_write(record, (*height, *regency, *digest)))
-                && disk.holds(|record| {
-                    matches!(record, Record::Write { height: at, digest: of, value: Some(_), .. }
-                        if (at, of) == (height, digest))
-                })
+                && holds_value(disk, *height, *digest)
         }
         Message::Accept {
             height,
             regency,
             digest,
             ..
-        } => disk.holds(|record| is_accept(record, (*height, *regency, *digest))),
+        } => {
+            // Where nobody writes, the ACCEPT promises the bodies.
+            disk.holds(|record| is_accept(record, (*height, *regency, *digest)))
+                && (mode == Mode::Byzantine || holds_value(disk, *height, *digest))
+        }
         Message::StopData(data) => disk.holds(|record| {
-            matches!(record, Record::Regency { regency, .. } if *regency >= data.state.regency)
+            matches!(record, Record::Regency { view, regency, .. }
+                if *view == data.state.view && *regency >= data.state.regency)
         }),
         _ => true,
     };
@@ -42,6 +44,13 @@ pub fn says(replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
             message.name()
         ))
     }
+}
+
+fn holds_value(disk: &Disk, height: Height, digest: Digest) -> bool {
+    disk.holds(|record| {
+        matches!(record, Record::Write { height: at, digest: of, value: Some(_), .. }
+            if (*at, *of) == (height, digest))
+    })
 }
 
 /// At the end every correct replica holds every height that any of them ever decided.

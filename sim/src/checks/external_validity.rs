@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Batch, ClientId, Decided, Digest, Height, Request, Settings};
+use consensus::{Batch, ClientId, Decided, Digest, Height, Request, Settings, View};
 
 use super::Verdict;
 
@@ -61,11 +61,12 @@ impl ExternalValidity {
     pub fn writes(
         &mut self,
         settings: &Settings,
+        view: &View,
         height: Height,
         batch: &Batch,
         bodies: &[Request],
     ) -> Verdict {
-        let verdict = self.judge(settings, height, batch, bodies);
+        let verdict = self.judge(settings, view, height, batch, bodies);
         if height > self.height {
             let value = (height, batch.clone());
             self.in_flight.insert(batch.digest(), value);
@@ -76,6 +77,7 @@ impl ExternalValidity {
     fn judge(
         &self,
         settings: &Settings,
+        view: &View,
         height: Height,
         batch: &Batch,
         bodies: &[Request],
@@ -86,7 +88,10 @@ impl ExternalValidity {
         let time_ms = below.last().map_or(self.time_ms, |batch| batch.time_ms);
         let mut ordered = self.ordered.clone();
         below.iter().for_each(|batch| order(&mut ordered, batch));
-        let fault = if batch.entries.is_empty() {
+        let mut inner = batch.entries.iter().rev().skip(1);
+        let fault = if inner.any(|entry| view.administrators.contains(&entry.client)) {
+            "a batch that goes on after a change of the view"
+        } else if batch.entries.is_empty() {
             "an empty batch"
         } else if batch.entries.len() > settings.max_batch_requests {
             "too many requests"

@@ -9,6 +9,7 @@ pub mod exactly_once;
 pub mod external_validity;
 pub mod liveness;
 pub mod memory;
+pub mod one_value;
 pub mod order;
 pub mod promise;
 pub mod promises;
@@ -17,10 +18,13 @@ pub mod regency;
 pub mod safe_value;
 pub mod sync;
 pub mod validity;
+pub mod views;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Decided, Height, Message, Record, ReplicaId, Settings, Status, View};
+use consensus::{
+    Decided, Height, Message, Mode, PublicKey, Record, ReplicaId, Settings, Status, View,
+};
 
 use crate::disk::Disk;
 
@@ -34,31 +38,38 @@ pub struct Group {
     pub f: usize,
     /// Votes of each replica, multiplied by f where they differ.
     votes: BTreeMap<ReplicaId, usize>,
-    /// Votes that are a quorum: two of them share more than f replicas can have.
+    /// Votes that are a quorum: two of them share more than f replicas can have; crash-only: they share one.
     pub quorum: usize,
-    /// Votes of the replicas that lie in this run.
+    /// Votes of the members that lie in this run.
     pub liars: usize,
 }
 
 impl Group {
-    /// Of a view and a run's liars.
-    pub fn of<'a>(view: &View, liars: impl Iterator<Item = &'a ReplicaId>) -> Self {
+    /// Of a view and the keys of a run's liars.
+    pub fn of(view: &View, liars: &BTreeSet<PublicKey>) -> Self {
         let (n, f) = (view.replicas.len(), usize::from(view.f));
-        // Vmax = 1 + Δ/f, of 3Fv + 1 votes where f replicas have Fv = f + Δ at most.
+        let least = match view.mode {
+            Mode::Byzantine => 3 * f + 1,
+            Mode::CrashOnly => 2 * f + 1,
+        };
+        // Vmax = 1 + Δ/f, of 3Fv + 1 (2Fv + 1) votes where f replicas have Fv = f + Δ at most.
         let (delta, scale) = match view.fast.is_empty() {
             true => (0, 1),
-            false => (n - 3 * f - 1, f),
+            false => (n - least, f),
         };
         let vote = |id: &ReplicaId| match view.fast.contains(id) {
             true => scale + delta,
             false => scale,
         };
         let votes: BTreeMap<_, _> = view.replicas.keys().map(|id| (*id, vote(id))).collect();
-        let quorum = match view.fast.is_empty() {
-            true => (n + f) / 2 + 1,
-            false => scale * (2 * (f + delta) + 1),
+        let quorum = match (view.mode, view.fast.is_empty()) {
+            (Mode::Byzantine, true) => (n + f) / 2 + 1,
+            (Mode::CrashOnly, true) => n / 2 + 1,
+            (Mode::Byzantine, false) => scale * (2 * (f + delta) + 1),
+            (Mode::CrashOnly, false) => scale * (f + delta + 1),
         };
-        let liars = liars.map(|liar| votes[liar]).sum();
+        let lying = view.replicas.iter().filter(|(_, key)| liars.contains(key));
+        let liars = lying.map(|(id, _)| votes[id]).sum();
         Self {
             f,
             votes,
@@ -75,11 +86,15 @@ impl Group {
 }
 
 /// All checkers that watch a run. Only correct replicas are watched.
+///
+/// Everything is judged in the view of its height, or in the one that it names. In crash-only mode *certificate* does not
+/// apply, since nobody writes: *one-value* stands for it. All others do, with no liars.
 #[derive(Debug)]
 pub struct Checks {
-    view: View,
     settings: Settings,
-    group: Group,
+    mode: Mode,
+    /// Which decisions make which view.
+    pub views: views::Views,
     /// One decision per height.
     pub agreement: agreement::Agreement,
     order: order::Order,
@@ -90,6 +105,7 @@ pub struct Checks {
     proofs: proof::Proofs,
     contradiction: contradiction::Contradiction,
     certificate: certificate::Certificate,
+    one_value: one_value::OneValue,
     promise: promise::Promise,
     safe_value: safe_value::SafeValue,
     change: regency::Change,
@@ -98,16 +114,12 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Checkers of a run with so many liars.
-    pub fn new<'a>(
-        view: View,
-        settings: Settings,
-        liars: impl Iterator<Item = &'a ReplicaId>,
-    ) -> Self {
+    /// Checkers of a run that begins in this view.
+    pub fn new(genesis: View, settings: Settings) -> Self {
         Self {
-            group: Group::of(&view, liars),
-            view,
             settings,
+            mode: genesis.mode,
+            views: views::Views::new(genesis),
             agreement: Default::default(),
             order: Default::default(),
             validity: Default::default(),
@@ -116,6 +128,7 @@ impl Checks {
             proofs: Default::default(),
             contradiction: Default::default(),
             certificate: Default::default(),
+            one_value: Default::default(),
             promise: Default::default(),
             safe_value: Default::default(),
             change: Default::default(),
@@ -134,18 +147,19 @@ impl Checks {
         } = decided;
         self.order.decided(replica, decided)?;
         self.agreement.decided(replica, decided)?;
-        self.proofs
-            .decided(&self.group, &self.view, replica, decided)?;
+        let era = self.views.of(*height);
+        self.proofs.decided(era, replica, decided)?;
         self.validity
-            .stands_for(&self.view, *height, batch, requests)?;
+            .stands_for(&era.view, *height, batch, requests)?;
         self.external.decided(decided);
         self.chain.decided(decided)?;
+        self.views.decided(decided);
         self.once.decided(decided)
     }
 
     /// A correct replica has a record written.
     pub fn records(&mut self, replica: ReplicaId, record: &Record) -> Verdict {
-        self.safe_value.begins(replica, record)?;
+        self.safe_value.begins(&self.views, replica, record)?;
         self.certificate.records(replica, record);
         self.chain.records(replica, record)?;
         if let Record::Write {
@@ -154,24 +168,28 @@ impl Checks {
             ..
         } = record
         {
+            let view = &self.views.of(*height).view;
             self.external
-                .writes(&self.settings, *height, batch, bodies)?;
-            self.validity
-                .stands_for(&self.view, *height, batch, bodies)?;
+                .writes(&self.settings, view, *height, batch, bodies)?;
+            self.validity.stands_for(view, *height, batch, bodies)?;
         }
         Ok(())
     }
 
     /// A correct replica speaks.
     pub fn says(&mut self, replica: ReplicaId, message: &Message, disk: &Disk) -> Verdict {
-        durability::says(replica, message, disk)?;
+        durability::says(self.mode, replica, message, disk)?;
         memory::says(&self.settings, replica, message)?;
-        self.safe_value.says(&self.group, replica, message);
+        self.views.says(replica, message)?;
+        self.safe_value.says(&self.views, replica, message);
         self.change.says(replica, message);
         self.contradiction.says(replica, message)?;
-        self.certificate.says(&self.group, replica, message)?;
-        self.promise.says(replica, message)?;
-        self.sync.says(&self.view, replica, message)
+        match self.mode {
+            Mode::Byzantine => self.certificate.says(&self.views, replica, message)?,
+            Mode::CrashOnly => self.one_value.says(replica, message)?,
+        }
+        self.promise.says(&self.views, replica, message)?;
+        self.sync.says(&self.views, replica, message)
     }
 
     /// A correct replica's clock is read.
@@ -181,9 +199,11 @@ impl Checks {
 
     /// A correct replica has handled an input.
     pub fn stands(&mut self, replica: ReplicaId, status: &Status) -> Verdict {
-        let clients = self.view.clients.len();
+        self.views.stands(replica, status)?;
+        let era = self.views.of(status.height + 1);
+        let clients = era.view.clients.len();
         memory::holds(&self.settings, clients, replica, status)?;
-        self.change.stands(&self.group, replica, status.regency)
+        self.change.stands(era, replica, status.regency)
     }
 
     /// A correct replica returns with what its disk kept.
@@ -191,7 +211,7 @@ impl Checks {
         self.order.restarted(replica, height);
     }
 
-    /// Heights at the end against all that was ever decided.
+    /// Heights of the last view's members at the end against all that was ever decided.
     pub fn ended(&self, heights: &BTreeMap<ReplicaId, Height>) -> Verdict {
         durability::ended(self.agreement.highest(), heights)
     }

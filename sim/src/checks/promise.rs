@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use consensus::{Digest, Height, Message, Regency, ReplicaId, StopState};
 
 use super::Verdict;
+use super::views::Views;
 
 /// Votes sent, and what was promised last.
 #[derive(Debug, Default)]
@@ -17,13 +18,19 @@ pub struct Promise {
 
 impl Promise {
     /// A correct replica speaks.
-    pub fn says(&mut self, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
-            Message::Write { regency, .. } => match self.states.get(&replica) {
-                Some(state) if *regency < state.regency => Err(format!(
-                    "promise: {replica} writes in regency {regency} after its STOPDATA for {}",
-                    state.regency
-                )),
+            Message::Write {
+                height, regency, ..
+            } => match self.states.get(&replica) {
+                Some(state)
+                    if *regency < state.regency && state.view == views.of(*height).view.id =>
+                {
+                    Err(format!(
+                        "promise: {replica} writes in regency {regency} after its STOPDATA for {}",
+                        state.regency
+                    ))
+                }
                 _ => Ok(()),
             },
             Message::Accept {

@@ -10,7 +10,8 @@ use super::Verdict;
 /// The promises of one replica that were ever durable.
 #[derive(Clone, Debug, Default)]
 pub struct Promises {
-    regency: Regency,
+    /// The newest view, and in it the highest.
+    regency: (u64, Regency),
     writes: BTreeMap<(Height, Digest), Regency>,
     locks: BTreeMap<Height, (Regency, Digest)>,
 }
@@ -19,7 +20,9 @@ impl Promises {
     /// A record is durable.
     pub fn add(&mut self, record: &Record) {
         match record {
-            Record::Regency { regency, .. } => self.regency = self.regency.max(*regency),
+            Record::Regency { view, regency, .. } => {
+                self.regency = self.regency.max((*view, *regency));
+            }
             Record::Write {
                 height,
                 regency,

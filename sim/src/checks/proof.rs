@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Decided, Digest, Height, Regency, ReplicaId, View};
+use consensus::{Decided, Digest, Height, PublicKey, Regency, ReplicaId, View};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Group, Verdict};
+use super::Verdict;
+use super::views::Era;
 
 type Accept = (Height, Regency, Digest, ReplicaId, [u8; 64]);
 
@@ -14,18 +15,13 @@ type Accept = (Height, Regency, Digest, ReplicaId, [u8; 64]);
 #[derive(Debug, Default)]
 pub struct Proofs {
     verified: BTreeSet<Accept>,
-    keys: BTreeMap<ReplicaId, VerifyingKey>,
+    keys: BTreeMap<PublicKey, VerifyingKey>,
 }
 
 impl Proofs {
     /// A correct replica decides.
-    pub fn decided(
-        &mut self,
-        group: &Group,
-        view: &View,
-        replica: ReplicaId,
-        decided: &Decided,
-    ) -> Verdict {
+    pub fn decided(&mut self, era: &Era, replica: ReplicaId, decided: &Decided) -> Verdict {
+        let Era { view, group, .. } = era;
         let (height, regency) = (decided.height, decided.proof.regency);
         let digest = decided.batch.digest();
         let signers: BTreeSet<ReplicaId> =
@@ -53,12 +49,13 @@ impl Proofs {
             return true;
         }
         let (height, regency, digest, signer, signature) = accept;
-        let known = self.keys.get(&signer).copied().or_else(|| {
-            let key = view.replicas.get(&signer)?;
-            VerifyingKey::from_bytes(&key.0).ok()
-        });
+        let Some(named) = view.replicas.get(&signer) else {
+            return false;
+        };
+        let known = self.keys.get(named).copied();
+        let known = known.or_else(|| VerifyingKey::from_bytes(&named.0).ok());
         let Some(key) = known else { return false };
-        self.keys.insert(signer, key);
+        self.keys.insert(*named, key);
         let bytes = [
             b"steeldb/1/accept".as_slice(),
             &view.id.to_le_bytes(),

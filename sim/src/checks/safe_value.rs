@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Digest, Height, Message, Record, Regency, ReplicaId};
 
-use super::{Group, Verdict};
+use super::Verdict;
+use super::views::Views;
 
 /// ACCEPTs that correct replicas sent, and the values that liars could complete to decisions.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub struct SafeValue {
 
 impl SafeValue {
     /// A correct replica speaks.
-    pub fn says(&mut self, group: &Group, replica: ReplicaId, message: &Message) {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) {
         if let Message::Accept {
             height,
             regency,
@@ -29,6 +30,7 @@ impl SafeValue {
                 .entry((*height, *regency, *digest))
                 .or_default();
             signers.insert(replica);
+            let group = &views.of(*height).group;
             if group.votes(&*signers) + group.liars >= group.quorum {
                 self.chosen.entry(*height).or_insert((*regency, *digest));
             }
@@ -36,8 +38,9 @@ impl SafeValue {
     }
 
     /// A correct replica begins a regency, by its SYNC or by others' word.
-    pub fn begins(&self, replica: ReplicaId, record: &Record) -> Verdict {
+    pub fn begins(&self, views: &Views, replica: ReplicaId, record: &Record) -> Verdict {
         let Record::Regency {
+            view,
             regency,
             start: Some(start),
             ..
@@ -45,7 +48,9 @@ impl SafeValue {
         else {
             return Ok(());
         };
-        let earlier = self.chosen.range(start.open..);
+        // Regencies of one view: each counts them anew.
+        let later = self.chosen.range(start.open..);
+        let earlier = later.filter(|(height, _)| views.of(**height).view.id == *view);
         for (height, (at, value)) in earlier.filter(|(_, (at, _))| at < regency) {
             if start.bound_at(*height) != Some(*value) {
                 return Err(format!(

@@ -6,28 +6,33 @@ use std::collections::BTreeSet;
 use consensus::{Message, Regency, ReplicaId, Sync, View};
 
 use super::Verdict;
+use super::views::Views;
 
 /// SYNCs that were looked at.
 #[derive(Debug, Default)]
-pub struct Evidence(BTreeSet<(ReplicaId, Regency)>);
+pub struct Evidence(BTreeSet<(u64, ReplicaId, Regency)>);
 
 impl Evidence {
     /// A correct replica speaks.
-    pub fn says(&mut self, view: &View, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         let Message::Sync(sync) = message else {
             return Ok(());
         };
-        if !self.0.insert((replica, sync.regency)) {
+        let first = sync.states.first().map(|(state, _)| state.view);
+        let Some(era) = first.and_then(|id| views.named(id)) else {
+            return Err(format!("sync: {replica}'s holds states of no view"));
+        };
+        if !self.0.insert((era.view.id, replica, sync.regency)) {
             return Ok(());
         }
         let regency = sync.regency;
-        fault(view, sync).map_or(Ok(()), |fault| {
+        fault(views, &era.view, sync).map_or(Ok(()), |fault| {
             Err(format!("sync: {replica}'s of regency {regency}: {fault}"))
         })
     }
 }
 
-fn fault(view: &View, sync: &Sync) -> Option<String> {
+fn fault(views: &Views, view: &View, sync: &Sync) -> Option<String> {
     let signers: BTreeSet<_> = sync.states.iter().map(|(s, _)| s.replica).collect();
     let need = view.replicas.len() - usize::from(view.f);
     if signers.len() < need || signers.len() != sync.states.len() {
@@ -40,7 +45,10 @@ fn fault(view: &View, sync: &Sync) -> Option<String> {
     }
     let highest = sync.states.iter().map(|(s, _)| s.decided).max();
     let proven = sync.last.as_ref().map_or(0, |last| last.height);
-    let holds = sync.last.as_ref().is_none_or(|last| last.is_proven(view));
+    let holds = sync
+        .last
+        .as_ref()
+        .is_none_or(|last| last.is_proven(&views.of(last.height).view));
     if highest > Some(proven) || !holds {
         return Some(format!(
             "height {highest:?} is claimed, {proven} is proven: {holds}"

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use consensus::{Batch, Digest, Height, Request, View};
+use consensus::{Batch, Digest, Height, PublicKey, Request, View};
 
 use super::Verdict;
 
-/// Requests whose signatures were verified.
+/// Requests whose signatures were verified, by which key: a client may have had another once.
 #[derive(Debug, Default)]
-pub struct Validity(BTreeSet<Digest>);
+pub struct Validity(BTreeSet<(PublicKey, Digest)>);
 
 impl Validity {
     /// A correct replica stands for these bodies: it decides them, or writes their value.
@@ -28,14 +28,16 @@ impl Validity {
                     "validity: a body of height {height} is not the one named"
                 ));
             }
-            if !self.0.contains(&entry.digest) {
+            let key = view.client_key(request.client).copied();
+            let known = key.filter(|key| self.0.contains(&(*key, entry.digest)));
+            if known.is_none() {
                 if let Err(error) = request.clone().verify(view) {
                     let (client, seq) = (request.client, request.seq);
                     return Err(format!(
                         "validity: height {height} orders {client} {seq}: {error}"
                     ));
                 }
-                self.0.insert(entry.digest);
+                self.0.extend(key.map(|key| (key, entry.digest)));
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! What clients do to the cluster.
 
-use consensus::{ClientId, ReplicaId, Request, Verified};
+use consensus::{ClientId, Input, ReplicaId};
 
-use crate::clients::Manner;
+use crate::clients::{Manner, Signed};
 
 use super::{Cluster, Event, REPEAT_MS};
 
@@ -13,7 +13,7 @@ impl Cluster {
     /// When a client that owes the order nothing speaks.
     pub(super) fn schedule_lies(&mut self, index: usize) {
         let (times, each) = match self.clients[index].manner {
-            Manner::Honest | Manner::Quiet(_) => return,
+            Manner::Honest | Manner::Administers | Manner::Quiet(_) => return,
             Manner::Floods => (2, FLOOD),
             Manner::Returns => {
                 self.at(2_500, Event::ClientRestart(index));
@@ -30,11 +30,11 @@ impl Cluster {
 
     pub(super) fn submit(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        let Some(request) = client.submit(&self.view) else {
+        let Some(signed) = client.submit(&self.view) else {
             return;
         };
         let twins = client.manner == Manner::Twins;
-        let twin = client.twin(&request, &self.view).filter(|_| twins);
+        let twin = client.twin(&signed.request, &self.view).filter(|_| twins);
         // Some requests reach one replica only at first.
         let only = match client.manner {
             Manner::Quiet(home) => Some(home),
@@ -46,21 +46,42 @@ impl Cluster {
         for to in self.replicas() {
             if only.is_none_or(|only| only == to) {
                 let odd = twin.as_ref().filter(|_| to.0 % 2 == 1);
-                self.client_says(index, to, odd.unwrap_or(&request).clone());
+                self.client_says(index, to, odd.unwrap_or(&signed).clone());
             }
         }
     }
 
     fn replicas(&self) -> Vec<ReplicaId> {
-        self.nodes.keys().copied().collect()
+        self.view.replicas.keys().copied().collect()
     }
 
-    fn client_says(&mut self, index: usize, to: ReplicaId, request: Verified<Request>) {
+    fn client_says(&mut self, index: usize, to: ReplicaId, signed: Signed) {
         if !self.network.loses() {
             // Clients sit where replicas do, in turn.
             let near = ReplicaId(index as u16 % self.plan.n);
             let at = self.now + self.network.delay(near, to);
-            self.at(at, Event::ClientSays { to, request });
+            self.at(at, Event::ClientSays { to, signed });
+        }
+    }
+
+    /// To all of them.
+    pub(super) fn say_to_members(&mut self, index: usize, signed: &Signed) {
+        for to in self.replicas() {
+            self.client_says(index, to, signed.clone());
+        }
+    }
+
+    /// A request arrives; its signature counts by the view that the replica is in.
+    pub(super) fn hear_client(&mut self, to: ReplicaId, signed: Signed) {
+        let Some(node) = self.nodes.get(&to) else {
+            return;
+        };
+        let Signed { request, key } = signed;
+        if node.liar.is_some() {
+            self.minds[node.mind].know(&request);
+        }
+        if node.view.client_key(request.client) == Some(&key) {
+            self.feed(to, Input::Request(request));
         }
     }
 
@@ -71,17 +92,17 @@ impl Cluster {
         }
         let waiting: Vec<_> = self.clients[index].waiting.values().cloned().collect();
         let again = match manner {
-            Manner::Honest | Manner::Quiet(_) => waiting,
+            Manner::Honest | Manner::Administers | Manner::Quiet(_) => waiting,
             // One old request each time; once more after all is well again.
             Manner::Replays | Manner::Returns if self.now < 2 * REPEAT_MS + crate::HEAL_AT => {
                 self.rng.pick(&waiting).into_iter().collect()
             }
             _ => Vec::new(),
         };
-        for request in again {
+        for signed in again {
             for to in self.replicas() {
                 if !matches!(manner, Manner::Quiet(home) if home != to) {
-                    self.client_says(index, to, request.clone());
+                    self.client_says(index, to, signed.clone());
                 }
             }
         }

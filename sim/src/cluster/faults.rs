@@ -6,7 +6,8 @@ use consensus::{Input, ReplicaId};
 
 use crate::plan::{Fault, HEAL_AT};
 
-use super::{Cluster, Event, Node};
+use super::node::Node;
+use super::{Cluster, Event};
 
 impl Cluster {
     pub(super) fn breaks(&mut self, number: u64, fault: Fault) {
@@ -42,19 +43,28 @@ impl Cluster {
                 *lasts
             }
             Fault::SlowDisk { replica, ms, lasts } => {
-                self.node(*replica).fsync_ms = Some(*ms);
+                if let Some(node) = self.node(*replica) {
+                    node.fsync_ms = Some(*ms);
+                }
                 *lasts
             }
             Fault::FullDisk { replica, lasts } => {
-                self.node(*replica).full.get_or_insert(false);
+                if let Some(node) = self.node(*replica) {
+                    node.full.get_or_insert(false);
+                }
                 *lasts
             }
             Fault::Pause { replica, lasts } => {
-                self.node(*replica).paused_until = (self.now + lasts).min(HEAL_AT);
+                let until = (self.now + lasts).min(HEAL_AT);
+                if let Some(node) = self.node(*replica) {
+                    node.paused_until = until;
+                }
                 *lasts
             }
             Fault::ClockStep { replica, by, lasts } => {
-                self.node(*replica).clock_ahead += by;
+                if let Some(node) = self.node(*replica) {
+                    node.clock_ahead += by;
+                }
                 *lasts
             }
         };
@@ -71,22 +81,30 @@ impl Cluster {
                 self.tell_parted(side, true);
             }
             Fault::OneWay { .. } | Fault::Lonely { .. } => self.network.mend(number),
-            Fault::SlowDisk { replica, .. } => self.node(*replica).fsync_ms = None,
+            Fault::SlowDisk { replica, .. } => {
+                if let Some(node) = self.node(*replica) {
+                    node.fsync_ms = None;
+                }
+            }
             Fault::FullDisk { replica, .. } => self.make_room(*replica),
             Fault::Pause { .. } => {}
-            Fault::ClockStep { replica, by, .. } => self.node(*replica).clock_ahead -= by,
+            Fault::ClockStep { replica, by, .. } => {
+                if let Some(node) = self.node(*replica) {
+                    node.clock_ahead -= by;
+                }
+            }
         }
     }
 
-    fn node(&mut self, replica: ReplicaId) -> &mut Node {
-        self.nodes
-            .get_mut(&replica)
-            .expect("plans name replicas of the cluster only")
+    /// Plans also name replicas that join later, or never.
+    fn node(&mut self, replica: ReplicaId) -> Option<&mut Node> {
+        self.nodes.get_mut(&replica)
     }
 
     /// The disk has room again; an fsync that failed is tried again.
     fn make_room(&mut self, replica: ReplicaId) {
-        if self.node(replica).full.take() == Some(true) {
+        let full = self.node(replica).and_then(|node| node.full.take());
+        if full == Some(true) {
             self.fsync(replica);
         }
     }
@@ -137,7 +155,9 @@ impl Cluster {
         self.healed = true;
         self.network.heal();
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
-            self.node(id).fsync_ms = None;
+            if let Some(node) = self.node(id) {
+                node.fsync_ms = None;
+            }
             self.make_room(id);
         }
         self.start_all();

@@ -1,6 +1,6 @@
 //! Replicas on their machines: lives, disks and what they say to each other.
 
-use consensus::{Action, Core, Input, Message, ReplicaId};
+use consensus::{Action, Core, Input, Message, ReplicaId, View};
 
 use crate::checks::Verdict;
 use crate::checks::promises;
@@ -8,17 +8,18 @@ use crate::disk::Entry;
 use crate::state_lies;
 use crate::trace::words;
 
-use super::{Cluster, Event, key};
+use super::{Cluster, Event};
 
 impl Cluster {
     pub(super) fn restart(&mut self, replica: ReplicaId) {
         let Some(node) = self.nodes.get_mut(&replica) else {
             return;
         };
-        if node.core.is_some() {
+        if node.core.is_some() || node.off {
             return;
         }
-        let recovered = match node.disk.replay(node.keeper.newest()) {
+        let genesis = &self.genesis;
+        let recovered = match node.disk.replay(node.keeper.newest(), genesis) {
             Ok(recovered) => recovered,
             Err(error) => {
                 self.violation = Err(format!("durability: {replica} cannot restart: {error}"));
@@ -34,11 +35,16 @@ impl Cluster {
         if node.liar.is_none() {
             self.checks.restarted(replica, height);
         }
-        let (settings, view) = (self.plan.settings.clone(), self.view.clone());
+        let settings = self.plan.settings.clone();
+        node.view = recovered.view().unwrap_or(genesis).clone();
         let log = node.disk.decisions(0, usize::MAX);
         let every = settings.checkpoint_every;
-        node.keeper.restart(&view, replica, every, log.iter());
-        let core = Core::new(settings, view, replica, key(replica.0), recovered, clock);
+        node.keeper
+            .restart(genesis, &node.view, replica, every, log.iter());
+        let mut keys = node.keys.iter().map(|key| key.secret.clone());
+        let first = keys.next().expect("every machine has a key");
+        let mut core = Core::new(settings, genesis.clone(), replica, first, recovered, clock);
+        keys.for_each(|key| core.offer_key(key));
         if node.liar.is_none() {
             let standing = core.standing_records();
             let verdict = promises::restarted(replica, height, node.disk.promises(), &standing);
@@ -54,6 +60,7 @@ impl Cluster {
             return;
         };
         if node.core.take().is_some() {
+            self.crashes += 1;
             let survived = node.disk.crash(&mut self.rng);
             (node.paused_until, node.full) = (0, node.full.map(|_| false));
             self.note(survived);
@@ -112,6 +119,12 @@ impl Cluster {
         let watched = node.liar.is_none();
         if watched {
             self.checks.clock(clock);
+            let stands = (status.view, status.regency);
+            if node.stood != stands {
+                node.stood = stands;
+                self.regencies
+                    .extend((status.regency > 0).then_some(stands));
+            }
         }
         if let Some(at) = deadline.filter(|at| *at < node.timer_at) {
             node.timer_at = at;
@@ -141,8 +154,7 @@ impl Cluster {
         match action {
             Action::Send { to, message } => self.say(replica, to, message),
             Action::Broadcast { message } => {
-                let others = self.nodes.keys().copied().filter(|id| *id != replica);
-                for to in others.collect::<Vec<_>>() {
+                for to in self.audience(replica) {
                     self.say(replica, to, message.clone());
                 }
             }
@@ -161,6 +173,7 @@ impl Cluster {
                 if self.is_correct(replica) {
                     let verdict = self.checks.decided(replica, &decided);
                     self.note(verdict);
+                    self.follow_views();
                 }
                 if let Some(node) = self.nodes.get_mut(&replica) {
                     node.keeper.execute(&decided);
@@ -168,8 +181,7 @@ impl Cluster {
                 }
                 self.append(replica, Entry::Decided(decided));
             }
-            // No client of these plans is an administrator.
-            Action::ViewChanged(_) => {}
+            Action::ViewChanged(view) => self.view_changed(replica, view),
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;
@@ -257,7 +269,13 @@ impl Cluster {
         };
         let Some(message) = message else { return };
         let said = match &mut node.liar {
-            Some(liar) => liar.bend(&mut self.minds[node.mind], to, message),
+            Some(liar) => {
+                let truth = message.clone();
+                let said = liar.bend(&mut self.minds[node.mind], to, message);
+                let lied = !matches!(said.as_slice(), [(0, one)] if *one == truth);
+                self.lies += u64::from(lied);
+                said
+            }
             None => {
                 let verdict = self.checks.says(from, &message, &node.disk);
                 self.note(verdict);
@@ -267,15 +285,76 @@ impl Cluster {
         for (late, message) in said {
             self.trace
                 .line(self.now, || format!("{from} → {to}  {}", words(&message)));
-            let bytes = message.encode();
-            for delay in self.network.carry(from, to, &message) {
-                let bytes = bytes.clone();
-                self.at(self.now + late + delay, Event::Deliver { from, to, bytes });
-            }
+            self.carry(from, to, late, &message);
         }
     }
 
-    pub(super) fn deliver(&mut self, from: ReplicaId, to: ReplicaId, bytes: &[u8]) {
+    /// A message travels, or is lost.
+    pub(super) fn carry(&mut self, from: ReplicaId, to: ReplicaId, late: u64, message: &Message) {
+        let machine = self.nodes.get(&from).map_or(0, |node| node.machine);
+        let bytes = message.encode();
+        for delay in self.network.carry(from, to, message) {
+            let bytes = bytes.clone();
+            let at = self.now + late + delay;
+            self.at(
+                at,
+                Event::Deliver {
+                    from,
+                    machine,
+                    to,
+                    bytes,
+                },
+            );
+        }
+    }
+
+    /// To whom a replica speaks when it speaks to all: to the members of its view; a liar to whomever it finds.
+    pub(super) fn audience(&self, replica: ReplicaId) -> Vec<ReplicaId> {
+        let others = |ids: &mut dyn Iterator<Item = &ReplicaId>| {
+            ids.copied().filter(|id| *id != replica).collect()
+        };
+        match self.nodes.get(&replica) {
+            Some(node) if node.liar.is_none() => others(&mut node.view.replicas.keys()),
+            _ => others(&mut self.nodes.keys()),
+        }
+    }
+
+    /// A core is in another view: everything around it follows.
+    fn view_changed(&mut self, replica: ReplicaId, view: View) {
+        self.trace.line(self.now, || {
+            let member = view.replicas.contains_key(&replica);
+            format!("{replica} BEGINS VIEW {}; a member: {member}", view.id)
+        });
+        if self.is_correct(replica) {
+            let verdict = self.checks.views.begins(replica, &view);
+            self.note(verdict);
+        }
+        let Some(node) = self.nodes.get_mut(&replica) else {
+            return;
+        };
+        node.keeper.sink.in_view(view.clone());
+        if let Some(liar) = &mut node.liar {
+            let named = view.replicas.get(&replica);
+            let mut keys = node.keys.iter();
+            let key = keys.find(|key| Some(&key.public) == named);
+            liar.follow(view.clone(), key.map(|key| key.secret.clone()));
+        }
+        node.view = view;
+    }
+
+    /// Whether a message of this machine, under this number, reaches the core: a link stands to the machine whose key the
+    /// receiver's view names. To one that it does not name none stands in truth; here the core has to see to that.
+    fn is_linked(&self, (from, machine): (ReplicaId, u64), to: ReplicaId) -> bool {
+        let node = self.nodes.get(&to);
+        let named = node.and_then(|node| node.view.replicas.get(&from));
+        named.is_none_or(|key| self.machines.get(key) == Some(&machine))
+    }
+
+    pub(super) fn deliver(&mut self, sender: (ReplicaId, u64), to: ReplicaId, bytes: &[u8]) {
+        if !self.is_linked(sender, to) {
+            return;
+        }
+        let from = sender.0;
         match Message::decode(bytes) {
             Ok(message) => {
                 let Some(node) = self.nodes.get_mut(&to) else {

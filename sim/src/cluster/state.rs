@@ -7,7 +7,8 @@ use consensus::{Height, Input, Message, ReplicaId, Summary};
 
 use crate::keeper::{CHUNK, Checkpoint, Incoming};
 
-use super::{Cluster, Event, Node};
+use super::node::Node;
+use super::{Cluster, Event};
 
 impl Cluster {
     /// An agreed height: every replica looks at its state, one of them writes it.
@@ -69,7 +70,7 @@ impl Cluster {
         }
         node.keeper.source.remember(height, checkpoint.list.root());
         if !writes_at(
-            &self.view,
+            &node.view,
             replica,
             self.plan.settings.checkpoint_every,
             height,
@@ -103,6 +104,11 @@ impl Cluster {
         from: ReplicaId,
         message: StateMessage,
     ) {
+        // Links are the members' only.
+        let node = self.nodes.get(&replica);
+        if !node.is_some_and(|node| node.view.replicas.contains_key(&from)) {
+            return;
+        }
         let now = self.now;
         self.sends(replica, |node, out| {
             node.keeper.source.hear(now, from, &message, out)
@@ -195,8 +201,7 @@ impl Cluster {
             match action {
                 SinkAction::Send { to, message } => self.say(replica, to, Message::State(message)),
                 SinkAction::Broadcast { message } => {
-                    let others = self.nodes.keys().copied().filter(|id| *id != replica);
-                    for to in others.collect::<Vec<_>>() {
+                    for to in self.audience(replica) {
                         self.say(replica, to, Message::State(message.clone()));
                     }
                 }
@@ -242,7 +247,8 @@ impl Cluster {
             return;
         };
         let bytes: Vec<u8> = incoming.chunks.into_values().flatten().collect();
-        let opened = consensus::transfer::Content::open(&bytes.into(), incoming.last, &self.view);
+        let opened =
+            consensus::transfer::Content::open(&bytes.into(), incoming.last, &self.genesis);
         let (summary, state) = match opened {
             Ok(opened) => opened,
             Err(error) => {

@@ -1,18 +1,23 @@
 //! What a seed means: the cluster's size, who lies and how, and when what breaks.
 
 mod ambush;
+mod changes;
+mod crash_only;
 mod faults;
+mod kind;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{MAX_PIPELINE, ReplicaId, Settings};
+use consensus::{MAX_PIPELINE, Mode, ReplicaId, Settings};
 
 use crate::byzantine::Habit;
 use crate::clients::Manner;
 use crate::latency::Latency;
 use crate::rng::Rng;
 
+pub use changes::{Intent, MOST_MEMBERS};
 pub use faults::Fault;
+pub use kind::Kind;
 
 /// The safety phase ends and everything heals at this time (virtual milliseconds).
 pub const HEAL_AT: u64 = 6_000;
@@ -22,9 +27,13 @@ pub const DEADLINE: u64 = HEAL_AT + 120_000;
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Replicas.
+    /// What it is about.
+    pub kind: Kind,
+    /// Which faults are borne.
+    pub mode: Mode,
+    /// Replicas at first.
     pub n: u16,
-    /// Fault bound.
+    /// Fault bound at first.
     pub f: u16,
     /// WHEAT: those that weigh Vmax, 2f or none.
     pub fast: BTreeSet<ReplicaId>,
@@ -54,11 +63,20 @@ pub struct Plan {
     pub lying_clients: Vec<Manner>,
     /// The core's settings.
     pub settings: Settings,
+    /// What administrators do, and when.
+    pub changes: Vec<(u64, Intent)>,
+    /// Correct replicas that no change removes: one more than f may ever be.
+    pub anchors: BTreeSet<ReplicaId>,
 }
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed, of a kind that it chooses.
     pub fn of(seed: u64) -> Self {
+        Kind::of(seed).plan(seed)
+    }
+
+    /// The plan of a seed: fixed members, of which up to f may lie.
+    pub fn byzantine(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
         let (n, f) = size(rng);
         let replicas: Vec<ReplicaId> = (0..n).map(ReplicaId).collect();
@@ -68,6 +86,8 @@ impl Plan {
             0
         };
         let mut plan = Self {
+            kind: Kind::Byzantine,
+            mode: Mode::Byzantine,
             n,
             f,
             fast: BTreeSet::new(),
@@ -93,6 +113,8 @@ impl Plan {
                 .filter_map(|_| rng.pick(&Manner::LIES))
                 .collect(),
             settings: settings(rng),
+            changes: Vec::new(),
+            anchors: BTreeSet::new(),
         };
         if rng.chance(15) {
             ambush::set(rng, &mut plan);
@@ -104,15 +126,14 @@ impl Plan {
 impl Plan {
     /// The plan of a seed with spare replicas and weights; the liars are among the heavy ones.
     pub fn with_weights(seed: u64) -> Self {
-        let mut plan = Self::of(seed);
+        let mut plan = Self::byzantine(seed);
+        plan.kind = Kind::Weights;
         let rng = &mut Rng::new(seed ^ 0x3ea7);
         if plan.n == 3 * plan.f + 1 {
             plan.n += rng.between(1, 2) as u16;
         }
         let mut order: Vec<_> = (0..plan.n).map(ReplicaId).collect();
-        for at in (1..order.len()).rev() {
-            order.swap(at, rng.between(0, at as u64) as usize);
-        }
+        rng.shuffle(&mut order);
         order.sort_by_key(|id| !plan.byzantine.contains_key(id));
         plan.fast = order.into_iter().take(2 * usize::from(plan.f)).collect();
         plan
