@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{CLIENT, Table, request, view};
+use std::collections::BTreeMap;
+
+use common::{CLIENT, Logged, OTHER, Table, request, view};
 use consensus::{Input, Message, Mode, ReplicaId, Settings, View};
 
 fn three() -> Table {
@@ -12,6 +14,15 @@ fn three() -> Table {
         ..view(3)
     };
     view.check().expect("three bear a crash");
+    Table::in_view(view, Settings::default())
+}
+
+fn four() -> Table {
+    let view = View {
+        f: 1,
+        mode: Mode::CrashOnly,
+        ..view(4)
+    };
     Table::in_view(view, Settings::default())
 }
 
@@ -31,17 +42,78 @@ fn a_majority_decides_without_a_write() {
 #[test]
 fn nothing_is_accepted_before_it_is_durable() {
     let mut table = three();
+    table.submit(&request(CLIENT, 1));
+    table.settle();
+    let (said, logs) = (table.count_sent("ACCEPT"), table.logs.clone());
+    table.disks_work = false;
+    table.submit(&request(CLIENT, 2));
+    table.settle();
+    assert_eq!(table.count_sent("ACCEPT"), said);
+    // Both records go to the disk together: one fsync.
+    for (i, before) in logs.iter().enumerate() {
+        assert_eq!(table.logs[i].len(), before.len() + 2, "replica {i}");
+        let newest = table.logs[i].iter().filter_map(|entry| match entry {
+            Logged::Record(id, _) => Some(*id),
+            Logged::Decided(_) => None,
+        });
+        let newest = newest.max().expect("it has records");
+        table.feed(i as u16, Input::Persisted(newest));
+    }
+    table.settle();
+    assert_eq!(table.heights(), [2; 3]);
+}
+
+/// The first value is locked by one of four, then the leader loses power. Were another proposed in the same regency and locked
+/// by half of them, no later regency could choose.
+#[test]
+fn a_leader_that_restarts_proposes_nothing_else_in_its_regency() {
+    let mut table = four();
+    table.passes = Box::new(|_, to, message| match message {
+        Message::Propose { .. } => to == ReplicaId(1),
+        _ => false,
+    });
+    table.submit(&request(CLIENT, 1));
+    table.settle();
+    // Of its log only the word that it leads was durable.
+    table.restart(0, 1);
+    table.passes = Box::new(|_, _, _| true);
+    table.submit(&request(OTHER, 1));
+    table.pass(8_000);
+    let mut accepted = BTreeMap::new();
+    for (_, _, message) in &table.sent {
+        if let Message::Accept {
+            height,
+            regency,
+            digest,
+            ..
+        } = message
+        {
+            let first = accepted.entry((*height, *regency)).or_insert(*digest);
+            assert_eq!(first, digest, "height {height}, regency {regency}");
+        }
+    }
+    table.assert_agreement();
+    assert_eq!(table.heights(), [2; 4]);
+}
+
+#[test]
+fn that_one_leads_is_durable_before_anything_is_proposed() {
+    let mut table = four();
     table.disks_work = false;
     table.submit(&request(CLIENT, 1));
     table.settle();
-    assert_eq!(table.count_sent("ACCEPT"), 0);
-    // Both records go to the disk together: one fsync.
-    for i in 0..3 {
-        assert_eq!(table.logs[i].len(), 2, "replica {i}");
-        table.feed(i as u16, Input::Persisted(2));
-    }
+    assert_eq!(table.count_sent("PROPOSE"), 0);
+    table.feed(0, Input::Persisted(1));
+    assert_eq!(table.count_sent("PROPOSE"), 3, "to all others");
+    // Once for all heights of the regency.
+    table.disks_work = true;
+    (0..4).for_each(|i| table.feed(i, Input::Persisted(3)));
     table.settle();
-    assert_eq!(table.heights(), [1; 3]);
+    let records = table.logs[0].len();
+    table.submit(&request(CLIENT, 2));
+    table.settle();
+    assert_eq!(table.heights(), [2; 4]);
+    assert_eq!(table.logs[0].len(), records + 3, "value, lock, decision");
 }
 
 #[test]

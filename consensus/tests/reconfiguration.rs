@@ -360,3 +360,91 @@ fn weights_move_by_reconfiguration() {
     assert_eq!(table.heights(), [6; 3], "three of five decide");
     table.assert_agreement();
 }
+
+/// Orders a change of replica 1's key, then leaves all with a lock at the next height.
+fn locked_after_a_new_key(table: &mut Table) -> SigningKey {
+    let new = SigningKey::from_bytes(&[203; 32]);
+    table.cores[1].as_mut().unwrap().offer_key(new.clone());
+    let (id, key) = (ReplicaId(1), PublicKey::of(&new));
+    reconfigure(table, 1, &[Step::RotateReplicaKey { id, key }]);
+    table.passes = Box::new(|_, _, message| !matches!(message, Message::Accept { .. }));
+    order(table, 1..=1);
+    table.passes = Box::new(|_, _, _| true);
+    // Replica 1 is needed.
+    table.crash(3);
+    new
+}
+
+#[test]
+fn a_restart_signs_what_it_said_with_the_key_that_the_view_names() {
+    let mut table = Table::of(4);
+    let new = locked_after_a_new_key(&mut table);
+    table.restart_whole(1);
+    table.cores[1].as_mut().unwrap().offer_key(new);
+    table.pass(2_000);
+    assert_eq!(
+        (table.heights(), table.regencies()),
+        (vec![2; 3], vec![0; 3])
+    );
+    table.assert_agreement();
+}
+
+#[test]
+fn votes_beyond_a_hole_in_the_log_are_signed_for_the_view_of_their_height() {
+    let mut table = Table::of(4);
+    let new = locked_after_a_new_key(&mut table);
+    // A checkpoint is damaged: the decision is gone, and with it the view that it made; the vote after it is there.
+    let mut recovered = consensus::Recovered::in_view(table.genesis.clone());
+    for entry in &table.logs[1] {
+        match entry {
+            common::Logged::Record(_, record) => recovered.record(record.clone()),
+            common::Logged::Decided(decided) => recovered.skip(decided.height),
+        }
+    }
+    table.decided[1].clear();
+    let mut core = table.fresh(1, recovered);
+    core.offer_key(new);
+    table.cores[1] = Some(core);
+    table.pass(4_000);
+    assert_eq!(table.heights(), [2; 3]);
+    table.assert_agreement();
+}
+
+#[test]
+fn what_another_machine_said_ahead_under_a_number_is_no_vote_of_the_new_one() {
+    let mut table = Table::of(4);
+    let next = request(CLIENT, 1);
+    let value = consensus::Batch {
+        time_ms: table.now,
+        entries: vec![consensus::Entry::of(&next)],
+    };
+    // The machine that is to be replaced votes for what comes after.
+    for to in 0..2 {
+        let (height, regency, digest) = (2, 0, value.digest());
+        let message = Message::Write {
+            height,
+            regency,
+            digest,
+        };
+        table.tell(3, to, message);
+    }
+    let id = ReplicaId(3);
+    let key = PublicKey::of(&SigningKey::from_bytes(&[204; 32]));
+    let contact = String::new();
+    reconfigure(
+        &mut table,
+        1,
+        &[remove(3), Step::AddReplica { id, key, contact }],
+    );
+    table.crash(2);
+    let before = table.count_sent("ACCEPT");
+    table.submit(&next);
+    table.settle();
+    let wrote = table.sent.iter().any(|(from, _, message)| {
+        let digest = value.digest();
+        *from == ReplicaId(1)
+            && matches!(message, Message::Write { height: 2, digest: of, .. } if *of == digest)
+    });
+    assert!(wrote, "the value that was foretold");
+    assert_eq!(table.count_sent("ACCEPT"), before, "two of four wrote it");
+}

@@ -101,7 +101,7 @@ const TABLE: &[Row] = &[
     of(Reconfiguration, KeepOldSignatures, 400, &["proof", "sync"], "a restart signs its votes with the key that the view names"),
     of(Reconfiguration, KeepOldRequests, 100, &["validity"], "what waits under a client's old key is forgotten"),
     of(Reconfiguration, VoteAfterRemoval, 50, &["views"], "who is no member does not vote"),
-    of(Reconfiguration, ForgetViews, 50, &["views"], "a restart remembers the views that decisions made"),
+    of(Reconfiguration, ForgetViews, 50, &["views", "promises"], "a restart remembers the views that decisions made"),
 ];
 
 fn caught(row: &Row) -> Option<(u64, String)> {

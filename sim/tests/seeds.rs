@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
-use sim::{Fault, Latency, Plan, soak};
+use sim::{Fault, Kind, Latency, Plan, soak};
 
 /// Runs a range and reports every seed that fails, to be replayed with
 /// `cargo run -p sim -- --seed N`.
 fn pass(seeds: Range<u64>) {
+    pass_as(Plan::of, seeds);
+}
+
+fn pass_as(plan: fn(u64) -> Plan, seeds: Range<u64>) {
     let mut failed = Vec::new();
-    soak::run(seeds, 1, sim::Plan::of, |seed, outcome, _| {
+    soak::run(seeds, 1, plan, |seed, outcome, _| {
         if let Err(violation) = outcome {
             failed.push(format!("seed {seed}: {violation}"));
         }
@@ -31,26 +35,45 @@ fn fixed_seeds_hold_from_800() {
     pass(800..1_200);
 }
 
-/// Seeds that no run had before: they begin at the second in which the test is run.
 /// Heavy liars, spare replicas.
 #[test]
 fn weighted_seeds_hold() {
-    let mut failed = Vec::new();
-    soak::run(0..400, 1, Plan::with_weights, |seed, outcome, _| {
-        if let Err(violation) = outcome {
-            failed.push(format!("seed {seed}: {violation}"));
-        }
-    });
-    assert!(failed.is_empty(), "{failed:#?}");
+    pass_as(Plan::with_weights, 0..300);
+}
+
+/// Majorities, no liars, many crashes.
+#[test]
+fn crash_only_seeds_hold() {
+    pass_as(Plan::crash_only, 0..400);
+}
+
+/// Members come and go, keys change, liars among them.
+#[test]
+fn seeds_whose_view_changes_hold() {
+    pass_as(Plan::reconfiguring, 0..200);
+}
+
+#[test]
+fn more_seeds_whose_view_changes_hold() {
+    pass_as(Plan::reconfiguring, 200..400);
 }
 
 /// Seeds that once failed.
 #[test]
 fn seeds_that_once_failed_hold() {
     // A replica alone in its regency kept what waited with it to itself.
-    pass(7_355_965_112_649..7_355_965_112_650);
+    pass_as(Plan::byzantine, 7_355_965_112_649..7_355_965_112_650);
+    // A crash-only leader that restarted proposed another value in its regency.
+    for seed in [19, 35, 214] {
+        pass_as(Plan::crash_only, seed..seed + 1);
+    }
+    // A restart signed its votes with a key that the view did not name any more.
+    for seed in [18, 292] {
+        pass_as(Plan::reconfiguring, seed..seed + 1);
+    }
 }
 
+/// Seeds that no run had before: they begin at the second in which the test is run.
 fn fresh(part: u64) {
     let since = std::time::UNIX_EPOCH.elapsed();
     let first = (since.map_or(1 << 32, |since| since.as_secs()) << 12) + part * 400;
@@ -100,4 +123,51 @@ fn the_seeds_reach_what_they_are_meant_to_reach() {
         totals.regencies > 200 && totals.heights > 2_000,
         "{totals:?}"
     );
+}
+
+#[test]
+fn the_seeds_reach_crashes_and_changes_of_all_sorts() {
+    let plans: Vec<Plan> = (0..300).map(Plan::reconfiguring).collect();
+    let changes = || plans.iter().flat_map(|plan| plan.changes.iter());
+    for wanted in [
+        "Add(None",
+        "Add(Some",
+        "Remove",
+        "Replace",
+        "Renew",
+        "RotateReplica",
+        "RotateClient",
+        "Faults",
+        "Weights",
+        "Leader",
+        "Both",
+        "Late",
+        "Again",
+        "Usurp",
+    ] {
+        let named = |intent| format!("{intent:?}").starts_with(wanted);
+        let count = changes().filter(|(_, intent)| named(intent)).count();
+        assert!(count > 10, "{wanted}: {count}");
+    }
+    let report = soak::run(0..150, 2, Plan::reconfiguring, |_, _, _| {});
+    let (calm, lied) = (
+        report.of(Kind::Reconfiguration, false),
+        report.of(Kind::Reconfiguration, true),
+    );
+    assert!(calm.views > 50 && lied.views > 80, "{}", report.table());
+    assert!(lied.lies > 5_000 && calm.installed + lied.installed > 5);
+    let crashes = soak::run(0..100, 2, Plan::crash_only, |_, _, _| {}).all();
+    assert!(
+        crashes.crashes > 200 && crashes.regencies > 100,
+        "{crashes:?}"
+    );
+    assert_eq!((crashes.lies, crashes.failed), (0, 0));
+}
+
+#[test]
+fn each_kind_has_its_share_of_the_seeds() {
+    for kind in Kind::ALL {
+        let share = (0..1_000).filter(|seed| Kind::of(*seed) == kind).count();
+        assert!(share > 30, "{kind:?}: {share}");
+    }
 }
