@@ -413,11 +413,21 @@ fn votes_beyond_a_hole_in_the_log_are_signed_for_the_view_of_their_height() {
 #[test]
 fn what_another_machine_said_ahead_under_a_number_is_no_vote_of_the_new_one() {
     let mut table = Table::of(4);
+    let id = ReplicaId(3);
+    let key = PublicKey::of(&SigningKey::from_bytes(&[204; 32]));
+    let contact = String::new();
+    let steps = [remove(3), Step::AddReplica { id, key, contact }];
+    let change = change(1, table.view.id, &steps);
+    let change = change.verify(&table.view).unwrap();
     let next = request(CLIENT, 1);
-    let value = consensus::Batch {
-        time_ms: table.now,
-        entries: vec![consensus::Entry::of(&next)],
+    let time_ms = table.now;
+    let behind = |after, request: &Verified<Request>| consensus::Batch {
+        after,
+        time_ms,
+        entries: vec![consensus::Entry::of(request)],
     };
+    let first = behind(consensus::Digest::default(), &change);
+    let value = behind(first.digest(), &next);
     // The machine that is to be replaced votes for what comes after.
     for to in 0..2 {
         let (height, regency, digest) = (2, 0, value.digest());
@@ -428,14 +438,7 @@ fn what_another_machine_said_ahead_under_a_number_is_no_vote_of_the_new_one() {
         };
         table.tell(3, to, message);
     }
-    let id = ReplicaId(3);
-    let key = PublicKey::of(&SigningKey::from_bytes(&[204; 32]));
-    let contact = String::new();
-    reconfigure(
-        &mut table,
-        1,
-        &[remove(3), Step::AddReplica { id, key, contact }],
-    );
+    reconfigure(&mut table, 1, &steps);
     table.crash(2);
     let before = table.count_sent("ACCEPT");
     table.submit(&next);
