@@ -341,7 +341,7 @@ fn request(payload: &Bytes) -> Option<Request> {
     if payload.first() != Some(&0) {
         return None;
     }
-    match postcard::from_bytes(payload) {
+    match consensus::decode(payload) {
         Ok(ClientMessage::Request(request)) => Some(request),
         _ => None,
     }

@@ -22,7 +22,7 @@ const QUEUED_OPERATIONS: usize = 64;
 
 impl Executor {
     pub(super) fn client_frame(&mut self, from: ClientId, payload: &Bytes) {
-        let message = match postcard::from_bytes(payload) {
+        let message = match consensus::decode(payload) {
             Ok(message) => message,
             Err(error) => {
                 tracing::warn!(%from, %error, "unreadable message of a client dropped");
