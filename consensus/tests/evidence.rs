@@ -181,14 +181,11 @@ fn collects(last: impl Fn(&Table) -> Option<LastDecided>) -> Option<Sync> {
         };
         table.tell(from, 1, Message::StopData(Box::new(data)));
     }
-    let said = table
-        .sent
-        .into_iter()
-        .find_map(|(_, _, message)| match message {
-            Message::Sync(sync) => Some(*sync),
-            _ => None,
-        });
-    said
+    let mut sent = table.sent.into_iter();
+    sent.find_map(|(_, _, message)| match message {
+        Message::Sync(sync) => Some(*sync),
+        _ => None,
+    })
 }
 
 #[test]
