@@ -143,10 +143,10 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         spare_keys,
         links_since,
     } = start.join(me, recovered.view()).await?;
-    let mut settings = consensus::Settings::default();
-    if let Some(timeout) = config.request_timeout_ms {
-        settings.request_timeout_ms = timeout;
-    }
+    let settings = consensus::Settings {
+        request_timeout_ms: config.request_timeout_ms(),
+        ..Default::default()
+    };
     let (finished, finished_seen) = watch::channel(0);
     let (order, order_events) = order::start(OrderParts {
         me,
@@ -177,7 +177,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         superuser: server.superuser.clone(),
         token: server.token.clone(),
         settings: executor::Settings {
-            master_timeout: Duration::from_millis(config.master_timeout_ms.unwrap_or(1_500)),
+            master_timeout: Duration::from_millis(config.master_timeout_ms()),
         },
         postgres_pid: server
             .own

@@ -3,6 +3,7 @@
 mod answers;
 mod listen;
 mod route;
+mod silence;
 mod views;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use crate::error::ShimError;
 use crate::settings::Settings;
 use crate::shim::AuditReport;
 pub(crate) use answers::Answers;
+pub(crate) use silence::Silence;
 
 /// Silence after which a request is sent again.
 const REPEAT_AFTER: Duration = Duration::from_millis(1_500);
