@@ -1,5 +1,7 @@
 //! What a client is told when something cannot be done, in PostgreSQL's terms.
 
+use crate::inner::Silence;
+
 /// An error for the application, with PostgreSQL's SQLSTATE.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{sqlstate}: {message}")]
@@ -13,6 +15,21 @@ pub struct ShimError {
 }
 
 impl ShimError {
+    /// The master has not answered, and nobody will make it.
+    pub(crate) fn silent(silence: Silence) -> ShimError {
+        match silence {
+            Silence::NoQuorum => ShimError::new(
+                "57P03",
+                "the statement was given up: too few replicas are connected",
+            )
+            .hint("Look at `steeldb status`; start the missing replicas with `steeldb start`."),
+            Silence::TooOld => ShimError::new(
+                "57014",
+                "the statement was given up: the master has not answered within the life of a transaction",
+            ),
+        }
+    }
+
     pub fn new(sqlstate: &str, message: impl Into<String>) -> ShimError {
         ShimError {
             sqlstate: sqlstate.into(),

@@ -151,7 +151,9 @@ impl Transaction {
         let mut epochs = self.inner.epoch.subscribe();
         let mut links = self.inner.links_changed();
         self.inner.send(self.inner.master_of(self.epoch), message);
-        tokio::pin!(answer);
+        let inner = self.inner.clone();
+        let silence = inner.silence();
+        tokio::pin!(answer, silence);
         loop {
             let begun = async {
                 match &mut self.begun {
@@ -183,6 +185,7 @@ impl Transaction {
                         return Err(ShimError::retry("could not serialize access: the master replica changed"));
                     }
                 }
+                silent = &mut silence => return Err(ShimError::silent(silent)),
                 _ = links.changed() => {
                     // The master may be back after a broken link; it knows a step that it answered already.
                     if step + 1 == self.sent {

@@ -13,6 +13,7 @@ mod ids;
 #[cfg(feature = "memo")]
 mod memo;
 mod message;
+mod metered;
 #[cfg(feature = "model")]
 pub mod model_api;
 mod proof;
@@ -33,6 +34,7 @@ pub use crate::core::{Action, Core, Input, Reason, Status};
 pub use crate::crypto::{Digest, PublicKey, Signature};
 pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
 pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};
+pub use crate::metered::{MEMORY_FLOOR, MEMORY_PER_BYTE, decode};
 pub use crate::proof::{Decided, Proof, ProofError, sign_accept};
 pub use crate::quorum::{Mode, Sizes};
 pub use crate::reconfigure::{Change, ChangeError, MAX_CHANGE_BYTES, MAX_REPLICAS, Step, Views};

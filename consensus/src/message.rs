@@ -12,7 +12,7 @@ use crate::request::Request;
 use crate::stopdata::{StopData, Sync};
 use crate::transfer::StateMessage;
 
-/// The longest encoding that [`Message::decode`] looks at, in bytes.
+/// The longest encoding that [`decode`](crate::decode) looks at, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// A protocol message.
@@ -135,6 +135,9 @@ pub enum DecodeError {
     /// Not an encoding of a message.
     #[error("not a protocol message: {0}")]
     Malformed(#[from] postcard::Error),
+    /// Lists whose elements take far more memory than their encoding.
+    #[error("a message of {0} bytes stands for too much memory")]
+    TooMuchMemory(usize),
     /// A message, then something else.
     #[error("{0} bytes follow the message")]
     Trailing(usize),
@@ -146,18 +149,12 @@ impl Message {
         postcard::to_stdvec(self).expect("writing plain data to memory cannot fail")
     }
 
-    /// Reads one message. Memory stays within a small factor of `bytes.len()`:
-    /// collection lengths that the bytes cannot back are not allocated.
+    /// Reads one message, within the bounds of [`decode`](crate::decode).
+    ///
+    /// # Errors
+    /// When the bytes are no message, or would take too much memory.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.len() > MAX_MESSAGE_BYTES {
-            return Err(DecodeError::TooLong(bytes.len()));
-        }
-        let (message, rest) = postcard::take_from_bytes(bytes)?;
-        if rest.is_empty() {
-            Ok(message)
-        } else {
-            Err(DecodeError::Trailing(rest.len()))
-        }
+        crate::decode(bytes)
     }
 
     /// A short name for logs and traces.

@@ -111,3 +111,96 @@ impl LastDecided {
         self.proof.check(view, self.height, self.digest).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::PublicKey;
+    use crate::proof::sign_accept;
+
+    fn key(replica: u16) -> SigningKey {
+        SigningKey::from_bytes(&[replica as u8 + 1; 32])
+    }
+
+    fn view() -> View {
+        View {
+            id: 7,
+            f: 1,
+            replicas: (0..4)
+                .map(|i| (ReplicaId(i), PublicKey::of(&key(i))))
+                .collect(),
+            ..View::default()
+        }
+    }
+
+    fn state() -> StopState {
+        StopState {
+            view: 7,
+            regency: 2,
+            replica: ReplicaId(1),
+            decided: 5,
+            lock: Some((1, Digest([9; 32]))),
+            writeset: vec![(1, Digest([9; 32]))],
+        }
+    }
+
+    #[test]
+    fn a_signed_state_covers_each_of_its_fields() {
+        let signature = state().sign(&key(1));
+        assert!(state().is_signed(&view(), 2, &signature));
+        type Alter = fn(&mut StopState);
+        let altered: [(&str, Alter); 6] = [
+            ("view", |state| state.view = 8),
+            ("regency", |state| state.regency = 3),
+            ("signer", |state| state.replica = ReplicaId(2)),
+            ("decided height", |state| state.decided = 6),
+            ("lock", |state| state.lock = None),
+            ("writeset", |state| state.writeset.clear()),
+        ];
+        for (field, alter) in altered {
+            let mut state = state();
+            alter(&mut state);
+            let view = View {
+                id: state.view,
+                ..view()
+            };
+            let regency = state.regency;
+            assert!(!state.is_signed(&view, regency, &signature), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_view_or_regency_or_of_a_stranger_does_not_count() {
+        let signature = state().sign(&key(1));
+        assert!(!state().is_signed(&view(), 3, &signature), "regency");
+        let elsewhere = View { id: 8, ..view() };
+        assert!(!state().is_signed(&elsewhere, 2, &signature), "view");
+        let mut strangers = state();
+        strangers.replica = ReplicaId(4);
+        let signature = strangers.sign(&key(4));
+        assert!(!strangers.is_signed(&view(), 2, &signature), "no member");
+    }
+
+    /// Whatever is signed for one purpose is worth nothing for another, though the bytes were the same otherwise.
+    #[test]
+    fn a_signature_of_another_domain_is_none() {
+        let bytes = postcard::to_stdvec(&state()).unwrap();
+        let bare = Signature::sign(&key(1), &bytes);
+        assert!(!state().is_signed(&view(), 2, &bare));
+        let as_accept = [crate::crypto::DOMAIN_ACCEPT, &bytes].concat();
+        let as_accept = Signature::sign(&key(1), &as_accept);
+        assert!(!state().is_signed(&view(), 2, &as_accept));
+        let digest = Digest([9; 32]);
+        let accept = sign_accept(&key(1), &view(), 5, 2, &digest);
+        let fields = [
+            &7u64.to_le_bytes()[..],
+            &5u64.to_le_bytes(),
+            &2u64.to_le_bytes(),
+            &digest.0,
+        ];
+        let domain: &[u8] = b"steeldb/1/accept";
+        let documented = [&[domain][..], &fields].concat().concat();
+        assert_eq!(accept, Signature::sign(&key(1), &documented));
+        assert_ne!(accept, Signature::sign(&key(1), &fields.concat()));
+    }
+}

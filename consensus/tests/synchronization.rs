@@ -257,6 +257,10 @@ fn a_sync_that_proves_too_little_changes_nothing() {
             "one member twice",
             sync(states(&table, &[0, 1, 1], 1), None),
         ),
+        (
+            "one member twice among enough",
+            sync(states(&table, &[0, 1, 2, 2], 1), None),
+        ),
         ("a stranger", sync(states(&table, &[0, 1, 9], 1), None)),
         (
             "another regency's states",

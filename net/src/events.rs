@@ -1,11 +1,9 @@
 //! What an endpoint tells its owner, in a queue bounded by number and, per peer, by bytes.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
-use crate::{Limits, PeerId};
+use crate::{Budget, Limits, PeerId, Share};
 
 /// What happened on a link. For one peer: `Up`, then its frames, then `Down`, and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub struct Events {
 struct Queued {
     event: Event,
     /// Gives the bytes back to the peer's budget when the event is taken.
-    _budget: Option<OwnedSemaphorePermit>,
+    _budget: Share,
 }
 
 impl Events {
@@ -66,7 +64,7 @@ impl EventSender {
     pub async fn send(&self, event: Event) -> Result<(), NobodyListens> {
         let queued = Queued {
             event,
-            _budget: None,
+            _budget: Share::default(),
         };
         self.queue.send(queued).await.map_err(|_| NobodyListens)
     }
@@ -83,27 +81,5 @@ impl EventSender {
             _budget: budget.take(bytes).await,
         };
         self.queue.send(queued).await.map_err(|_| NobodyListens)
-    }
-}
-
-/// What one peer may have in the queue.
-pub(crate) struct Budget {
-    free: Arc<Semaphore>,
-    total: u32,
-}
-
-impl Budget {
-    pub fn new(bytes: usize) -> Budget {
-        let total = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-        Budget {
-            free: Arc::new(Semaphore::new(total as usize)),
-            total,
-        }
-    }
-
-    /// A message over the whole budget passes when nothing else of the peer waits.
-    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.total);
-        self.free.clone().acquire_many_owned(share).await.ok()
     }
 }

@@ -6,6 +6,7 @@
 //! addresses may change while all others keep their connections: [`Endpoint::change`].
 
 mod accept;
+mod budget;
 mod dial;
 mod directory;
 mod endpoint;
@@ -21,6 +22,7 @@ mod slot;
 mod tls;
 mod view;
 
+pub use budget::{Budget, Share};
 pub use directory::{Directory, DirectoryError, PeerId};
 pub use endpoint::{Endpoint, EndpointConfig, SendError, StartError};
 pub use events::{Event, Events};

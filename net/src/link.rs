@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::events::{Budget, EventSender};
+use crate::Budget;
+use crate::events::EventSender;
 use crate::frame::{Assembler, PING_FRAME, Piece};
 use crate::outbox::{Outbox, Taken};
 use crate::{Event, Limits, PeerId};

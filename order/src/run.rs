@@ -3,6 +3,7 @@
 mod checkpoints;
 mod doing;
 mod feed;
+mod inbox;
 
 use crate::log::{Log, Position};
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use consensus::{
     Action, ClientId, Core, Decided, Height, Input, Message, PublicKey, Reason, Recovered,
     ReplicaId, Request, SigningKey, Status, Verifier, View,
 };
-use net::{Endpoint, PeerId};
+use net::{Budget, Endpoint, PeerId, Share};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +21,9 @@ use tokio::task::JoinSet;
 use crate::state::{State, StateDone, StateParts};
 
 use feed::Feed;
+pub use feed::size;
+use inbox::INBOX;
+pub use inbox::{Inbound, OrderHandle};
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -31,10 +35,13 @@ pub mod record {
 
 /// Messages taken in at once, so that signatures are verified together.
 const GULP: usize = 512;
-/// Messages that wait for the core.
-const INBOX: usize = 8_192;
-/// Decided batches that wait for the service.
+/// Decided batches that wait for the service, and their bytes.
 const OUTBOX: usize = 4_096;
+const OUTBOX_BYTES: usize = 512 << 20;
+/// Bytes of decisions read again from the log that wait for the service.
+const REPLAY_BYTES: usize = 64 << 20;
+/// What a message or a batch counts beyond what its sender chose the length of.
+const OVERHEAD: usize = 512;
 /// Repeated requests that wait for the service.
 const REPEATS: usize = 4_096;
 /// Decided heights that the service has not finished, from which on the leader holds clients' requests back: what waits
@@ -43,6 +50,7 @@ const HOLD_AT: Height = 1;
 /// The longest that a request is held back, and how many are.
 const HOLD_FOR: Duration = Duration::from_millis(15);
 const HOLD_MOST: usize = 1_024;
+const HOLD_MOST_BYTES: usize = 64 << 20;
 
 /// A decided batch, in height order without gaps.
 #[derive(Debug)]
@@ -52,6 +60,8 @@ pub struct Delivered {
     pub view: Arc<View>,
     /// Where it lies in the log; `None` when it was replayed from there.
     pub position: Option<Position>,
+    /// Its part of the bytes that may wait: to be dropped when it is taken in.
+    pub share: Share,
 }
 
 /// What the service is to do, in this order. A service without checkpoints gets batches only.
@@ -67,43 +77,6 @@ pub enum ToService {
     },
     /// Replace your state by this one, which is the state after this height. Batches go on after it.
     Restore { height: Height, state: Bytes },
-}
-
-/// What comes in.
-pub enum Inbound {
-    /// A peer's consensus or state transfer message (channels `CONSENSUS` and `STATE`), still encoded.
-    Consensus {
-        from: ReplicaId,
-        payload: Bytes,
-    },
-    /// A client's request, not yet verified.
-    Request(Request),
-    /// This replica's own wish.
-    Submit(Vec<u8>),
-    Link {
-        peer: ReplicaId,
-        up: bool,
-    },
-}
-
-/// Feeds the order.
-#[derive(Clone)]
-pub struct OrderHandle {
-    inbox: mpsc::Sender<Inbound>,
-    own: mpsc::UnboundedSender<Vec<u8>>,
-}
-
-impl OrderHandle {
-    /// Asks for the ordering of a request of this replica's own.
-    pub fn submit(&self, op: Vec<u8>) {
-        // The order is gone only when the replica stops.
-        let _ = self.own.send(op);
-    }
-
-    /// Hands in what came over a link; waits while the core is behind, so that peers feel it.
-    pub async fn inbound(&self, message: Inbound) {
-        let _ = self.inbox.send(message).await;
-    }
 }
 
 /// What the order tells the service.
@@ -173,6 +146,8 @@ struct Order {
     incarnation: u64,
     next_seq: u64,
     decided: mpsc::Sender<ToService>,
+    /// What waits in there, in bytes.
+    decided_room: Budget,
     durable: watch::Sender<Height>,
     repeats: mpsc::Sender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
@@ -239,6 +214,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
                 every,
                 last,
                 out,
+                room: Budget::new(REPLAY_BYTES),
                 done,
             };
             tokio::spawn(feed.run(parts.begin, live));
@@ -275,6 +251,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         incarnation: since_epoch.as_nanos() as u64,
         next_seq: 1,
         decided: decided_sender,
+        decided_room: Budget::new(OUTBOX_BYTES),
         durable: durable_sender,
         repeats: repeats_sender,
         status: status_sender,
@@ -282,10 +259,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         loads: JoinSet::new(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
-    let handle = OrderHandle {
-        inbox: inbox_sender,
-        own: own_sender,
-    };
+    let handle = OrderHandle::new(inbox_sender, own_sender);
     (
         handle,
         OrderEvents {
@@ -308,7 +282,7 @@ fn now_ms() -> u64 {
 impl Order {
     async fn run(
         mut self,
-        inbox: mpsc::Receiver<Inbound>,
+        inbox: mpsc::Receiver<(Inbound, Share)>,
         own: mpsc::UnboundedReceiver<Vec<u8>>,
         done: mpsc::UnboundedReceiver<Done>,
         state_done: mpsc::UnboundedReceiver<StateDone>,
@@ -320,7 +294,7 @@ impl Order {
 
     async fn serve(
         &mut self,
-        mut inbox: mpsc::Receiver<Inbound>,
+        mut inbox: mpsc::Receiver<(Inbound, Share)>,
         mut own: mpsc::UnboundedReceiver<Vec<u8>>,
         mut done: mpsc::UnboundedReceiver<Done>,
         mut state_done: mpsc::UnboundedReceiver<StateDone>,
@@ -400,10 +374,10 @@ impl Order {
         self.core.handle(now_ms(), input, actions);
     }
 
-    fn take(&mut self, gulp: &mut Vec<Inbound>, actions: &mut Vec<Action>) {
+    fn take(&mut self, gulp: &mut Vec<(Inbound, Share)>, actions: &mut Vec<Action>) {
         let now = now_ms();
         let mut requests = Vec::new();
-        for message in gulp.drain(..) {
+        for (message, _share) in gulp.drain(..) {
             match message {
                 Inbound::Request(request) => {
                     tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
@@ -435,7 +409,10 @@ impl Order {
             return;
         }
         let busy = self.backlog() >= HOLD_AT && self.core.status().leader == self.me;
-        if busy && self.held.len() + requests.len() <= HOLD_MOST {
+        let waiting = self.held.iter().chain(&requests);
+        let bytes: usize = waiting.map(|request| request.op.len()).sum();
+        let few = self.held.len() + requests.len() <= HOLD_MOST && bytes <= HOLD_MOST_BYTES;
+        if busy && few {
             self.held_since
                 .get_or_insert_with(tokio::time::Instant::now);
             self.held.append(&mut requests);

@@ -69,6 +69,17 @@ impl Config {
 }
 
 impl Config {
+    /// Silence after which the master is suspected, milliseconds.
+    pub fn master_timeout_ms(&self) -> u64 {
+        self.master_timeout_ms.unwrap_or(1_500)
+    }
+
+    /// Each of the two stages before a leader is replaced, milliseconds.
+    pub fn request_timeout_ms(&self) -> u64 {
+        let default = consensus::Settings::default().request_timeout_ms;
+        self.request_timeout_ms.unwrap_or(default)
+    }
+
     /// What the care for the private server is told.
     pub fn server(&self) -> PostgresConfig {
         let own = &self.postgres;

@@ -1,13 +1,13 @@
 //! A replica from start to end: its server, its log, its links, its order, its executor.
 
 use crate::config::Config;
-use crate::executor::{self, Executor, Fatal, History, Parts};
+use crate::executor::{self, Executor, Fatal, Frame, History, Parts};
 use crate::joining::{Joined, Start};
 use crate::postgres::{self, PostgresServer, StopMode};
 use bytes::Bytes;
 use cluster::channel;
 use consensus::{ReplicaId, Request, View, Views};
-use net::{Event, Events, PeerId};
+use net::{Budget, Event, Events, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use pgsession::Target;
@@ -17,8 +17,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use txn::client::ClientMessage;
 
-/// Frames that wait for the executor.
+/// Frames that wait for the executor, and their bytes.
 const FRAMES: usize = 8_192;
+const FRAMES_BYTES: usize = 256 << 20;
+/// Bytes of decisions read again from the log that wait for the executor.
+const REPLAY_BYTES: usize = 64 << 20;
 /// Pause before a replica whose PostgreSQL failed starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
@@ -140,10 +143,10 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         spare_keys,
         links_since,
     } = start.join(me, recovered.view()).await?;
-    let mut settings = consensus::Settings::default();
-    if let Some(timeout) = config.request_timeout_ms {
-        settings.request_timeout_ms = timeout;
-    }
+    let settings = consensus::Settings {
+        request_timeout_ms: config.request_timeout_ms(),
+        ..Default::default()
+    };
     let (finished, finished_seen) = watch::channel(0);
     let (order, order_events) = order::start(OrderParts {
         me,
@@ -174,7 +177,7 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         superuser: server.superuser.clone(),
         token: server.token.clone(),
         settings: executor::Settings {
-            master_timeout: Duration::from_millis(config.master_timeout_ms.unwrap_or(1_500)),
+            master_timeout: Duration::from_millis(config.master_timeout_ms()),
         },
         postgres_pid: server
             .own
@@ -245,6 +248,7 @@ async fn feed(
     mut live: mpsc::Receiver<ToService>,
     out: mpsc::Sender<Delivered>,
 ) {
+    let room = Budget::new(REPLAY_BYTES);
     let mut next = 1;
     while next <= last {
         // No further than where the core begins: it delivers what follows itself, and may be logging it already.
@@ -262,6 +266,7 @@ async fn feed(
             views.decided(&decided);
             if out
                 .send(Delivered {
+                    share: room.take(order::size(&decided)).await,
                     decided,
                     view,
                     position: None,
@@ -285,9 +290,10 @@ async fn feed(
 async fn dispatch(
     mut events: Events,
     order: OrderHandle,
-    frames: mpsc::Sender<(PeerId, u8, Bytes)>,
+    frames: mpsc::Sender<Frame>,
     links: mpsc::UnboundedSender<(PeerId, bool)>,
 ) {
+    let room = Budget::new(FRAMES_BYTES);
     while let Some(event) = events.recv().await {
         match event {
             Event::Up(peer) | Event::Down(peer, _) => {
@@ -322,7 +328,8 @@ async fn dispatch(
                 // Whoever brings it: a request is signed by its client.
                 Some(request) => order.inbound(Inbound::Request(request)).await,
                 None => {
-                    let _ = frames.send((from, channel::CLIENT, payload)).await;
+                    let frame = Frame::new(from, channel::CLIENT, payload, &room).await;
+                    let _ = frames.send(frame).await;
                 }
             },
             Event::Frame {
@@ -330,7 +337,8 @@ async fn dispatch(
                 channel,
                 payload,
             } => {
-                let _ = frames.send((from, channel, payload)).await;
+                let frame = Frame::new(from, channel, payload, &room).await;
+                let _ = frames.send(frame).await;
             }
         }
     }
@@ -341,7 +349,7 @@ fn request(payload: &Bytes) -> Option<Request> {
     if payload.first() != Some(&0) {
         return None;
     }
-    match postcard::from_bytes(payload) {
+    match consensus::decode(payload) {
         Ok(ClientMessage::Request(request)) => Some(request),
         _ => None,
     }
@@ -386,6 +394,7 @@ mod tests {
                 decided: decided(height),
                 view: Arc::default(),
                 position: None,
+                share: Default::default(),
             };
             live_sender
                 .send(ToService::Execute(delivered))

@@ -20,6 +20,8 @@ mod proxy_file;
 mod ready;
 mod replica_file;
 mod report;
+#[cfg(test)]
+mod shipped;
 mod signals;
 mod spawn;
 mod stop;

@@ -1,7 +1,7 @@
 //! What a client asks to be ordered: the operations inside of consensus requests.
 
 use crate::{ballot::VotePart, operation::Operation, operation::Step};
-use consensus::{ClientId, Height};
+use consensus::{ClientId, DecodeError, Height};
 use serde::{Deserialize, Serialize};
 
 /// Names a transaction: the request that began it.
@@ -105,12 +105,7 @@ impl Ordered {
     ///
     /// # Errors
     /// When the bytes are not one whole message.
-    pub fn decode(bytes: &[u8]) -> Result<Ordered, postcard::Error> {
-        let (ordered, rest) = postcard::take_from_bytes(bytes)?;
-        if rest.is_empty() {
-            Ok(ordered)
-        } else {
-            Err(postcard::Error::DeserializeBadEncoding)
-        }
+    pub fn decode(bytes: &[u8]) -> Result<Ordered, DecodeError> {
+        consensus::decode(bytes)
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn listen(inner: Weak<Inner>, mut events: Events) {
                 from: PeerId::Replica(from),
                 channel: channel::CLIENT,
                 payload,
-            } => match postcard::from_bytes(&payload) {
+            } => match consensus::decode(&payload) {
                 Ok(message) => inner.route(ReplicaId(from), message),
                 Err(error) => tracing::warn!(replica = from, %error, "unreadable message dropped"),
             },

@@ -1,7 +1,9 @@
 //! What all handles of a client share: its key and numbers, its links, and what waits for an answer.
 
+mod answers;
 mod listen;
 mod route;
+mod silence;
 mod views;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +24,8 @@ use crate::count::ReplyCounter;
 use crate::error::ShimError;
 use crate::settings::Settings;
 use crate::shim::AuditReport;
+pub(crate) use answers::Answers;
+pub(crate) use silence::Silence;
 
 /// Silence after which a request is sent again.
 const REPEAT_AFTER: Duration = Duration::from_millis(1_500);
@@ -56,9 +60,9 @@ pub(crate) struct Pending {
 pub(crate) struct Waiting {
     pub ordered: HashMap<u64, Pending>,
     operations: HashMap<(TxId, u32), oneshot::Sender<MasterAnswer>>,
-    reads: HashMap<u64, mpsc::UnboundedSender<ReadAnswer>>,
-    pub infos: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, ReplicaStatus)>>,
-    pub audits: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, AuditReport)>>,
+    reads: HashMap<u64, Answers<ReadAnswer>>,
+    pub infos: HashMap<u64, Answers<(ReplicaId, ReplicaStatus)>>,
+    pub audits: HashMap<u64, Answers<(ReplicaId, AuditReport)>>,
     /// The epoch that each replica last named.
     epochs: BTreeMap<ReplicaId, u64>,
     /// The view that each replica last announced, if it is newer than ours.
@@ -186,7 +190,7 @@ impl Inner {
     }
 
     pub fn expect_read(&self, id: u64) -> mpsc::UnboundedReceiver<ReadAnswer> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = Answers::channel();
         self.waiting().reads.insert(id, sender);
         receiver
     }

@@ -68,12 +68,12 @@ impl Inner {
                     failed,
                     outcome,
                 };
-                read(&waiting, id, answer);
+                read(&mut waiting, id, answer);
             }
             ReplicaMessage::Info { id, status } => {
                 self.note_epoch(&mut waiting, from, status.epoch);
-                if let Some(infos) = waiting.infos.get(&id) {
-                    let _ = infos.send((from, status));
+                if let Some(infos) = waiting.infos.get_mut(&id) {
+                    infos.give(from, (from, status));
                 }
             }
             ReplicaMessage::Audit {
@@ -89,9 +89,9 @@ impl Inner {
                     error,
                 };
                 if incarnation == self.incarnation
-                    && let Some(audits) = waiting.audits.get(&seq)
+                    && let Some(audits) = waiting.audits.get_mut(&seq)
                 {
-                    let _ = audits.send((from, report));
+                    audits.give(from, (from, report));
                 }
             }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
@@ -156,14 +156,14 @@ fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason) {
     }
 }
 
-fn read(waiting: &Waiting, id: u64, answer: ReadAnswer) {
+fn read(waiting: &mut Waiting, id: u64, answer: ReadAnswer) {
     let frames = answer.outcome.as_ref().map(|outcome| &outcome.frames);
     if frames.is_some_and(|frames| !txn::result::is_whole(frames)) {
         tracing::warn!(from = %answer.from, "an answer that is not whole messages");
         return;
     }
-    if let Some(reads) = waiting.reads.get(&id) {
-        let _ = reads.send(answer);
+    if let Some(reads) = waiting.reads.get_mut(&id) {
+        reads.give(answer.from, answer);
     }
 }
 

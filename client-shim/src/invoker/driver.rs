@@ -93,7 +93,7 @@ fn take(engine: &mut Engine, began: Instant, event: Event) {
             from: PeerId::Replica(from),
             channel: channel::CLIENT,
             payload,
-        } => match postcard::from_bytes(&payload) {
+        } => match consensus::decode(&payload) {
             Ok(message) => engine.receive(began.elapsed(), ReplicaId(from), message),
             Err(error) => tracing::debug!(replica = from, %error, "unreadable message dropped"),
         },

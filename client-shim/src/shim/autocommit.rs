@@ -141,6 +141,8 @@ impl Shim {
         let mut epochs = inner.epoch.subscribe();
         let mut links = inner.links_changed();
         inner.send(inner.master_of(epoch), message);
+        let silence = inner.silence();
+        tokio::pin!(silence);
         loop {
             tokio::select! {
                 found = &mut answer => {
@@ -158,6 +160,7 @@ impl Shim {
                         return Err(ShimError::retry("the master replica changed"));
                     }
                 }
+                silent = &mut silence => return Err(ShimError::silent(silent)),
                 _ = links.changed() => {
                     inner.send(inner.master_of(epoch), message);
                 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use consensus::{Digest, Height, ReplicaId};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use txn::Ordered;
 use txn::client::{ClientMessage, ReplicaStatus};
 
 use super::Shim;
 use crate::error::ShimError;
+use crate::inner::Answers;
 
 /// One replica's tables at one height.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Shim {
     /// What each replica says of itself; those that do not answer within `wait` are missing.
     pub async fn statuses(&self, wait: Duration) -> BTreeMap<ReplicaId, ReplicaStatus> {
         let id = self.0.fresh();
-        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = Answers::channel();
         self.0.waiting().infos.insert(id, sender);
         let asked = self
             .0
@@ -99,7 +99,7 @@ impl Shim {
         wait: Duration,
     ) -> Result<BTreeMap<ReplicaId, AuditReport>, ShimError> {
         let seq = self.0.next_seq();
-        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = Answers::channel();
         self.0.waiting().audits.insert(seq, sender);
         // An audit is answered by its reports, not by matching replies.
         let _ordered = self.0.order(seq, &Ordered::Audit);

@@ -120,7 +120,7 @@ impl Content {
             .filter(|end| *end <= bytes.len())
             .ok_or(ContentError::Unreadable)?;
         let ordered: Ordered =
-            postcard::from_bytes(&bytes[8..end]).map_err(|_| ContentError::Unreadable)?;
+            crate::decode(&bytes[8..end]).map_err(|_| ContentError::Unreadable)?;
         if (ordered.height, ordered.digest) != (last.height, last.digest) {
             return Err(ContentError::OtherDecision);
         }

@@ -17,10 +17,13 @@ pub const WAITING_PER_CLIENT: usize = 64;
 pub const WAITING: usize = 4_096;
 /// Queries that wait for the service to be free; more are dropped, and their clients ask again or have them ordered.
 pub const QUERY_QUEUE: usize = 1_024;
-/// Decided batches and repeated requests on their way to the service.
+/// Decided batches and repeated requests on their way to the service; the batches count among the bytes that the order may
+/// have decided ahead of it.
 pub const JOB_QUEUE: usize = 256;
 /// Executed batches and answered queries whose answers wait to be durable.
 pub const ANSWER_QUEUE: usize = 1_024;
+/// Their bytes; one longer batch of answers passes alone.
+pub const ANSWER_BYTES: usize = 256 << 20;
 /// Decisions read from the log at a time when it is replayed.
 pub const REPLAY_AT_ONCE: usize = 256;
 /// How long a node that stops waits for its service to finish what it executes.

@@ -74,7 +74,7 @@ fn client_message(from: PeerId, payload: &[u8]) -> Result<Wanted, &'static str> 
         PeerId::Replica(id) => ClientId::of(ReplicaId(id)),
         PeerId::Client(id) => ClientId(id),
     };
-    match postcard::from_bytes(payload) {
+    match consensus::decode(payload) {
         Ok(ToReplica::Request(request)) if request.client != sender => {
             Err("a request of another client")
         }

@@ -5,18 +5,21 @@ use std::panic::AssertUnwindSafe;
 use bytes::Bytes;
 use consensus::service::{Outcome, Refusal, ToClient, designated};
 use consensus::{ClientId, Decided, Height, ReplicaId, View};
+use net::{Budget, Share};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::bounds::{ANSWER_BYTES, REPLY_OVERHEAD};
 use super::machine::{Executed, Machine};
 use super::replies::Reply;
 use super::service::Service;
 use super::waiting::{Query, WaitingQueries};
 use super::wire::encode;
+use crate::run::Delivered;
 
 /// What the order, or the node's owner, wants of the service.
 pub enum Job {
     /// The next batch.
-    Decided(Decided),
+    Decided(Delivered),
     /// A request that was ordered before came again; everything that was decided before is among the earlier jobs.
     Repeat {
         client: ClientId,
@@ -38,6 +41,8 @@ pub enum Ask {
 pub struct Answers {
     pub height: Height,
     pub messages: Vec<(ClientId, Bytes)>,
+    /// Their part of [`ANSWER_BYTES`].
+    pub share: Share,
 }
 
 /// What the service's thread owns.
@@ -110,6 +115,7 @@ impl<S: Service> Executor<S> {
 
     async fn work(&mut self, inputs: &mut Inputs) -> Result<(), String> {
         let mut waiting = WaitingQueries::default();
+        let room = Budget::new(ANSWER_BYTES);
         loop {
             // Neither starves the other: which of two that are ready comes first is drawn by lot.
             let answers = tokio::select! {
@@ -120,9 +126,11 @@ impl<S: Service> Executor<S> {
                 Some(ask) = inputs.asks.recv() => self.ask(ask, &mut waiting),
             };
             if !answers.is_empty() {
+                let bytes = answers.iter().map(|(_, m)| m.len() + REPLY_OVERHEAD).sum();
                 let answers = Answers {
                     height: self.machine.height(),
                     messages: answers,
+                    share: room.take(bytes).await,
                 };
                 if self.answers.send(answers).await.is_err() {
                     return Ok(());
@@ -137,8 +145,8 @@ impl<S: Service> Executor<S> {
         waiting: &mut WaitingQueries,
     ) -> Result<Vec<(ClientId, Bytes)>, String> {
         match job {
-            Job::Decided(decided) => {
-                let executed = self.machine.apply(&decided)?;
+            Job::Decided(delivered) => {
+                let executed = self.machine.apply(&delivered.decided)?;
                 let height = self.machine.height();
                 self.finished.send_replace(height);
                 let mut answers: Vec<_> = executed.into_iter().map(|e| self.first(e)).collect();

@@ -18,7 +18,7 @@ pub async fn feed(
     loop {
         let job = tokio::select! {
             delivered = decided.recv() => match delivered {
-                Some(ToService::Execute(delivered)) => Job::Decided(delivered.decided),
+                Some(ToService::Execute(delivered)) => Job::Decided(delivered),
                 // An order without checkpoints wants nothing else.
                 Some(ToService::Snapshot { .. } | ToService::Restore { .. }) => continue,
                 None => return,
@@ -27,7 +27,7 @@ pub async fn feed(
                 // It was ordered by one of the batches that are here already: its answer must be there first.
                 for _ in 0..decided.len() {
                     let Ok(ToService::Execute(delivered)) = decided.try_recv() else { break };
-                    if jobs.send(Job::Decided(delivered.decided)).await.is_err() {
+                    if jobs.send(Job::Decided(delivered)).await.is_err() {
                         return;
                     }
                 }
@@ -46,7 +46,12 @@ pub async fn answer(
     mut durable: watch::Receiver<Height>,
     mut answers: mpsc::Receiver<Answers>,
 ) {
-    while let Some(Answers { height, messages }) = answers.recv().await {
+    while let Some(Answers {
+        height,
+        messages,
+        share: _share,
+    }) = answers.recv().await
+    {
         if durable
             .wait_for(|durable| *durable >= height)
             .await
@@ -94,6 +99,7 @@ mod tests {
             decided,
             view: Default::default(),
             position: None,
+            share: Default::default(),
         })
     }
 
@@ -112,7 +118,7 @@ mod tests {
             let mut executed = 0;
             loop {
                 match jobs.recv().await.unwrap() {
-                    Job::Decided(decided) => executed = decided.height,
+                    Job::Decided(delivered) => executed = delivered.decided.height,
                     Job::Repeat { .. } => break,
                     Job::Snapshot(_) => panic!("nobody asked for one"),
                 }

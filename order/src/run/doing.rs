@@ -9,7 +9,7 @@ use net::PeerId;
 
 use crate::past::load;
 
-use super::{Delivered, Done, Order, ToService, now_ms, record};
+use super::{Delivered, Done, OVERHEAD, Order, ToService, now_ms, record};
 
 impl Order {
     pub(super) fn view_changed(&mut self, view: View) {
@@ -115,7 +115,7 @@ impl Order {
     pub(super) async fn decided(&mut self, decided: Decided) -> bool {
         let payload =
             postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
-        let height = decided.height;
+        let (height, bytes) = (decided.height, payload.len());
         // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
         // record of either takes this one to the disk. Heights learnt from peers have no such record.
         let position = if self.own_record {
@@ -137,6 +137,8 @@ impl Order {
             decided,
             view: self.view.clone(),
             position: Some(position),
+            // A service that is behind holds the order up here, not memory.
+            share: self.decided_room.take(bytes + OVERHEAD).await,
         };
         tracing::trace!(target: "timeline", at = "decided", height);
         let taken = self

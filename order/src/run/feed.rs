@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use consensus::transfer::{ChunkList, Content};
 use consensus::{Decided, Height, Recovered, Summary, View};
+use net::Budget;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoint::Loaded;
@@ -12,7 +13,7 @@ use crate::log::Log;
 use crate::past::load;
 use crate::state::StateDone;
 
-use super::{Delivered, ToService};
+use super::{Delivered, OVERHEAD, ToService};
 
 /// A service that goes through the log again.
 pub(super) struct Feed {
@@ -24,7 +25,15 @@ pub(super) struct Feed {
     /// The last decision in the log that the core knows.
     pub last: Height,
     pub out: mpsc::Sender<ToService>,
+    /// What waits in there out of the log, in bytes.
+    pub room: Budget,
     pub done: mpsc::UnboundedSender<StateDone>,
+}
+
+/// What a decision holds in memory, about.
+pub fn size(decided: &Decided) -> usize {
+    let chosen: usize = decided.requests.iter().map(|r| r.op.len() + OVERHEAD).sum();
+    chosen + OVERHEAD
 }
 
 /// The service is gone, or the log cannot be read.
@@ -54,6 +63,7 @@ impl Feed {
                 let view = past.view().cloned().unwrap_or_default();
                 past.decided(&decided).map_err(|_| Ended)?;
                 let delivered = Delivered {
+                    share: self.room.take(size(&decided)).await,
                     decided,
                     view: Arc::new(view),
                     position: None,

@@ -46,7 +46,7 @@ impl Executor {
         // seen, and every judge that does not would vote ABORT.
         if auto.min_height > self.engine.final_height() {
             let waiting = self.autos.values().filter(|a| a.client == client).count();
-            if waiting >= PARKED_PER_CLIENT {
+            if waiting >= PARKED_PER_CLIENT || !self.may_wait(client, None, &auto.operation) {
                 let why = "too many statements wait for the master to catch up";
                 return self.tell_doomed(client, tx, reason("53400", why, ""));
             }

@@ -22,7 +22,7 @@ const QUEUED_OPERATIONS: usize = 64;
 
 impl Executor {
     pub(super) fn client_frame(&mut self, from: ClientId, payload: &Bytes) {
-        let message = match postcard::from_bytes(payload) {
+        let message = match consensus::decode(payload) {
             Ok(message) => message,
             Err(error) => {
                 tracing::warn!(%from, %error, "unreadable message of a client dropped");
@@ -113,6 +113,7 @@ impl Executor {
                 ),
             );
         }
+        let room = self.may_wait(client, Some(tx), &operation);
         let Some(session) = self.sessions.get_mut(&tx) else {
             self.park(client, tx, step, operation);
             return;
@@ -133,7 +134,7 @@ impl Executor {
         if known {
             return;
         }
-        if session.queue.len() >= QUEUED_OPERATIONS {
+        if session.queue.len() >= QUEUED_OPERATIONS || !room {
             let why = reason("53400", "too many operations of one transaction wait", "");
             session.doom = Some(why.clone());
             return self.tell_doomed(client, tx, why);
@@ -150,7 +151,7 @@ impl Executor {
             .filter(|p| p.client == client)
             .map(|p| p.operations.len())
             .sum();
-        if waiting >= PARKED_PER_CLIENT {
+        if waiting >= PARKED_PER_CLIENT || !self.may_wait(client, None, &operation) {
             return self.tell_doomed(
                 client,
                 tx,

@@ -27,9 +27,9 @@ mod reads;
 mod recovery;
 mod replies;
 mod session;
+mod waiting;
 
 use adopt::Shapes;
-use bytes::Bytes;
 use cluster::channel;
 use consensus::{ClientId, Height, ReplicaId, View};
 use jobs::Bench;
@@ -49,7 +49,7 @@ use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
 use note::Note;
-pub use parts::{Fatal, Inputs, Parts, Settings};
+pub use parts::{Fatal, Frame, Inputs, Parts, Settings};
 pub use recovery::History;
 
 /// Kinds of records in the decision log. The consensus core's own are in `order`.
@@ -250,7 +250,7 @@ impl Executor {
                     Some(delivered) => self.delivered(delivered),
                     None => return Fatal::OrderEnded,
                 },
-                Some((from, channel, payload)) = frames.recv() => self.frame(from, channel, payload),
+                Some(frame) = frames.recv() => self.frame(&frame),
                 Some((peer, up)) = links.recv() => self.link(peer, up),
                 Ok(()) = durable.changed() => {
                     let height = *durable.borrow_and_update();
@@ -387,13 +387,16 @@ impl Executor {
         }
     }
 
-    fn frame(&mut self, from: PeerId, on: u8, payload: Bytes) {
-        match (from, on) {
+    fn frame(&mut self, frame: &Frame) {
+        let payload = &frame.payload;
+        match (frame.from, frame.channel) {
             (PeerId::Replica(id), channel::PEER | channel::BULK) => {
-                self.peer_frame(ReplicaId(id), &payload)
+                self.peer_frame(ReplicaId(id), payload)
             }
-            (PeerId::Client(id), channel::CLIENT) => self.client_frame(ClientId(id), &payload),
-            _ => tracing::warn!(%from, channel = on, "message on an unexpected channel dropped"),
+            (PeerId::Client(id), channel::CLIENT) => self.client_frame(ClientId(id), payload),
+            (from, channel) => {
+                tracing::warn!(%from, channel, "message on an unexpected channel dropped")
+            }
         }
     }
 

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{ClientId, Height, ReplicaId, View};
-use net::{Endpoint, PeerId};
+use net::{Budget, Endpoint, PeerId, Share};
 use pgsession::Target;
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
 use order::log::{Log, LogError};
 use order::{Delivered, OrderHandle};
+
+/// What a frame counts beyond its payload.
+const OVERHEAD: usize = 512;
 
 /// What the executor is made of.
 pub struct Parts {
@@ -41,12 +44,34 @@ pub struct Settings {
     pub master_timeout: Duration,
 }
 
+/// A message of a peer or a client.
+pub struct Frame {
+    pub from: PeerId,
+    pub channel: u8,
+    pub payload: Bytes,
+    /// Its part of the bytes that may wait; given back when the frame is dropped.
+    pub share: Share,
+}
+
+impl Frame {
+    /// Waits until `room` has its bytes.
+    pub async fn new(from: PeerId, channel: u8, payload: Bytes, room: &Budget) -> Frame {
+        let share = room.take(payload.len() + OVERHEAD).await;
+        Frame {
+            from,
+            channel,
+            payload,
+            share,
+        }
+    }
+}
+
 /// What the executor listens to.
 pub struct Inputs {
     pub notes: mpsc::UnboundedReceiver<Note>,
     pub decided: mpsc::Receiver<Delivered>,
-    /// Messages of peers and clients, by channel.
-    pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
+    /// Messages of peers and clients.
+    pub frames: mpsc::Receiver<Frame>,
     pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
     pub durable: watch::Receiver<Height>,
     pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,

@@ -91,7 +91,7 @@ impl Executor {
     }
 
     pub(super) fn peer_frame(&mut self, from: ReplicaId, payload: &Bytes) {
-        let message = match postcard::from_bytes(payload) {
+        let message = match consensus::decode(payload) {
             Ok(message) => message,
             Err(error) => {
                 tracing::warn!(%from, %error, "unreadable message of a peer dropped");

@@ -37,7 +37,8 @@ pub struct Read {
 /// Reads that run, and those that wait for a height.
 #[derive(Default)]
 pub struct Reads {
-    running: HashMap<(ClientId, u64), oneshot::Sender<()>>,
+    /// With what each holds in memory.
+    running: HashMap<(ClientId, u64), (oneshot::Sender<()>, usize)>,
     waiting: Vec<Read>,
     final_height: Arc<AtomicU64>,
 }
@@ -46,6 +47,15 @@ impl Reads {
     /// A height is final: reads that start from now on see it.
     pub fn advance(&mut self, height: Height, _time_ms: u64) {
         self.final_height.store(height, Ordering::Release);
+    }
+
+    /// What they hold in memory, by client.
+    pub fn held(&self) -> impl Iterator<Item = (ClientId, usize)> {
+        let running = self.running.iter();
+        let waiting = self.waiting.iter();
+        running
+            .map(|((client, _), (_, bytes))| (*client, *bytes))
+            .chain(waiting.map(|r| (r.client, r.operation.size())))
     }
 
     pub fn done(&mut self, client: ClientId, id: u64) {
@@ -68,7 +78,7 @@ impl Executor {
                 .iter()
                 .filter(|r| r.client == client)
                 .count();
-        if busy >= READS_PER_CLIENT {
+        if busy >= READS_PER_CLIENT || !self.may_wait(client, None, &read.operation) {
             let outcome = Executor::refused("53400", "too many reads at once");
             let message = answer(
                 &read,
@@ -100,7 +110,10 @@ impl Executor {
 
     fn start_read(&mut self, read: Read) {
         let (cancel, cancelled) = oneshot::channel();
-        self.reads.running.insert((read.client, read.id), cancel);
+        let held = read.operation.size();
+        self.reads
+            .running
+            .insert((read.client, read.id), (cancel, held));
         let (gate, height) = (self.gate.clone(), self.reads.final_height.clone());
         tokio::spawn(run(self.bench.clone(), gate, height, read, cancelled));
     }
@@ -109,7 +122,7 @@ impl Executor {
         self.reads
             .waiting
             .retain(|r| (r.client, r.id) != (client, id));
-        if let Some(cancel) = self.reads.running.remove(&(client, id)) {
+        if let Some((cancel, _)) = self.reads.running.remove(&(client, id)) {
             let _ = cancel.send(());
         }
     }

@@ -1,0 +1,101 @@
+//! What comes in: bounded by number and by bytes, so that one who sends much waits instead of taking memory.
+
+use bytes::Bytes;
+use consensus::{ReplicaId, Request};
+use net::{Budget, Share};
+use tokio::sync::mpsc;
+
+use super::OVERHEAD;
+
+/// Messages that wait for the core, and their bytes.
+pub(super) const INBOX: usize = 8_192;
+const INBOX_BYTES: usize = 256 << 20;
+
+/// What comes in.
+pub enum Inbound {
+    /// A peer's consensus or state transfer message (channels `CONSENSUS` and `STATE`), still encoded.
+    Consensus {
+        from: ReplicaId,
+        payload: Bytes,
+    },
+    /// A client's request, not yet verified.
+    Request(Request),
+    /// This replica's own wish.
+    Submit(Vec<u8>),
+    Link {
+        peer: ReplicaId,
+        up: bool,
+    },
+}
+
+impl Inbound {
+    /// What it holds in memory, about.
+    fn bytes(&self) -> usize {
+        let chosen = match self {
+            Self::Consensus { payload, .. } => payload.len(),
+            Self::Request(request) => request.op.len(),
+            Self::Submit(op) => op.len(),
+            Self::Link { .. } => 0,
+        };
+        chosen + OVERHEAD
+    }
+}
+
+/// Feeds the order.
+#[derive(Clone)]
+pub struct OrderHandle {
+    inbox: mpsc::Sender<(Inbound, Share)>,
+    room: Budget,
+    own: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl OrderHandle {
+    pub(super) fn new(
+        inbox: mpsc::Sender<(Inbound, Share)>,
+        own: mpsc::UnboundedSender<Vec<u8>>,
+    ) -> Self {
+        Self {
+            inbox,
+            room: Budget::new(INBOX_BYTES),
+            own,
+        }
+    }
+
+    /// Asks for the ordering of a request of this replica's own.
+    pub fn submit(&self, op: Vec<u8>) {
+        // The order is gone only when the replica stops.
+        let _ = self.own.send(op);
+    }
+
+    /// Hands in what came over a link; waits while the core is behind, so that peers feel it.
+    pub async fn inbound(&self, message: Inbound) {
+        let share = self.room.take(message.bytes()).await;
+        let _ = self.inbox.send((message, share)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_core_is_bounded_in_bytes_and_small_messages_by_number() {
+        let (inbox, mut waiting) = mpsc::channel(INBOX);
+        let handle = OrderHandle::new(inbox, mpsc::unbounded_channel().0);
+        let message = |bytes: usize| Inbound::Consensus {
+            from: ReplicaId(1),
+            payload: Bytes::from(vec![0; bytes]),
+        };
+        let megabytes =
+            (0..).take_while(|_| handle.inbound(message(1 << 20)).now_or_never().is_some());
+        assert_eq!(megabytes.count(), INBOX_BYTES / ((1 << 20) + OVERHEAD));
+        // What is taken makes room again.
+        assert!(waiting.try_recv().is_ok());
+        assert!(handle.inbound(message(1 << 20)).now_or_never().is_some());
+        while waiting.try_recv().is_ok() {}
+        let empty = (0..).take_while(|_| handle.inbound(message(0)).now_or_never().is_some());
+        assert_eq!(empty.count(), INBOX);
+    }
+}
