@@ -62,6 +62,7 @@ impl Core {
         self.stopping = Stopping::default();
         self.peers.change(&self.view, self.me);
         let view = &self.view;
+        self.trips.retain(|peer| view.replicas.contains_key(peer));
         self.early.retain(|peer, early| {
             early.forget_stopdata();
             view.replicas.contains_key(peer)

@@ -18,6 +18,8 @@ mod proposing;
 mod regency;
 mod stopping;
 mod tick;
+mod trips;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +44,8 @@ use persist::Held;
 use pool::Pool;
 use stopping::Stopping;
 use tick::Clock;
+use trips::Trips;
+use watch::Watch;
 
 /// What happens to a core.
 #[derive(Clone, Debug)]
@@ -222,6 +226,10 @@ pub struct Core {
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
     clock: Clock,
+    /// How far away the peers are.
+    trips: Trips,
+    /// Whether the leader keeps up.
+    watch: Watch,
 }
 
 impl Core {
@@ -276,6 +284,8 @@ impl Core {
             stopping: Stopping::default(),
             held: BTreeMap::new(),
             next_record: 1,
+            trips: Trips::default(),
+            watch: Watch::default(),
         };
         core.take_key();
         core.restore_votes();
@@ -286,6 +296,7 @@ impl Core {
     /// whatever a peer sends and however the clock steps.
     pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Action>) {
         let now = self.clock.read(now_ms);
+        let before = out.len();
         match input {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
@@ -302,6 +313,7 @@ impl Core {
             Input::DecisionsGone { to, from, oldest } => self.on_gone_here(to, from, oldest, out),
             Input::StateInstalled(summary) => self.on_state_installed(now, *summary, out),
         }
+        self.watch_leader(now, before, out);
     }
 
     fn on_message(&mut self, now: u64, from: ReplicaId, message: Message, out: &mut Vec<Action>) {
@@ -356,6 +368,8 @@ impl Core {
                 from: first,
                 oldest,
             } => self.on_gone(now, from, first, oldest, out),
+            Message::Ping { nonce } => self.on_ping(now, from, nonce, out),
+            Message::Pong { nonce } => self.on_pong(now, from, nonce),
             // For the transfer beside the core.
             Message::State(_) => {}
         }
