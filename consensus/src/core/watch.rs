@@ -296,7 +296,7 @@ impl Core {
         }
         self.watch.tried_at = now;
         let requests = self.choose_trial();
-        if requests.is_empty() {
+        if requests.is_empty() || mutated!(self.settings, NeverForward) {
             return;
         }
         let name = |request: &Request| (request.client, request.incarnation, request.seq);
