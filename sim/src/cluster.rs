@@ -208,6 +208,11 @@ impl Cluster {
                 self.at(at, Event::ClientRestart(index));
             }
         }
+        if let Some(steady) = self.plan.steady {
+            for at in (10..steady.until).step_by(steady.every as usize) {
+                (0..self.plan.clients.len()).for_each(|index| self.at(at, Event::Submit(index)));
+            }
+        }
         for index in 0..self.clients.len() {
             self.schedule_lies(index);
             self.at(REPEAT_MS, Event::Repeat(index));
@@ -237,6 +242,10 @@ impl Cluster {
             .map(|(id, core)| (id, core.status().height))
             .collect();
         self.checks.ended(&heights)?;
+        if let Some(steady) = self.plan.steady {
+            let (since, bound) = (steady.promised_from, steady.median);
+            self.checks.latency.ended(since, bound)?;
+        }
         Ok(Summary {
             height: heights.values().copied().max().unwrap_or(0),
             regency: self
@@ -332,7 +341,8 @@ impl Cluster {
 
     /// All honest requests ordered, and all correct replicas at one height.
     fn is_done(&self) -> bool {
-        if self.now < HEAL_AT + 500 || self.missing() > 0 {
+        let until = self.plan.steady.map_or(0, |steady| steady.until);
+        if self.now < until.max(HEAL_AT + 500) || self.missing() > 0 {
             return false;
         }
         let highest = self.checks.agreement.highest();

@@ -30,6 +30,9 @@ struct Args {
     /// With spare replicas and weighted votes.
     #[arg(long, conflicts_with = "absences")]
     weights: bool,
+    /// With leaders that are slow rather than dead.
+    #[arg(long, conflicts_with_all = ["absences", "weights"])]
+    slow_leaders: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let plan = match (args.absences, args.weights) {
         (true, _) => Plan::with_absences,
         (_, true) => Plan::with_weights,
+        _ if args.slow_leaders => Plan::with_slow_leaders,
         _ => Plan::of,
     };
     let held = match (args.seed, args.seeds) {

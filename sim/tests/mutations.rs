@@ -71,11 +71,15 @@ const TABLE: &[Row] = &[
     row(NeverForward, 50, &["liveness"], "what reached one correct replica reaches the leader"),
     row(NeverFetch, 50, &["liveness"], "a replica that lags fetches decisions"),
     row(EarlyStopData, 50, &["durability"], "STOPDATA leaves after its record is durable"),
+    row(NeverWatch, 5, &["latency"], "a leader that is slow rather than dead is given up"),
 ];
 
 fn caught(row: &Row) -> Option<(u64, String)> {
     (0..row.within).find_map(|seed| {
-        let mut plan = Plan::of(seed);
+        let mut plan = match row.fault {
+            NeverWatch => Plan::with_slow_leaders(seed),
+            _ => Plan::of(seed),
+        };
         plan.settings.mutation = Some(row.fault);
         let violation = Cluster::new(plan, seed, false).run().err()?;
         Some((seed, violation))
@@ -137,5 +141,5 @@ fn the_table_has_each_fault_once() {
     faults.sort();
     faults.dedup();
     assert_eq!(faults.len(), TABLE.len());
-    assert_eq!(faults.len(), 38);
+    assert_eq!(faults.len(), 39);
 }

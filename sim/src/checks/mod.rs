@@ -6,6 +6,7 @@ pub mod contradiction;
 pub mod durability;
 pub mod exactly_once;
 pub mod external_validity;
+pub mod latency;
 pub mod liveness;
 pub mod memory;
 pub mod order;
@@ -93,6 +94,8 @@ pub struct Checks {
     safe_value: safe_value::SafeValue,
     change: regency::Change,
     sync: sync::Evidence,
+    /// How long requests take.
+    pub latency: latency::Latency,
 }
 
 impl Checks {
@@ -118,6 +121,7 @@ impl Checks {
             safe_value: Default::default(),
             change: Default::default(),
             sync: Default::default(),
+            latency: Default::default(),
         }
     }
 

@@ -33,6 +33,8 @@ impl Cluster {
         let Some(request) = client.submit(&self.view) else {
             return;
         };
+        self.checks.latency.asked(self.now, &request);
+        let client = &self.clients[index];
         let twins = client.manner == Manner::Twins;
         let twin = client.twin(&request, &self.view).filter(|_| twins);
         // Some requests reach one replica only at first.

@@ -159,6 +159,7 @@ impl Cluster {
                     format!("{replica} DECIDES height {height} value {digest}")
                 });
                 if self.is_correct(replica) {
+                    self.checks.latency.decided(self.now, &decided);
                     let verdict = self.checks.decided(replica, &decided);
                     self.note(verdict);
                 }
