@@ -124,6 +124,16 @@ pub enum Message {
     },
     /// State transfer: not for the core, but for the [`transfer`](crate::transfer) beside it.
     State(StateMessage),
+    /// Asks for [`Message::Pong`], to measure the round trip.
+    Ping {
+        /// Secret until it is sent.
+        nonce: u64,
+    },
+    /// Answers [`Message::Ping`] at once.
+    Pong {
+        /// The question's.
+        nonce: u64,
+    },
 }
 
 /// Why bytes are no message.
@@ -176,6 +186,8 @@ impl Message {
             Self::Status { .. } => "STATUS",
             Self::Gone { .. } => "GONE",
             Self::State(message) => message.name(),
+            Self::Ping { .. } => "PING",
+            Self::Pong { .. } => "PONG",
         }
     }
 }

@@ -63,6 +63,9 @@ pub enum Record {
 pub struct Start {
     /// The instance after the highest proven decision.
     pub open: Height,
+    /// That decision, if it is known. It, and all that it stands on, may be written below (a liar may have decided them and
+    /// keep the decisions to itself), and nothing else.
+    pub last: Option<Digest>,
     /// The only values that may be written there and at the heights after it in this regency; above them the
     /// leader is free.
     pub bound: Vec<Digest>,
@@ -74,8 +77,20 @@ impl Start {
         self.open + self.bound.len() as Height
     }
 
+    /// Nothing is bound.
+    pub fn free(open: Height) -> Self {
+        Self {
+            open,
+            last: None,
+            bound: Vec::new(),
+        }
+    }
+
     /// The only value that may be written at a height, if it is bound.
     pub fn bound_at(&self, height: Height) -> Option<Digest> {
+        if height + 1 == self.open {
+            return self.last;
+        }
         let at = usize::try_from(height.checked_sub(self.open)?).ok()?;
         self.bound.get(at).copied()
     }

@@ -20,6 +20,10 @@ pub struct Settings {
     pub request_timeout_ms: u64,
     /// The longest that doubling makes a stage.
     pub max_timeout_ms: u64,
+    /// Beyond the measured round trips a leader may be late by so much, on average, before it is given up as too slow.
+    pub watch_slack_ms: u64,
+    /// Round trips to the peers are measured at this interval.
+    pub ping_ms: u64,
     /// How long a leader's link may be down before it is given up.
     pub link_grace_ms: u64,
     /// Votes that brought no progress are sent again after this time.
@@ -165,6 +169,8 @@ pub enum Mutation {
     VoteAfterRemoval,
     /// A restart forgets the views that decisions made.
     ForgetViews,
+    /// A leader that is slow, but not too slow for the time-outs, is never given up.
+    NeverWatch,
 }
 
 impl Default for Settings {
@@ -176,6 +182,8 @@ impl Default for Settings {
             max_request_bytes: 64 << 20,
             request_timeout_ms: 800,
             max_timeout_ms: 60_000,
+            watch_slack_ms: 50,
+            ping_ms: 500,
             link_grace_ms: 300,
             resend_ms: 200,
             status_ms: 1_000,

@@ -239,6 +239,11 @@ impl Cluster {
         for (index, (at, _)) in self.plan.changes.clone().into_iter().enumerate() {
             self.at(at, Event::Administer(index));
         }
+        if let Some(steady) = self.plan.steady {
+            for at in (10..steady.until).step_by(steady.every as usize) {
+                (0..self.plan.clients.len()).for_each(|index| self.at(at, Event::Submit(index)));
+            }
+        }
         for index in 0..self.clients.len() {
             self.schedule_lies(index);
             self.at(REPEAT_MS, Event::Repeat(index));
@@ -268,6 +273,10 @@ impl Cluster {
             .filter_map(|(id, core)| Some((id, core?.status().height)))
             .collect();
         self.checks.ended(&heights)?;
+        if let Some(steady) = self.plan.steady {
+            let (since, bound) = (steady.promised_from, steady.median);
+            self.checks.latency.ended(since, bound)?;
+        }
         Ok(Summary {
             height: heights.values().copied().max().unwrap_or(0),
             regency: self
@@ -384,7 +393,8 @@ impl Cluster {
 
     /// All honest requests ordered, and all correct members at one height, in the newest view.
     fn is_done(&self) -> bool {
-        if self.now < HEAL_AT + 500 || self.missing() > 0 {
+        let until = self.plan.steady.map_or(0, |steady| steady.until);
+        if self.now < until.max(HEAL_AT + 500) || self.missing() > 0 {
             return false;
         }
         let highest = self.checks.agreement.highest();

@@ -1,5 +1,7 @@
 //! A replica's log: what was appended, and how much of it a power loss leaves.
 
+use std::collections::BTreeSet;
+
 use consensus::{Decided, Height, Record, RecordId, Recovered, Summary, View};
 
 use crate::checks::promises::Promises;
@@ -27,6 +29,8 @@ pub struct Disk {
     cut: Option<(Height, usize, usize)>,
     /// What was ever durable, for the checker.
     promises: Promises,
+    /// Heights that made a view.
+    changes: BTreeSet<Height>,
 }
 
 impl Disk {
@@ -56,8 +60,9 @@ impl Disk {
                     Entry::Record(id, _) => Some(*id),
                 });
         for entry in &self.entries[self.durable..covered] {
-            if let Entry::Record(_, record) = entry {
-                self.promises.add(record);
+            match entry {
+                Entry::Record(_, record) => self.promises.add(record),
+                Entry::Decided(decided) => self.promises.decided(decided.height, &self.changes),
             }
         }
         self.durable = covered;
@@ -111,6 +116,11 @@ impl Disk {
         self.entries.drain(..gone);
         self.durable -= gone;
         self.cut = None;
+    }
+
+    /// A decision at this height made a view.
+    pub fn view_made(&mut self, at: Height) {
+        self.changes.insert(at);
     }
 
     /// What was ever durable of its promises.

@@ -25,7 +25,7 @@ pub use byzantine::Habit;
 pub use clients::Manner;
 pub use cluster::{Cluster, Summary};
 pub use latency::Latency;
-pub use plan::{DEADLINE, Fault, HEAL_AT, Intent, Kind, Plan};
+pub use plan::{DEADLINE, Fault, HEAL_AT, Intent, Kind, Plan, Steady};
 pub use rng::Rng;
 
 /// Runs one seed. The error says what was violated.

@@ -39,6 +39,9 @@ struct Args {
     /// With fixed members, equal votes, liars.
     #[arg(long, group = "kind")]
     byzantine: bool,
+    /// With leaders that are slow rather than dead.
+    #[arg(long, group = "kind")]
+    slow_leaders: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         (args.absences, Plan::with_absences),
         (args.crash_only, Plan::crash_only),
         (args.reconfigure, Plan::reconfiguring),
+        (args.slow_leaders, Plan::with_slow_leaders),
     ];
     // Else the seed chooses.
     let forced = forced

@@ -70,7 +70,7 @@ pub fn words(message: &Message) -> String {
             format!("{name} {heights:?}")
         }
         Message::Gone { from, oldest } => format!("{name} {from}, the log begins at {oldest}"),
-        Message::State(_) => name.to_owned(),
+        Message::State(_) | Message::Ping { .. } | Message::Pong { .. } => name.to_owned(),
         Message::FetchDecisions { from, max } => format!("{name} from {from} max {max}"),
         Message::FetchBatch { height, digest } => format!("{name} height {height} value {digest}"),
         Message::FetchBodies { height, .. }

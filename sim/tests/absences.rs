@@ -55,3 +55,10 @@ fn the_seeds_reach_state_transfer_among_liars() {
         "{installed} {among_liars} {large}"
     );
 }
+
+/// A liar alone had decided a height and kept the decision to itself; its proof in each SYNC closed that height to the others' votes,
+/// and two of the three held the value. Now that proof decides.
+#[test]
+fn a_decision_that_only_a_liar_has_is_made_by_its_proof() {
+    pass(55..56);
+}

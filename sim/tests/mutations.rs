@@ -102,11 +102,16 @@ const TABLE: &[Row] = &[
     of(Reconfiguration, KeepOldRequests, 100, &["validity"], "what waits under a client's old key is forgotten"),
     of(Reconfiguration, VoteAfterRemoval, 50, &["views"], "who is no member does not vote"),
     of(Reconfiguration, ForgetViews, 50, &["views", "promises"], "a restart remembers the views that decisions made"),
+    of(Reconfiguration, PipelineAcrossViews, 400, &["external-validity", "views", "chain", "proof", "certificate", "order"], "nothing is voted on above a change of the view before that is decided"),
+    row(NeverWatch, 5, &["latency"], "a leader that is slow rather than dead is given up"),
 ];
 
 fn caught(row: &Row) -> Option<(u64, String)> {
     (0..row.within).find_map(|seed| {
-        let mut plan = row.kind.plan(seed);
+        let mut plan = match row.fault {
+            NeverWatch => Plan::with_slow_leaders(seed),
+            _ => row.kind.plan(seed),
+        };
         plan.settings.mutation = Some(row.fault);
         let violation = Cluster::new(plan, seed, false).run().err()?;
         Some((seed, violation))
@@ -169,5 +174,5 @@ fn the_table_has_each_fault_once() {
     faults.sort();
     faults.dedup();
     assert_eq!(faults.len(), TABLE.len());
-    assert_eq!(faults.len(), 56);
+    assert_eq!(faults.len(), 58);
 }

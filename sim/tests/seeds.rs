@@ -58,6 +58,19 @@ fn more_seeds_whose_view_changes_hold() {
     pass_as(Plan::reconfiguring, 200..400);
 }
 
+/// Leaders that are slow rather than dead: with the third one at the latest, requests are ordered fast (the fault NeverWatch
+/// of the mutation table shows that they are not without the watch).
+#[test]
+fn seeds_with_slow_leaders_hold() {
+    let mut failed = Vec::new();
+    soak::run(0..12, 1, Plan::with_slow_leaders, |seed, outcome, _| {
+        if let Err(violation) = outcome {
+            failed.push(format!("seed {seed}: {violation}"));
+        }
+    });
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 /// Seeds that once failed.
 #[test]
 fn seeds_that_once_failed_hold() {

@@ -203,9 +203,17 @@ impl Core {
         }
     }
 
-    /// The digest that an instance in flight is bound to by this regency's SYNC.
-    fn bound_at(&self, height: Height) -> Option<Digest> {
-        self.start.as_ref()?.bound_at(height)
+    /// The digest that an instance in flight is bound to by this regency's SYNC: by what it leaves bound, or because what it proves
+    /// decided stands on that.
+    pub(crate) fn bound_at(&self, height: Height) -> Option<Digest> {
+        let start = self.start.as_ref()?;
+        let mut at = height.max(start.open.saturating_sub(1));
+        let mut bound = start.bound_at(at)?;
+        while at > height {
+            bound = self.pipeline.get(at)?.batch(&bound)?.after;
+            at -= 1;
+        }
+        Some(bound)
     }
 
     /// Asks for bound values that are unknown.

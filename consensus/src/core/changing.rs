@@ -75,10 +75,7 @@ impl Core {
         if !mutated!(self.settings, KeepRegency) {
             self.regency = 0;
         }
-        self.start = Some(Start {
-            open,
-            bound: Vec::new(),
-        });
+        self.start = Some(Start::free(open));
         self.start_is_claimed = false;
         self.stopping = Stopping::default();
         // Under a number that has another key now, another machine spoke.
@@ -89,6 +86,7 @@ impl Core {
             // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
             // accepts behind a change of the view has decided it, and is in the new view.
             self.pipeline.forget_votes();
+            self.forget_held_votes(open);
         }
         // Votes that it gave when it stood further on than it does now are of that time's view, and are said again with its key.
         if self.member {
@@ -96,6 +94,7 @@ impl Core {
         }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
+        self.trips.retain(|peer| view.replicas.contains_key(peer));
         self.early.retain(|peer, early| {
             early.forget_stopdata();
             // Under a number that has another key now, another machine spoke.

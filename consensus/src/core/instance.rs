@@ -33,10 +33,10 @@ pub(crate) struct Accepted {
 pub(crate) struct Instance {
     pub height: Height,
     pub votes: VoteState,
-    /// The leader's first proposal in this regency; later ones are not looked at.
+    /// The leader's first proposal in this regency; later ones are not looked at, unless it was refused.
     pub proposal: Option<Digest>,
     pub candidates: BTreeMap<Digest, Candidate>,
-    /// First WRITE of each replica in this regency.
+    /// Newest WRITE of each replica in this regency.
     pub writes: BTreeMap<ReplicaId, Digest>,
     /// Newest ACCEPT of each replica, in any regency.
     pub accepts: BTreeMap<ReplicaId, Accepted>,

@@ -20,6 +20,8 @@ mod proposing;
 mod regency;
 mod stopping;
 mod tick;
+mod trips;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -45,6 +47,8 @@ use pipeline::Pipeline;
 use pool::Pool;
 use stopping::Stopping;
 use tick::Clock;
+use trips::Trips;
+use watch::Watch;
 
 /// What happens to a core.
 #[derive(Clone, Debug)]
@@ -226,6 +230,10 @@ pub struct Core {
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
     clock: Clock,
+    /// How far away the peers are.
+    trips: Trips,
+    /// Whether the leader keeps up.
+    watch: Watch,
 }
 
 impl Core {
@@ -253,10 +261,7 @@ impl Core {
         let led = start.as_ref().map(|_| (view.id, regency));
         // Regency 0 needs no SYNC: nothing came before it.
         let start = match (regency, start) {
-            (0, None) => Some(Start {
-                open: 1,
-                bound: Vec::new(),
-            }),
+            (0, None) => Some(Start::free(1)),
             (_, start) => start,
         };
         let depth = settings.pipeline.clamp(1, MAX_PIPELINE);
@@ -283,6 +288,8 @@ impl Core {
             leading: Leading::recovered(led),
             held: BTreeMap::new(),
             next_record: 1,
+            trips: Trips::default(),
+            watch: Watch::default(),
         };
         core.take_key();
         core.restore_votes();
@@ -293,6 +300,7 @@ impl Core {
     /// whatever a peer sends and however the clock steps.
     pub fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Action>) {
         let now = self.clock.read(now_ms);
+        let before = out.len();
         match input {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
@@ -311,6 +319,7 @@ impl Core {
             Input::DecisionsGone { to, from, oldest } => self.on_gone_here(to, from, oldest, out),
             Input::StateInstalled(summary) => self.on_state_installed(now, *summary, out),
         }
+        self.watch_leader(now, before, out);
     }
 
     fn on_message(&mut self, now: u64, from: ReplicaId, message: Message, out: &mut Vec<Action>) {
@@ -365,6 +374,8 @@ impl Core {
                 from: first,
                 oldest,
             } => self.on_gone(now, from, first, oldest, out),
+            Message::Ping { nonce } => self.on_ping(now, from, nonce, out),
+            Message::Pong { nonce } => self.on_pong(now, from, nonce),
             // For the transfer beside the core.
             Message::State(_) => {}
         }

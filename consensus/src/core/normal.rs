@@ -106,7 +106,8 @@ impl Core {
         let current = regency == self.regency;
         match self.pipeline.get_mut(height).filter(|_| current) {
             Some(instance) => {
-                instance.writes.entry(from).or_insert(digest);
+                // The newest counts: an older one may be of the view before, from above the value that changed it.
+                instance.writes.insert(from, digest);
             }
             None => self.keep_for_later(
                 from,

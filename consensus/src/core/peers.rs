@@ -79,6 +79,12 @@ impl Peers {
             .unwrap_or(0)
     }
 
+    /// The highest that at least `count` peers claim to have decided.
+    pub fn decided_by(&self, count: usize) -> Height {
+        let mut claims: Vec<_> = self.all.values().map(|peer| peer.decided).collect();
+        nth_largest(&mut claims, count).unwrap_or(0)
+    }
+
     /// How many say that their logs begin above `height`.
     pub fn without(&self, height: Height) -> usize {
         self.all

@@ -54,6 +54,18 @@ impl Core {
         self.advance(now, out);
     }
 
+    /// Votes from this height on that wait for their record are not said any more.
+    pub(crate) fn forget_held_votes(&mut self, from: Height) {
+        for held in self.held.values_mut() {
+            match held {
+                Held::Write { height, .. } | Held::Accept { height, .. } if *height >= from => {
+                    *held = Held::Nothing;
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// A planted fault: releases everything at once.
     pub(crate) fn skip_persist(&mut self, now: u64, out: &mut Vec<Action>) {
         if mutated!(self.settings, SkipPersist) {

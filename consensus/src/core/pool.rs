@@ -12,7 +12,7 @@ use crate::window::{Place, Windows};
 use super::Reason;
 
 /// What an entry costs beside its operation, roughly.
-const OVERHEAD: usize = 256;
+pub(super) const OVERHEAD: usize = 256;
 
 /// One client's waiting requests.
 #[derive(Debug, Default)]
@@ -137,11 +137,13 @@ impl Pool {
 
     /// Whether a request waits under this name, whatever its digest.
     pub fn holds(&self, request: &Request) -> bool {
-        self.clients.get(&request.client).is_some_and(|queue| {
-            queue
-                .requests
-                .contains_key(&(request.incarnation, request.seq))
-        })
+        self.holds_name(request.client, (request.incarnation, request.seq))
+    }
+
+    /// Whether a request waits under (incarnation, seq) of a client.
+    pub fn holds_name(&self, client: ClientId, name: (u64, u64)) -> bool {
+        let queue = self.clients.get(&client);
+        queue.is_some_and(|queue| queue.requests.contains_key(&name))
     }
 
     /// Drops what a decided batch ordered, and what it made stale.

@@ -41,7 +41,8 @@ impl Core {
         let Some(instance) = self.pipeline.get_mut(height) else {
             return;
         };
-        if instance.proposal.is_some() && !again {
+        // One that is refused may be of the view before, from above the value that changed it.
+        if instance.proposal.is_some() && !instance.refused && !again {
             return;
         }
         let digest = batch.digest();
@@ -176,9 +177,6 @@ impl Core {
     /// The value that this replica may write now at a height, if any.
     pub(crate) fn to_write(&mut self, height: Height) -> Option<Digest> {
         let start = self.start.as_ref()?;
-        if height < start.open {
-            return None;
-        }
         let parent = self.parent_of(height)?;
         let instance = self.pipeline.get(height)?;
         let any = mutated!(self.settings, AnyParent);
@@ -188,7 +186,7 @@ impl Core {
         };
         if height < start.free_from() {
             // Bound by SYNC: this value or none. It needs no proposal to be known.
-            let bound = start.bound_at(height)?;
+            let bound = self.bound_at(height)?;
             return (instance.is_complete(&bound) && stands(&bound)).then_some(bound);
         }
         let digest = instance.proposal?;

@@ -6,9 +6,10 @@ use crate::ids::{Regency, ReplicaId};
 use crate::message::Message;
 use crate::record::{Record, Start};
 use crate::settings::{MAX_PIPELINE, mutated};
-use crate::stopdata::{OpenVotes, StopData, StopState, Sync};
+use crate::stopdata::{LastDecided, OpenVotes, StopData, StopState, Sync};
 
 use super::choice::choose_all;
+use super::instance::Accepted;
 use super::persist::Held;
 use super::{Action, Core};
 
@@ -127,7 +128,7 @@ impl Core {
         signed && self.is_plausible(state) && self.is_proven(state, last.as_ref())
     }
 
-    fn is_proven(&self, state: &StopState, last: Option<&crate::stopdata::LastDecided>) -> bool {
+    fn is_proven(&self, state: &StopState, last: Option<&LastDecided>) -> bool {
         match last {
             _ if mutated!(self.settings, SkipDecidedProof) => true,
             None => state.decided == 0,
@@ -138,7 +139,7 @@ impl Core {
     }
 
     /// Proven in the view of its height; of views before the last it is not known which keys they had.
-    fn is_proven_then(&self, last: &crate::stopdata::LastDecided) -> bool {
+    fn is_proven_then(&self, last: &LastDecided) -> bool {
         self.view_of(last.height)
             .is_some_and(|view| last.is_proven(view))
     }
@@ -205,6 +206,7 @@ impl Core {
         out.push(Action::Broadcast {
             message: Message::Sync(Box::new(sync.clone())),
         });
+        self.decide_by_proof(sync.last.as_ref());
         self.stopping.sync = Some(Box::new(sync));
         self.begin(now, start, out);
     }
@@ -223,7 +225,11 @@ impl Core {
         if mutated!(self.settings, DropLockCheck) {
             bound.clear();
         }
-        Some(Start { open, bound })
+        Some(Start {
+            open,
+            last: last.map(|last| last.digest),
+            bound,
+        })
     }
 
     /// Alg. 4, l. 32-45. A SYNC proves by itself that its regency was installed: f + 1
@@ -253,9 +259,28 @@ impl Core {
                 self.peers.seen_at(state.replica, state.decided);
             }
         }
+        self.decide_by_proof(sync.last.as_ref());
         self.begin(now, start, out);
         self.catch_up(now, out);
         self.advance(now, out);
+    }
+
+    /// A SYNC whose proof is of the open instance closes it to votes (it is below the SYNC's open height), and whoever
+    /// decided it may keep the decision to itself. The proof, though, is as good as the ACCEPTs in it: with
+    /// the value here, it decides.
+    fn decide_by_proof(&mut self, last: Option<&LastDecided>) {
+        let Some(last) = last.filter(|last| last.height == self.pipeline.open()) else {
+            return;
+        };
+        for (signer, signature) in &last.proof.accepts {
+            let accepted = Accepted {
+                regency: last.proof.regency,
+                digest: last.digest,
+                signature: *signature,
+                verified: false,
+            };
+            self.pipeline.first_mut().accepts.insert(*signer, accepted);
+        }
     }
 
     fn is_valid_sync(&self, sync: &Sync) -> bool {
@@ -306,8 +331,7 @@ impl Core {
             return;
         }
         if let Some(open) = self.peers.free_from(self.regency, self.view.one_correct()) {
-            let bound = Vec::new();
-            self.begin(now, Start { open, bound }, out);
+            self.begin(now, Start::free(open), out);
             self.start_is_claimed = true;
         }
     }

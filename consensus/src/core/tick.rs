@@ -122,7 +122,7 @@ impl Clock {
     }
 
     /// One stage of the request time-out.
-    fn stage(&self) -> u64 {
+    pub(crate) fn stage(&self) -> u64 {
         let doubled = self.base_ms.saturating_mul(1 << self.backoff.min(32));
         doubled.min(self.max_ms.max(self.base_ms))
     }
@@ -133,6 +133,7 @@ impl Core {
         self.ask_bodies(now, out);
         if now >= self.clock.next_tick {
             self.suspect(now, out);
+            self.ask_round_trips(now, out);
             self.say_again(now, out);
             self.catch_up(now, out);
             self.clock.busy = self.has_work();

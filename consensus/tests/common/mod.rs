@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod timed;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
@@ -92,7 +94,7 @@ pub struct Table {
     pub checkpoints: Vec<Vec<Summary>>,
     /// Everything that was sent, delivered or not.
     pub sent: Vec<(ReplicaId, ReplicaId, Message)>,
-    inbox: VecDeque<(ReplicaId, ReplicaId, Message)>,
+    pub inbox: VecDeque<(ReplicaId, ReplicaId, Message)>,
     /// What arrives.
     pub passes: Filter,
 }

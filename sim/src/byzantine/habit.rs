@@ -29,10 +29,12 @@ pub enum Habit {
     Boast,
     /// Wants every regency to end.
     Agitate,
+    /// As leader delays each proposal, always by as much, below every time-out: slow rather than dead. In plans of its own.
+    Drag,
 }
 
 impl Habit {
-    /// All habits.
+    /// All habits that any plan may draw.
     pub const ALL: [Self; 13] = [
         Self::Equivocate,
         Self::Withhold,

@@ -31,6 +31,8 @@ pub struct Liar {
     victim: Option<u32>,
     /// A suspected leader is given up after twice this time.
     patience: u64,
+    /// What share of that it drags, in percent.
+    drags: u64,
 }
 
 impl Liar {
@@ -42,8 +44,12 @@ impl Liar {
         habits: BTreeSet<Habit>,
         colludes: bool,
         patience: u64,
-        rng: Rng,
+        mut rng: Rng,
     ) -> Self {
+        let drags = match habits.contains(&Habit::Drag) {
+            true => rng.between(30, 85),
+            false => 0,
+        };
         Self {
             me,
             key,
@@ -53,6 +59,7 @@ impl Liar {
             colludes,
             victim: None,
             patience,
+            drags,
         }
     }
 
@@ -112,6 +119,9 @@ impl Liar {
     }
 
     fn lateness(&mut self, message: &Message) -> u64 {
+        if matches!(message, Message::Propose { .. }) && self.drags > 0 {
+            return self.patience * 2 * self.drags / 100;
+        }
         let leads = matches!(message, Message::Propose { .. } | Message::Sync(_));
         if leads && self.does(Habit::Stall, 50) {
             self.patience * 2 * self.rng.between(80, 98) / 100

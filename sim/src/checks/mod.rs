@@ -7,6 +7,7 @@ pub mod contradiction;
 pub mod durability;
 pub mod exactly_once;
 pub mod external_validity;
+pub mod latency;
 pub mod liveness;
 pub mod memory;
 pub mod one_value;
@@ -111,6 +112,8 @@ pub struct Checks {
     change: regency::Change,
     sync: sync::Evidence,
     chain: chain::Chain,
+    /// How long requests take.
+    pub latency: latency::Latency,
 }
 
 impl Checks {
@@ -134,6 +137,7 @@ impl Checks {
             change: Default::default(),
             sync: Default::default(),
             chain: Default::default(),
+            latency: Default::default(),
         }
     }
 
@@ -172,6 +176,16 @@ impl Checks {
             self.external
                 .writes(&self.settings, view, *height, batch, bodies)?;
             self.validity.stands_for(view, *height, batch, bodies)?;
+        }
+        Ok(())
+    }
+
+    /// A correct replica begins a view.
+    pub fn begins(&mut self, replica: ReplicaId, view: &View) -> Verdict {
+        self.views.begins(replica, view)?;
+        let made_at = self.views.named(view.id).map_or(0, |era| era.since - 1);
+        if self.contradiction.begins(replica, view.id, made_at) {
+            self.promise.begins(replica, made_at);
         }
         Ok(())
     }

@@ -17,6 +17,13 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// A correct replica begins a view for the first time; see [`super::contradiction`].
+    pub fn begins(&mut self, replica: ReplicaId, made_at: Height) {
+        self.accepts
+            .retain(|(of, at), _| *of != replica || *at <= made_at);
+        self.states.remove(&replica);
+    }
+
     /// A correct replica speaks.
     pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         match message {

@@ -1,7 +1,7 @@
 //! Kept promises: whatever was cut from a replica's log, it remembers after a restart what it made durable of its regency and
 //! of its votes in instances that are not decided there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{Digest, Height, Record, Regency, ReplicaId};
 
@@ -14,6 +14,8 @@ pub struct Promises {
     regency: (u64, Regency),
     writes: BTreeMap<(Height, Digest), Regency>,
     locks: BTreeMap<Height, (Regency, Digest)>,
+    /// The highest decision.
+    stood_at: Height,
 }
 
 impl Promises {
@@ -42,6 +44,16 @@ impl Promises {
                 *newest = (*newest).max(lock);
             }
         }
+    }
+
+    /// A decision is durable. Where it makes a view, what was voted above it was of the view before, behind a value that was
+    /// not decided, and binds nobody.
+    pub fn decided(&mut self, height: Height, changes: &BTreeSet<Height>) {
+        if height > self.stood_at && changes.contains(&height) {
+            self.writes.retain(|(at, _), _| *at <= height);
+            self.locks.retain(|at, _| *at <= height);
+        }
+        self.stood_at = self.stood_at.max(height);
     }
 
     /// Whether `standing`, what a restarted core at `height` remembers, holds all of it.

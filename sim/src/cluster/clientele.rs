@@ -33,6 +33,8 @@ impl Cluster {
         let Some(signed) = client.submit(&self.view) else {
             return;
         };
+        self.checks.latency.asked(self.now, &signed.request);
+        let client = &self.clients[index];
         let twins = client.manner == Manner::Twins;
         let twin = client.twin(&signed.request, &self.view).filter(|_| twins);
         // Some requests reach one replica only at first.

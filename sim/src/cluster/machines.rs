@@ -171,6 +171,7 @@ impl Cluster {
                     format!("{replica} DECIDES height {height} value {digest}")
                 });
                 if self.is_correct(replica) {
+                    self.checks.latency.decided(self.now, &decided);
                     let verdict = self.checks.decided(replica, &decided);
                     self.note(verdict);
                     self.follow_views();
@@ -326,12 +327,16 @@ impl Cluster {
             format!("{replica} BEGINS VIEW {}; a member: {member}", view.id)
         });
         if self.is_correct(replica) {
-            let verdict = self.checks.views.begins(replica, &view);
+            let verdict = self.checks.begins(replica, &view);
             self.note(verdict);
         }
+        let made_at = self.checks.views.named(view.id).map(|era| era.since - 1);
         let Some(node) = self.nodes.get_mut(&replica) else {
             return;
         };
+        made_at
+            .into_iter()
+            .for_each(|height| node.disk.view_made(height));
         node.keeper.sink.in_view(view.clone());
         if let Some(liar) = &mut node.liar {
             let named = view.replicas.get(&replica);

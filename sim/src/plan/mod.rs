@@ -5,6 +5,7 @@ mod changes;
 mod crash_only;
 mod faults;
 mod kind;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,19 @@ pub use kind::Kind;
 pub const HEAL_AT: u64 = 6_000;
 /// The liveness phase must be through after this time.
 pub const DEADLINE: u64 = HEAL_AT + 120_000;
+
+/// Clients that ask steadily, and what they are promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// Each client asks every so many milliseconds.
+    pub every: u64,
+    /// Until then.
+    pub until: u64,
+    /// Requests asked from then on are ordered fast.
+    pub promised_from: u64,
+    /// Their median, in milliseconds.
+    pub median: u64,
+}
 
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
@@ -61,6 +75,8 @@ pub struct Plan {
     pub clients: Vec<u64>,
     /// How the clients beyond them behave.
     pub lying_clients: Vec<Manner>,
+    /// Clients that ask all the time, whose latency is checked.
+    pub steady: Option<Steady>,
     /// The core's settings.
     pub settings: Settings,
     /// What administrators do, and when.
@@ -112,6 +128,7 @@ impl Plan {
             lying_clients: (0..rng.between(0, 3).saturating_sub(1))
                 .filter_map(|_| rng.pick(&Manner::LIES))
                 .collect(),
+            steady: None,
             settings: settings(rng),
             changes: Vec::new(),
             anchors: BTreeSet::new(),
