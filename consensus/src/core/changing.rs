@@ -76,11 +76,12 @@ impl Core {
         }
         (self.start, self.start_is_claimed) = (Some(Start { open, bound: None }), false);
         self.stopping = Stopping::default();
+        self.keep_promise();
         // Votes that the log holds of this instance (it had a hole) are said again in this view, with its key.
         self.instance.enter_regency();
         self.instance.accepts.clear();
         if self.member {
-            self.restore_open_votes();
+            self.restore_votes();
         }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
@@ -96,6 +97,17 @@ impl Core {
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));
+    }
+
+    /// This replica was in the view before, and its log, which has a hole, says which regency it entered there.
+    fn keep_promise(&mut self) {
+        self.promised = self.promised.split_off(&self.view.id);
+        let Some((regency, start)) = self.promised.remove(&self.view.id) else {
+            return;
+        };
+        if regency > 0 {
+            (self.regency, self.start) = (regency, start);
+        }
     }
 
     /// What only members do.

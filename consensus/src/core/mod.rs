@@ -28,7 +28,7 @@ use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
-use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
+use crate::record::{Promised, Record, RecordId, Recovered, Start, Summary, VoteState};
 use crate::request::{Request, Verified};
 use crate::settings::{Settings, mutated};
 use crate::view::View;
@@ -215,6 +215,8 @@ pub struct Core {
     instance: Instance,
     /// Durable votes of instances that come later, after a hole in the log.
     ahead: BTreeMap<Height, VoteState>,
+    /// Durable promises of views that come later, after a hole in the log.
+    promised: Promised,
     /// When a checkpoint was last asked for.
     state_asked: Option<(Height, u64)>,
     early: BTreeMap<ReplicaId, Early>,
@@ -243,6 +245,7 @@ impl Core {
             mut summary,
             regency,
             start,
+            promised,
             mut votes,
         } = recovered;
         let genesis = || Views::genesis(view);
@@ -274,6 +277,7 @@ impl Core {
             start_is_claimed: false,
             instance,
             ahead,
+            promised,
             state_asked: None,
             early: BTreeMap::new(),
             pool: Pool::default(),
