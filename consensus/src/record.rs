@@ -174,10 +174,15 @@ pub struct Recovered {
     pub(crate) summary: Summary,
     pub(crate) regency: Regency,
     pub(crate) start: Option<Start>,
+    /// Regencies entered in views that come later than what was replayed so far: the log has a hole.
+    pub(crate) promised: Promised,
     pub(crate) votes: BTreeMap<Height, VoteState>,
     /// The highest decision that it passed over.
     skipped: Height,
 }
+
+/// By view: no vote in a lower regency there.
+pub(crate) type Promised = BTreeMap<u64, (Regency, Option<Start>)>;
 
 /// What the decided batches up to a height leave behind, without their bodies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +271,9 @@ impl Recovered {
         let views = self.summary.views.as_mut();
         if views.is_some_and(|views| views.decided(decided)) {
             // As at run time: a view begins anew.
-            (self.regency, self.start) = (0, None);
+            let now = self.view().map_or(0, |view| view.id);
+            self.promised = self.promised.split_off(&now);
+            (self.regency, self.start) = self.promised.remove(&now).unwrap_or_default();
             self.votes.clear();
         }
         Ok(())
@@ -307,6 +314,11 @@ impl Recovered {
                 let now = self.view().map_or(view, |view| view.id);
                 if view == now && regency >= self.regency {
                     (self.regency, self.start) = (regency, start);
+                } else if view > now {
+                    let promised = self.promised.entry(view).or_default();
+                    if regency >= promised.0 {
+                        *promised = (regency, start);
+                    }
                 }
             }
             Record::Write {

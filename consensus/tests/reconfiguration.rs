@@ -451,3 +451,37 @@ fn what_another_machine_said_ahead_under_a_number_is_no_vote_of_the_new_one() {
     assert!(wrote, "the value that was foretold");
     assert_eq!(table.count_sent("ACCEPT"), before, "two of four wrote it");
 }
+
+#[test]
+fn a_regency_that_was_promised_beyond_a_hole_in_the_log_is_kept_in_its_view() {
+    let mut table = Table::of(4);
+    let leader = ReplicaId(1);
+    reconfigure(&mut table, 1, &[Step::SetLeader { replica: leader }]);
+    table.crash(1);
+    order(&mut table, 1..=1);
+    table.pass(6_000);
+    assert_eq!(
+        (table.core(2).status().view, table.core(2).status().regency),
+        (2, 1)
+    );
+    let mut holed = consensus::Recovered::in_view(table.genesis.clone());
+    let mut whole = consensus::Recovered::in_view(table.genesis.clone());
+    for entry in &table.logs[2] {
+        match entry {
+            common::Logged::Record(_, record) => {
+                holed.record(record.clone());
+                whole.record(record.clone());
+            }
+            common::Logged::Decided(decided) => holed.skip(decided.height),
+        }
+    }
+    // What is missing comes from the peers: as a checkpoint, or decision by decision.
+    let mut core = table.fresh(2, holed);
+    let summary = Box::new(table.core(0).summary().clone());
+    core.handle(table.now, Input::StateInstalled(summary), &mut Vec::new());
+    assert_eq!((core.status().view, core.status().regency), (2, 1));
+    for decided in &table.decided[2] {
+        whole.decided(decided).expect("no gap");
+    }
+    assert_eq!(table.fresh(2, whole).status().regency, 1);
+}

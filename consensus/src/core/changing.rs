@@ -78,9 +78,10 @@ impl Core {
         self.start = Some(Start::free(open));
         self.start_is_claimed = false;
         self.stopping = Stopping::default();
+        self.keep_promise();
         // Under a number that has another key now, another machine spoke.
         let same = |id| id != self.me && self.view.replica_key(id) == old.replica_key(id);
-        let stays = self.view.leader(0) == old.leader(0) && ended == 0;
+        let stays = self.view.leader(0) == old.leader(0) && ended == 0 && self.regency == 0;
         self.pipeline.change_view(same, stays);
         if self.stood_at < open {
             // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
@@ -90,7 +91,7 @@ impl Core {
         }
         // Votes that it gave when it stood further on than it does now are of that time's view, and are said again with its key.
         if self.member {
-            self.restore_all_votes();
+            self.restore_votes();
         }
         self.peers.change(&self.view, self.me);
         let view = &self.view;
@@ -107,6 +108,17 @@ impl Core {
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));
+    }
+
+    /// This replica was in the view before, and its log, which has a hole, says which regency it entered there.
+    fn keep_promise(&mut self) {
+        self.promised = self.promised.split_off(&self.view.id);
+        let Some((regency, start)) = self.promised.remove(&self.view.id) else {
+            return;
+        };
+        if regency > 0 {
+            (self.regency, self.start) = (regency, start);
+        }
     }
 
     /// What only members do.

@@ -31,7 +31,7 @@ use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
-use crate::record::{Record, RecordId, Recovered, Start, Summary};
+use crate::record::{Promised, Record, RecordId, Recovered, Start, Summary};
 use crate::request::{Request, Verified};
 use crate::settings::{MAX_PIPELINE, Settings, mutated};
 use crate::view::View;
@@ -220,6 +220,8 @@ pub struct Core {
     pipeline: Pipeline,
     /// There is a hole in what this replica remembers of its votes, up to this height: it stood there once.
     stood_at: Height,
+    /// Durable promises of views that come later, after a hole in the log.
+    promised: Promised,
     /// When a checkpoint was last asked for.
     state_asked: Option<(Height, u64)>,
     early: BTreeMap<ReplicaId, Early>,
@@ -253,6 +255,7 @@ impl Core {
             mut summary,
             regency,
             start,
+            promised,
             votes,
             ..
         } = recovered;
@@ -281,6 +284,7 @@ impl Core {
             start_is_claimed: false,
             pipeline,
             stood_at,
+            promised,
             state_asked: None,
             early: BTreeMap::new(),
             pool: Pool::default(),

@@ -59,7 +59,8 @@ impl Core {
         let anyone = mutated!(self.settings, AnyoneAdministers);
         let based = mutated!(self.settings, IgnoreBase);
         let last = decided.requests.last()?;
-        if !anyone && !(based && self.view.administers(last.client)) {
+        let asked = anyone || based && self.view.administers(last.client);
+        if !asked {
             return None;
         }
         let mut change = Change::decode(&last.op).ok()?;

@@ -325,7 +325,7 @@ impl Cluster {
             }
         } else if !known {
             self.at(self.now + 100, Event::Removed { replica, since });
-        } else if replica.0 % 2 == 0 {
+        } else if replica.0.is_multiple_of(2) {
             node.off = true;
             self.crash(replica);
         }

@@ -20,6 +20,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Byzantine,
+        Self::Weights,
+        Self::Absences,
+        Self::CrashOnly,
+        Self::Reconfiguration,
+    ];
+
     /// The kind of a seed. It is drawn apart from the plan: a seed's plan of one kind is the same however it was chosen.
     pub fn of(seed: u64) -> Self {
         match Rng::new(seed ^ 0x6b1d).between(0, 99) {
