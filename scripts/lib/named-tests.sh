@@ -30,7 +30,7 @@ for test in $named; do
     grep -qx "${test%%::*} ${test##*::}" "$all" || missing "$flaws" "$test"
 done
 # Every flaw has one.
-without=$(awk -F'|' '/^\| [a-zA-Z]/ && NF > 4 && $4 !~ /::|^ test/ { print $2 }' "$flaws")
+without=$(awk -F'|' 'NF == 6 && /^\| [^-]/ && $2 != " flaw " && $4 !~ /::/ { print $2 }' "$flaws")
 if [ -n "$without" ]; then
     printf '%s: no test is named for\n%s\n' "$flaws" "$without" >&2
     wrong=1
