@@ -46,6 +46,8 @@ fn known_keys<T: DeserializeOwned>(with: Table) -> BTreeSet<String> {
     let (_, expected) = error
         .split_once("expected")
         .expect("it names those it knows");
+    // The next line says where.
+    let (expected, _) = expected.split_once('\n').unwrap_or((expected, ""));
     expected
         .split('`')
         .skip(1)

@@ -266,6 +266,8 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod nonce_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod view_tests;

@@ -6,7 +6,7 @@ use crate::ordered::{Auto, Begin, Commit};
 use consensus::{Digest, PublicKey};
 use ed25519_dalek::SigningKey;
 
-const CLIENT: ClientId = ClientId(1 << 16);
+pub const CLIENT: ClientId = ClientId(1 << 16);
 
 fn key(replica: u16) -> SigningKey {
     SigningKey::from_bytes(&[replica as u8 + 1; 32])
@@ -28,7 +28,7 @@ pub(super) fn view() -> View {
 pub(super) struct Group4 {
     pub engines: Vec<Engine>,
     pub done: Vec<Vec<Action>>,
-    height: Height,
+    pub height: Height,
     seq: u64,
     now: u64,
 }
@@ -195,7 +195,7 @@ impl Group4 {
     }
 }
 
-fn step(schema_change: bool) -> Step {
+pub fn step(schema_change: bool) -> Step {
     Step {
         operation: Operation::text("UPDATE t SET a = 1"),
         evidence: Evidence {
