@@ -143,6 +143,8 @@ pub enum Mutation {
     TellFirstOnly,
     /// A height above one that changes the view is voted on before that is decided.
     PipelineAcrossViews,
+    /// The log is cut below the older checkpoint, whatever is in flight.
+    CutInFlight,
     /// Crash-only: a majority less one decides.
     MajorityMinusOne,
     /// Crash-only: a leader that restarted goes on proposing in its regency.

@@ -4,8 +4,8 @@
 //! `cargo nextest run -p sim --test mutations --no-capture` prints the table with what was found.
 
 use consensus::Mutation::{self, *};
-use sim::Cluster;
 use sim::Kind::{self, Byzantine, CrashOnly, Reconfiguration};
+use sim::{Cluster, Plan};
 
 /// One planted fault.
 struct Row {
@@ -102,6 +102,7 @@ const TABLE: &[Row] = &[
     of(Reconfiguration, KeepOldRequests, 100, &["validity"], "what waits under a client's old key is forgotten"),
     of(Reconfiguration, VoteAfterRemoval, 50, &["views"], "who is no member does not vote"),
     of(Reconfiguration, ForgetViews, 50, &["views", "promises"], "a restart remembers the views that decisions made"),
+    of(Reconfiguration, CutInFlight, 800, &["liveness"], "the log keeps what others may need that have it in flight"),
     of(Reconfiguration, PipelineAcrossViews, 400, &["external-validity", "views", "chain", "proof", "certificate", "order"], "nothing is voted on above a change of the view before that is decided"),
     row(NeverWatch, 5, &["latency"], "a leader that is slow rather than dead is given up"),
 ];
@@ -174,5 +175,5 @@ fn the_table_has_each_fault_once() {
     faults.sort();
     faults.dedup();
     assert_eq!(faults.len(), TABLE.len());
-    assert_eq!(faults.len(), 58);
+    assert_eq!(faults.len(), 59);
 }

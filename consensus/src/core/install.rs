@@ -1,7 +1,9 @@
 //! Checkpoints as the core sees them: when one is due, what a log must hold that begins with one, and how the
 //! core jumps to one that came from a peer.
 
+use crate::ids::Height;
 use crate::record::{Record, Summary};
+use crate::settings::{MAX_PIPELINE, mutated};
 
 use super::{Action, Core};
 
@@ -39,6 +41,17 @@ impl Core {
         let votes = self.pipeline.votes();
         let votes = votes.flat_map(|(height, votes)| votes.records(height));
         std::iter::once(regency).chain(votes).collect()
+    }
+
+    /// Below which height a log may be cut that has a checkpoint at this one. One replica alone may decide what is in flight before the
+    /// others decide any of it; who voted at a height, though, has decided all but the last [`MAX_PIPELINE`] below it. So what
+    /// lies lower than those is decided at f + 1 correct replicas, and can be had without this one's log: the rest stays in it.
+    pub fn may_cut_below(&self, checkpoint: Height) -> Height {
+        let needed = self.summary.height().saturating_sub(MAX_PIPELINE as Height);
+        if mutated!(self.settings, CutInFlight) {
+            return checkpoint;
+        }
+        checkpoint.min(needed)
     }
 
     /// Jumps to a checkpoint: the windows, the time and the last decision are its own, the instance after it is open,

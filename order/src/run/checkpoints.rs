@@ -16,7 +16,7 @@ impl Order {
             .as_mut()
             .and_then(|state| state.done(now_ms(), done));
         match outcome {
-            Some(Outcome::Cut { below }) => self.stand(below),
+            Some(Outcome::Cut { below }) => self.stand(self.core.may_cut_below(below)),
             Some(Outcome::Install(loaded)) => {
                 let Loaded { summary, state, .. } = *loaded;
                 let height = summary.height();

@@ -82,7 +82,7 @@ impl Cluster {
             return;
         };
         if let Some(below) = below {
-            let standing = core.standing_records();
+            let (below, standing) = (core.may_cut_below(below), core.standing_records());
             if node.disk.cut(below, standing) {
                 self.fsync(replica);
             }
