@@ -15,8 +15,8 @@ use net::{Endpoint, PeerId};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
+use crate::background::Background;
 use crate::state::{State, StateDone};
 
 use feed::Feed;
@@ -73,8 +73,8 @@ struct Order {
     repeats: mpsc::Sender<Repeat>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
-    /// Reads of decisions for peers that lag.
-    loads: JoinSet<()>,
+    /// Reads and cuts of the log.
+    log_work: Background,
 }
 
 enum Done {
@@ -93,6 +93,10 @@ enum Done {
     Standing {
         below: Height,
         position: Position,
+    },
+    /// Time is up for the replicas that this view has left behind.
+    Parted {
+        view: u64,
     },
 }
 
@@ -126,7 +130,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         Some(parts) => {
             let at = View::clone(&now);
             let (links, done) = (endpoint.clone(), state_sender.clone());
-            let state = State::new(&parts, me, at, every, links, state_sender);
+            let mut state = State::new(&parts, me, at, every, links, state_sender);
             let (out, decided) = mpsc::channel(64);
             let (log, last) = (log.clone(), recovered.height());
             let feed = Feed {
@@ -137,7 +141,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
                 out,
                 done,
             };
-            tokio::spawn(feed.run(parts.begin, live));
+            state.tasks().spawn(feed.run(parts.begin, live));
             (Some(state), decided)
         }
     };
@@ -175,7 +179,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
-        loads: JoinSet::new(),
+        log_work: Background::default(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle {
@@ -210,8 +214,18 @@ impl Order {
         state_done: mpsc::UnboundedReceiver<StateDone>,
     ) {
         self.serve(inbox, own, done, state_done).await;
-        // Whoever waits for the end may open the log again.
-        while self.loads.join_next().await.is_some() {}
+        // Whoever waits for the end may open the files again.
+        let Order {
+            state,
+            decided,
+            mut log_work,
+            ..
+        } = self;
+        drop(decided);
+        log_work.finish().await;
+        if let Some(mut state) = state {
+            state.tasks().finish().await;
+        }
     }
 
     async fn serve(
@@ -292,6 +306,7 @@ impl Order {
             Done::Loaded { to, decisions } => Input::LoadedDecisions { to, decisions },
             Done::Gone { to, from, oldest } => Input::DecisionsGone { to, from, oldest },
             Done::Standing { below, position } => return self.cut(below, position),
+            Done::Parted { view } => return self.parted(view),
         };
         self.core.handle(now_ms(), input, actions);
     }
