@@ -170,6 +170,21 @@ async fn a_replica_goes_over_to_its_next_key_and_keeps_it() {
     let node = Node::start(with_next(&group), Map::default()).await;
     group.nodes[2] = Some(node.unwrap());
     load.goes_on(10).await;
+
+    // Its key is rotated back while it is away: its peers refuse the one that it begins with.
+    group.start(3, Map::default()).await;
+    let height = group.height();
+    group.executed(3, height).await;
+    group.stop(2).await.unwrap();
+    let back = Step::RotateReplicaKey {
+        id: ReplicaId(2),
+        key: PublicKey(group.replicas[2].public_key()),
+    };
+    change(&administrator, vec![back]).await.unwrap();
+    let node = Node::start(with_next(&group), Map::default()).await;
+    group.nodes[2] = Some(node.unwrap());
+    group.stop(3).await.unwrap();
+    load.goes_on(10).await;
     load.end().await;
 }
 

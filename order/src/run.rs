@@ -3,6 +3,7 @@
 mod checkpoints;
 mod doing;
 mod feed;
+mod leaving;
 mod parts;
 
 use crate::log::{Log, Position};
@@ -20,6 +21,7 @@ use crate::background::Background;
 use crate::state::{State, StateDone};
 
 use feed::Feed;
+use leaving::Leaving;
 
 pub use parts::{
     Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Repeat, ToService, Wire, inbound,
@@ -75,6 +77,7 @@ struct Order {
     done: mpsc::UnboundedSender<Done>,
     /// Reads and cuts of the log.
     log_work: Background,
+    leaving: Leaving,
 }
 
 enum Done {
@@ -97,6 +100,10 @@ enum Done {
     /// Time is up for the replicas that this view has left behind.
     Parted {
         view: u64,
+    },
+    LoadedForLeaver {
+        to: ReplicaId,
+        decisions: Vec<Decided>,
     },
 }
 
@@ -180,6 +187,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         status: status_sender,
         done: done_sender,
         log_work: Background::default(),
+        leaving: Leaving::default(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle {
@@ -240,6 +248,8 @@ impl Order {
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         let mut slept_for = None;
+        let mut look = tokio::time::interval(leaving::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let transfer = self.state.as_ref().and_then(State::next_deadline);
             let deadline = [self.core.next_deadline(), transfer]
@@ -285,6 +295,7 @@ impl Order {
                     }
                 }
                 () = free => self.release(&mut actions),
+                _ = look.tick() => self.look_for_peers(),
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -307,6 +318,9 @@ impl Order {
             Done::Gone { to, from, oldest } => Input::DecisionsGone { to, from, oldest },
             Done::Standing { below, position } => return self.cut(below, position),
             Done::Parted { view } => return self.parted(view),
+            Done::LoadedForLeaver { to, decisions } => {
+                return self.answer_leaver(to, &Message::Decisions { decisions });
+            }
         };
         self.core.handle(now_ms(), input, actions);
     }
@@ -326,6 +340,7 @@ impl Order {
                             state.hear(now, from, message);
                         }
                     }
+                    Ok(message) if self.hear_leaver(from, &message) => {}
                     Ok(message) => self
                         .core
                         .handle(now, Input::Message { from, message }, actions),

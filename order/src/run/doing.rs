@@ -1,7 +1,6 @@
 //! What the core wants done: messages, records, decisions, and what follows from a new view.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::channel;
@@ -12,10 +11,6 @@ use tokio::sync::watch;
 use crate::past::load;
 
 use super::{Delivered, Done, Order, Repeat, ToService, now_ms, record};
-
-/// How long the links to a replica that was removed stay open, so that it gets the votes that were under way to it and learns that it
-/// was. Whatever it says is nothing to the core from the new view on.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Order {
     pub(super) fn view_changed(&mut self, view: View) {
@@ -33,34 +28,9 @@ impl Order {
         let old = std::mem::replace(&mut self.view, Arc::new(view));
         // One that joins passes views that do not name it yet: its links are those of the view that does.
         if self.view.id >= self.links_since {
-            match crate::membership::with_leavers(&old, &self.view) {
-                Some(both) if both.replicas.contains_key(&self.me) => {
-                    self.change_links(&both);
-                    let (done, view) = (self.done.clone(), self.view.id);
-                    tokio::spawn(async move {
-                        tokio::time::sleep(LAST_WORDS).await;
-                        let _ = done.send(Done::Parted { view });
-                    });
-                }
-                _ => self.change_links(&self.view),
-            }
+            self.links_follow(&old);
         }
         self.views.send_replace(self.view.clone());
-    }
-
-    /// Those that this view has left behind have heard so by now.
-    pub(super) fn parted(&self, view: u64) {
-        if view == self.view.id {
-            self.change_links(&self.view);
-        }
-    }
-
-    fn change_links(&self, view: &View) {
-        let changed = crate::links(self.me, view)
-            .and_then(|links| self.endpoint.change(links).map_err(|e| e.to_string()));
-        if let Err(error) = changed {
-            tracing::error!(view = view.id, error, "the links do not follow the view");
-        }
     }
 
     /// False when nobody takes decisions any more.
@@ -176,7 +146,7 @@ impl Order {
         taken
     }
 
-    fn send(&self, to: ReplicaId, bytes: &Bytes) {
+    pub(super) fn send(&self, to: ReplicaId, bytes: &Bytes) {
         if let Err(error) =
             self.endpoint
                 .send(PeerId::Replica(to.0), channel::CONSENSUS, bytes.clone())
