@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 use consensus::service::{Outcome, Refusal, ToClient, designated};
-use consensus::{ClientId, Decided, Height, ReplicaId};
+use consensus::{ClientId, Decided, Digest, Height, Regency, ReplicaId, Tentative};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::machine::{Executed, Machine};
@@ -18,6 +18,8 @@ use crate::run::Repeat;
 pub enum Job {
     /// The next batch.
     Decided(Decided),
+    /// What may be the next batch.
+    Tentative(Box<Tentative>),
     /// A request that was ordered before came again.
     Repeat(Repeat),
     /// The whole state, as the owner wants it.
@@ -44,12 +46,24 @@ pub struct Answers {
     pub messages: Vec<(ClientId, Bytes)>,
 }
 
+/// What makes tentative answers add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    height: Height,
+    regency: Regency,
+    value: Digest,
+}
+
 /// What the service's thread owns.
 pub struct Executor<S> {
     pub machine: Machine<S>,
     pub me: ReplicaId,
     /// Where this replica stood when it was stopped: what it told then, no query that it answers may miss.
     pub stood_at: Height,
+    /// No query is answered below this height: what was told of it, tentatively perhaps, may have been answered to its client.
+    pub queries_from: Height,
+    /// Whose answers were told tentatively last: those are not sent again if just this is decided.
+    pub told: Option<Told>,
     pub answers: mpsc::Sender<Answers>,
     /// The last height executed.
     pub finished: watch::Sender<Height>,
@@ -96,14 +110,13 @@ impl<S: Service> Executor<S> {
     async fn work(&mut self, inputs: &mut Inputs) -> Result<(), String> {
         let mut waiting = Waiting::default();
         loop {
-            let caught_up = self.machine.height() >= self.stood_at;
             // Neither starves the other: which of two that are ready comes first is drawn by lot.
             let answers = tokio::select! {
                 job = inputs.jobs.recv() => match job {
                     Some(job) => self.job(job, &mut waiting)?,
                     None => return Ok(()),
                 },
-                Some(ask) = inputs.asks.recv(), if caught_up => self.ask(ask, &mut waiting),
+                Some(ask) = inputs.asks.recv() => self.ask(ask, &mut waiting),
             };
             if !answers.is_empty() {
                 let answers = Answers {
@@ -120,7 +133,14 @@ impl<S: Service> Executor<S> {
     fn job(&mut self, job: Job, waiting: &mut Waiting) -> Result<Vec<(ClientId, Bytes)>, String> {
         match job {
             Job::Decided(decided) => {
-                let executed = self.machine.apply(&decided)?;
+                let mut executed = self.machine.apply(&decided)?;
+                if let Some(told) = self.told.take()
+                    && (told.height, told.regency) == (decided.height, decided.regency)
+                    && told.value == decided.batch.digest()
+                {
+                    // A client that lacks one of these answers asks again. Of what is too long it has heard nothing.
+                    executed.retain(|executed| executed.reply.is_none());
+                }
                 // What it tells again while it catches up with itself, clients ask for.
                 let mut answers = Vec::new();
                 if self.machine.height() > self.stood_at {
@@ -129,6 +149,7 @@ impl<S: Service> Executor<S> {
                 self.arrived(waiting, &mut answers);
                 Ok(answers)
             }
+            Job::Tentative(value) => self.tentative(&value),
             Job::Repeat(repeat) if repeat.by > self.machine.height() => {
                 // Its batch is still on its way here.
                 waiting.repeats.add(repeat);
@@ -143,7 +164,7 @@ impl<S: Service> Executor<S> {
                     ));
                 }
                 // The order may have been stopped meanwhile.
-                let _ = reply.send(self.machine.snapshot());
+                let _ = reply.send(self.machine.snapshot()?);
                 Ok(Vec::new())
             }
             Job::Restore { height, state } => {
@@ -161,7 +182,7 @@ impl<S: Service> Executor<S> {
                 Ok(answers)
             }
             Job::Snapshot(taker) => {
-                let snapshot = self.machine.snapshot();
+                let snapshot = self.machine.snapshot()?;
                 // Whoever asked may have gone.
                 let _ = taker.send((self.machine.height(), snapshot));
                 Ok(Vec::new())
@@ -176,19 +197,50 @@ impl<S: Service> Executor<S> {
         while let Some(repeat) = waiting.repeats.due(height) {
             answers.push(self.again(&repeat));
         }
-        while height >= self.stood_at
-            && let Some(query) = waiting.queries.due(height)
-        {
+        while let Some(query) = waiting.queries.due(height) {
             answers.push(self.answer(&query));
         }
     }
 
+    /// Executes what may be the next batch, and tells its clients so.
+    fn tentative(&mut self, value: &Tentative) -> Result<Vec<(ClientId, Bytes)>, String> {
+        let Some(executed) = self.machine.apply_tentatively(value)? else {
+            return Ok(Vec::new());
+        };
+        let told = Told {
+            height: value.height,
+            regency: value.regency,
+            value: value.batch.digest(),
+        };
+        // With Q such answers its clients go on: nobody may read here what was before. Until it is decided it may be undone, so
+        // nobody may read it either.
+        (self.told, self.queries_from) = (Some(told), value.height);
+        let message = |executed: Executed| {
+            let reply = executed.reply?;
+            let whole = self.is_designated(executed.client, executed.seq);
+            let message = ToClient::Tentative {
+                incarnation: executed.incarnation,
+                seq: executed.seq,
+                regency: told.regency,
+                value: told.value,
+                outcome: Outcome::new(reply.view, reply.height, reply.result, whole),
+            };
+            Some((executed.client, encode(&message)))
+        };
+        Ok(executed.into_iter().filter_map(message).collect())
+    }
+
+    fn is_designated(&self, client: ClientId, seq: u64) -> bool {
+        designated(self.machine.view(), client, seq) == Some(self.me)
+    }
+
     fn ask(&mut self, ask: Ask, waiting: &mut Waiting) -> Vec<(ClientId, Bytes)> {
         match ask {
-            Ask::Query(query) if query.min_height <= self.machine.height() => {
-                vec![self.answer(&query)]
-            }
-            Ask::Query(query) => {
+            Ask::Query(mut query) => {
+                query.min_height = query.min_height.max(self.queries_from);
+                if query.min_height <= self.machine.height() {
+                    return vec![self.answer(&query)];
+                }
                 waiting.queries.add(query);
                 Vec::new()
             }
@@ -219,7 +271,7 @@ impl<S: Service> Executor<S> {
             seq,
             reply,
         } = executed;
-        let whole = designated(self.machine.view(), client, seq) == Some(self.me);
+        let whole = self.is_designated(client, seq);
         (client, message(incarnation, seq, reply.as_ref(), whole))
     }
 
@@ -305,6 +357,8 @@ mod tests {
             machine: Machine::new(Count(0), View::default()),
             me: ReplicaId(0),
             stood_at,
+            queries_from: stood_at,
+            told: None,
             answers,
             finished: watch::channel(0).0,
         };
@@ -402,5 +456,73 @@ mod tests {
             said(answers.messages)[..],
             [ToClient::Answer { .. }]
         ));
+    }
+
+    fn tentative(regency: Regency, decided: &Decided) -> Job {
+        Job::Tentative(Box::new(Tentative {
+            height: decided.height,
+            regency,
+            batch: decided.batch.clone(),
+            requests: decided.requests.clone(),
+        }))
+    }
+
+    #[test]
+    fn a_tentative_answer_is_not_told_again_unless_something_else_was_decided() {
+        let mut waiting = Waiting::default();
+        let (mut executor, _sent) = executor(0);
+        let batch = decided(1);
+        let told = said(executor.job(tentative(0, &batch), &mut waiting).unwrap());
+        let [ToClient::Tentative { seq, outcome, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!((*seq, outcome.height), (1, 1));
+        let settled = executor.job(Job::Decided(batch), &mut waiting).unwrap();
+        assert_eq!(said(settled), []);
+        // Told of regency 0 and 1, decided in 2: no two replicas need to have told the same.
+        let mut batch = decided(2);
+        for regency in 0..2 {
+            let told = executor.job(tentative(regency, &batch), &mut waiting);
+            assert_eq!(said(told.unwrap()).len(), 1);
+        }
+        batch.regency = 2;
+        let settled = executor.job(Job::Decided(batch), &mut waiting).unwrap();
+        assert!(matches!(
+            said(settled)[..],
+            [ToClient::Reply { seq: 2, .. }]
+        ));
+        // Another value, at another time.
+        executor
+            .job(tentative(0, &decided(3)), &mut waiting)
+            .unwrap();
+        let mut other = decided(3);
+        other.batch.time_ms = 9;
+        let replaced = said(executor.job(Job::Decided(other), &mut waiting).unwrap());
+        let [ToClient::Reply { outcome, .. }] = &replaced[..] else {
+            panic!("{replaced:?}");
+        };
+        assert_eq!(
+            outcome.result.as_deref(),
+            Some(&[3][..]),
+            "three are executed once"
+        );
+    }
+
+    /// With Q tentative answers a client goes on, and a query that it asks next must see what it did: at each replica that answered.
+    #[test]
+    fn a_query_waits_until_what_was_told_tentatively_is_decided() {
+        let mut waiting = Waiting::default();
+        let (mut executor, _sent) = executor(0);
+        let batch = decided(1);
+        executor.job(tentative(0, &batch), &mut waiting).unwrap();
+        assert_eq!(said(executor.ask(query(1), &mut waiting)), []);
+        let settled = said(executor.job(Job::Decided(batch), &mut waiting).unwrap());
+        let [ToClient::Answer { outcome, .. }] = &settled[..] else {
+            panic!("{settled:?}");
+        };
+        assert_eq!(
+            (outcome.height, outcome.result.as_deref()),
+            (1, Some(&[1][..]))
+        );
     }
 }

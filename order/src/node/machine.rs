@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use consensus::service::{Call, Reconfigured};
-use consensus::{ClientId, Decided, Digest, Height, Request, View};
+use consensus::{ChangeError, ClientId, Decided, Digest, Height, Request, Tentative, View};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::MAX_RESULT_BYTES;
@@ -16,7 +16,17 @@ pub struct Machine<S> {
     view: View,
     height: Height,
     replies: ReplyStore,
+    /// What the service has executed beyond that, to be undone if something else is decided.
+    ahead: Option<Ahead>,
     doing: Doing,
+}
+
+/// The effects of a value that is not decided.
+struct Ahead {
+    digest: Digest,
+    /// The way back.
+    saved: Bytes,
+    executed: Vec<Executed>,
 }
 
 /// One executed request of a batch.
@@ -77,6 +87,7 @@ impl<S: Service> Machine<S> {
             view,
             height: 0,
             replies: ReplyStore::default(),
+            ahead: None,
             doing: Doing::Nothing,
         }
     }
@@ -111,33 +122,119 @@ impl<S: Service> Machine<S> {
             ));
         }
         let change = self.view.after(decided);
-        let mut executed = Vec::with_capacity(decided.requests.len());
-        for (index, request) in (0..).zip(&decided.requests) {
+        let executed = match self.ahead.take() {
+            Some(ahead) if ahead.digest == decided.batch.digest() => {
+                self.service.settle();
+                ahead.executed
+            }
+            ahead => {
+                self.undo(ahead)?;
+                let time_ms = decided.batch.time_ms;
+                self.run(decided.height, time_ms, &decided.requests, change.as_ref())
+            }
+        };
+        for Executed {
+            client,
+            incarnation,
+            seq,
+            reply,
+        } in &executed
+        {
+            if let Some(reply) = reply {
+                self.replies.add(*client, *incarnation, *seq, reply.clone());
+            }
+        }
+        self.height = decided.height;
+        if let Some(Ok(next)) = change {
+            self.view = next;
+        }
+        Ok(executed)
+    }
+
+    /// Executes what may be the next batch; nothing of it is kept, and no query sees it, before it is decided. None if it cannot be
+    /// the next one.
+    ///
+    /// # Errors
+    /// When what was executed so before cannot be undone.
+    pub fn apply_tentatively(
+        &mut self,
+        value: &Tentative,
+    ) -> Result<Option<Vec<Executed>>, String> {
+        let mut clients = value.requests.iter().map(|request| request.client);
+        if value.height != self.height + 1 || clients.any(|client| self.view.administers(client)) {
+            return Ok(None);
+        }
+        let digest = value.batch.digest();
+        if let Some(ahead) = self.ahead.as_ref().filter(|a| a.digest == digest) {
+            return Ok(Some(ahead.executed.clone()));
+        }
+        let before = self.ahead.take();
+        self.undo(before)?;
+        self.doing = Doing::Storing(self.height);
+        let saved = self.service.save();
+        let time_ms = value.batch.time_ms;
+        let executed = self.run(value.height, time_ms, &value.requests, None);
+        self.ahead = Some(Ahead {
+            digest,
+            saved,
+            executed: executed.clone(),
+        });
+        Ok(Some(executed))
+    }
+
+    fn undo(&mut self, ahead: Option<Ahead>) -> Result<(), String> {
+        let Some(ahead) = ahead else { return Ok(()) };
+        self.doing = Doing::Storing(self.height);
+        self.service.rollback(&ahead.saved).map_err(|why| {
+            format!(
+                "the service cannot go back to height {}: {why}",
+                self.height
+            )
+        })?;
+        self.doing = Doing::Nothing;
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        height: Height,
+        time_ms: u64,
+        requests: &[Request],
+        change: Option<&Result<View, ChangeError>>,
+    ) -> Vec<Executed> {
+        let mut executed = Vec::with_capacity(requests.len());
+        for (index, request) in (0..).zip(requests) {
             // What replicas order among themselves is not the service's.
             if request.client.as_replica().is_some() {
                 continue;
             }
             let context = Context {
                 client: request.client,
-                height: decided.height,
+                height,
                 index,
-                time_ms: decided.batch.time_ms,
+                time_ms,
             };
-            let result = match &change {
+            let result = match change {
                 // An administrator's request is a change and nothing else, and the last of its batch.
                 Some(change) if self.view.administers(request.client) => {
                     Reconfigured::of(change).encode()
                 }
                 _ => self.execute(context, request),
             };
-            executed.push(self.executed(context, request, result));
+            let reply = (result.len() <= MAX_RESULT_BYTES).then(|| Reply {
+                height,
+                view: self.view.id,
+                result,
+            });
+            executed.push(Executed {
+                client: request.client,
+                incarnation: request.incarnation,
+                seq: request.seq,
+                reply,
+            });
         }
         self.doing = Doing::Nothing;
-        self.height = decided.height;
-        if let Some(Ok(next)) = change {
-            self.view = next;
-        }
-        Ok(executed)
+        executed
     }
 
     fn execute(&mut self, context: Context, request: &Request) -> Bytes {
@@ -150,34 +247,12 @@ impl<S: Service> Machine<S> {
         }
     }
 
-    fn executed(&mut self, context: Context, request: &Request, result: Bytes) -> Executed {
-        let reply = (result.len() <= MAX_RESULT_BYTES).then(|| Reply {
-            height: context.height,
-            view: self.view.id,
-            result,
-        });
-        if let Some(reply) = &reply {
-            self.replies.add(
-                request.client,
-                request.incarnation,
-                request.seq,
-                reply.clone(),
-            );
-        }
-        Executed {
-            client: request.client,
-            incarnation: request.incarnation,
-            seq: request.seq,
-            reply,
-        }
-    }
-
     /// The kept answer to a request that was executed.
     pub fn reply(&self, client: ClientId, incarnation: u64, seq: u64) -> Option<&Reply> {
         self.replies.get(client, incarnation, seq)
     }
 
-    /// Answers a query at the height executed last.
+    /// Answers a query at the height executed last; not while something was executed tentatively, which it would see.
     pub fn query(&mut self, op: &[u8]) -> Bytes {
         self.doing = Doing::Answering(self.height);
         let result = self.service.query(op);
@@ -185,8 +260,14 @@ impl<S: Service> Machine<S> {
         result
     }
 
-    /// Height, view, kept answers and the service's state: equal bytes at equal heights on all replicas.
-    pub fn snapshot(&mut self) -> Bytes {
+    /// Height, view, kept answers and the service's state: equal bytes at equal heights on all replicas. What was executed tentatively
+    /// is undone, and executed again when it is decided.
+    ///
+    /// # Errors
+    /// When it cannot be undone.
+    pub fn snapshot(&mut self) -> Result<Bytes, String> {
+        let ahead = self.ahead.take();
+        self.undo(ahead)?;
         self.doing = Doing::Storing(self.height);
         let state = State {
             height: self.height,
@@ -195,9 +276,9 @@ impl<S: Service> Machine<S> {
             service: self.service.snapshot(),
         };
         self.doing = Doing::Nothing;
-        postcard::to_stdvec(&state)
+        Ok(postcard::to_stdvec(&state)
             .expect("these types have no unserialisable parts")
-            .into()
+            .into())
     }
 
     /// Replaces everything by what [`snapshot`](Machine::snapshot) gave, here or at another replica. The caller has
@@ -212,6 +293,8 @@ impl<S: Service> Machine<S> {
             replies,
             service,
         } = postcard::from_bytes(state).map_err(|error| format!("not a state: {error}"))?;
+        let ahead = self.ahead.take();
+        self.undo(ahead)?;
         self.doing = Doing::Storing(height);
         self.service.restore(&service)?;
         self.doing = Doing::Nothing;
@@ -354,7 +437,7 @@ mod tests {
         one.apply(&decided(1, &[(70_000, 1, execute(b"a"))]))
             .unwrap();
         let mut other = machine();
-        other.restore(&one.snapshot()).unwrap();
+        other.restore(&one.snapshot().unwrap()).unwrap();
         assert!(other.reply(ClientId(70_000), 1, 1).is_some());
         let next = decided(2, &[(70_001, 1, execute(b"b"))]);
         assert_eq!(one.apply(&next), other.apply(&next));
@@ -406,7 +489,7 @@ mod tests {
         assert_eq!((machine.view().id, machine.view().n()), (8, 5));
         // The same once more was made for another view; and a copy of the machine knows the view too.
         let mut copy = Machine::new(Journal(Vec::new()), View::default());
-        copy.restore(&machine.snapshot()).unwrap();
+        copy.restore(&machine.snapshot().unwrap()).unwrap();
         let second = copy.apply(&batch(2, ops(2))).unwrap();
         let (view, became) = became(&second);
         assert!(matches!(became, Reconfigured::Unchanged(why) if why.contains("view 7")));
@@ -416,5 +499,82 @@ mod tests {
             &b"a\x10a\x20"[..],
             "the service never saw a change"
         );
+    }
+
+    fn tentative(height: Height, ops: Vec<(u32, u64, Bytes)>, time_ms: u64) -> Tentative {
+        let Decided {
+            requests,
+            mut batch,
+            ..
+        } = batch(height, ops);
+        batch.time_ms = time_ms;
+        Tentative {
+            height,
+            regency: 0,
+            batch,
+            requests,
+        }
+    }
+
+    fn append(op: &'static [u8], seq: u64) -> Vec<(u32, u64, Bytes)> {
+        vec![(70_000, seq, execute(op).encode())]
+    }
+
+    #[test]
+    fn what_was_executed_tentatively_is_kept_when_it_is_decided() {
+        let mut machine = machine();
+        let told = machine.apply_tentatively(&tentative(1, append(b"a", 1), 1_000));
+        let told = told.unwrap().unwrap();
+        assert_eq!(machine.height(), 0);
+        assert_eq!(machine.reply(ClientId(70_000), 1, 1), None, "not final");
+        let decided = machine.apply(&batch(1, append(b"a", 1))).unwrap();
+        assert_eq!(decided, told);
+        assert!(machine.reply(ClientId(70_000), 1, 1).is_some());
+        assert_eq!(machine.query(b""), &b"a\x10"[..], "executed once");
+    }
+
+    #[test]
+    fn what_was_executed_tentatively_is_undone_when_another_value_is_decided() {
+        let (mut machine, mut other) = (machine(), machine());
+        let first = tentative(1, append(b"wrong", 1), 7);
+        machine.apply_tentatively(&first).unwrap().unwrap();
+        // Another lock in a later regency, and then a decision on neither.
+        let second = tentative(1, append(b"wrong too", 2), 8);
+        machine.apply_tentatively(&second).unwrap().unwrap();
+        let decided = batch(1, append(b"right", 3));
+        assert_eq!(machine.apply(&decided), other.apply(&decided));
+        assert_eq!(machine.snapshot(), other.snapshot());
+        assert_eq!(machine.reply(ClientId(70_000), 1, 1), None);
+        assert_eq!(machine.query(b""), &b"right\x10"[..]);
+    }
+
+    #[test]
+    fn a_snapshot_holds_nothing_tentative_and_a_restored_state_neither() {
+        let mut machine = machine();
+        machine.apply(&batch(1, append(b"a", 1))).unwrap();
+        let snapshot = machine.snapshot().unwrap();
+        let ahead = tentative(2, append(b"b", 2), 2_000);
+        machine.apply_tentatively(&ahead).unwrap().unwrap();
+        assert_eq!(machine.snapshot().unwrap(), snapshot);
+        machine.apply(&batch(2, append(b"b", 2))).unwrap();
+        assert_eq!(machine.query(b""), &b"a\x10b\x20"[..]);
+        let ahead = tentative(3, append(b"c", 3), 3_000);
+        machine.apply_tentatively(&ahead).unwrap().unwrap();
+        machine.restore(&snapshot).unwrap();
+        assert_eq!(
+            (machine.height(), machine.query(b"")),
+            (1, Bytes::from_static(b"a\x10"))
+        );
+    }
+
+    #[test]
+    fn only_the_next_height_is_executed_tentatively() {
+        let mut machine = machine();
+        machine.apply(&batch(1, append(b"a", 1))).unwrap();
+        for height in [1, 3] {
+            let told = machine.apply_tentatively(&tentative(height, append(b"b", 2), 0));
+            assert_eq!(told, Ok(None));
+        }
+        assert_eq!(machine.query(b""), &b"a\x10"[..]);
     }
 }
