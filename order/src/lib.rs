@@ -3,6 +3,7 @@
 //! It knows nothing of SQL or of any other service: whoever takes the [`Delivered`] batches is the replicated service.
 //! [`node`] is a whole replica around it, for a service of one's own.
 
+mod background;
 pub mod checkpoint;
 pub mod log;
 mod membership;
@@ -14,6 +15,7 @@ mod state;
 pub use membership::links;
 pub use past::{load, recover, recover_from};
 pub use run::{
-    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService, Wire, record, size, start,
+    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Repeat, ToService, Wire, inbound,
+    record, size, start,
 };
 pub use state::StateParts;

@@ -4,26 +4,30 @@ mod checkpoints;
 mod doing;
 mod feed;
 mod inbox;
+mod leaving;
+mod parts;
 
 use crate::log::{Log, Position};
-use bytes::Bytes;
 use cluster::channel;
 use consensus::{
-    Action, ClientId, Core, Decided, Height, Input, Message, PublicKey, Reason, Recovered,
-    ReplicaId, Request, SigningKey, Status, Verifier, View,
+    Action, ClientId, Core, Decided, Height, Input, Message, PublicKey, ReplicaId, Request,
+    SigningKey, Status, Verifier, View,
 };
 use net::{Budget, Endpoint, PeerId, Share};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
 
-use crate::state::{State, StateDone, StateParts};
+use crate::background::Background;
+use crate::state::{State, StateDone};
 
 use feed::Feed;
 pub use feed::size;
 use inbox::INBOX;
+use leaving::Leaving;
+
 pub use inbox::{Inbound, OrderHandle};
+pub use parts::{Delivered, OrderEvents, OrderParts, Repeat, ToService, Wire, inbound};
 
 /// Records of the total order in the decision log.
 pub mod record {
@@ -52,79 +56,6 @@ const HOLD_FOR: Duration = Duration::from_millis(15);
 const HOLD_MOST: usize = 1_024;
 const HOLD_MOST_BYTES: usize = 64 << 20;
 
-/// A decided batch, in height order without gaps.
-#[derive(Debug)]
-pub struct Delivered {
-    pub decided: Decided,
-    /// The view in which it was decided.
-    pub view: Arc<View>,
-    /// Where it lies in the log; `None` when it was replayed from there.
-    pub position: Option<Position>,
-    /// Its part of the bytes that may wait: to be dropped when it is taken in.
-    pub share: Share,
-}
-
-/// What the service is to do, in this order. A service without checkpoints gets batches only.
-#[derive(Debug)]
-pub enum ToService {
-    /// Execute this batch.
-    Execute(Delivered),
-    /// Give the bytes of your state, as it is after this height: equal at all correct replicas. The order waits for
-    /// nothing here; a service that can make a cheap copy may encode it elsewhere.
-    Snapshot {
-        height: Height,
-        reply: oneshot::Sender<Bytes>,
-    },
-    /// Replace your state by this one, which is the state after this height. Batches go on after it.
-    Restore { height: Height, state: Bytes },
-}
-
-/// What the order tells the service.
-pub struct OrderEvents {
-    pub decided: mpsc::Receiver<ToService>,
-    /// Decisions up to this height are durable, by [`OrderParts::own_record`]'s measure.
-    pub durable: watch::Receiver<Height>,
-    /// Requests that were ordered before and came again; what finds no room is dropped, and comes again.
-    pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
-    pub status: watch::Receiver<Status>,
-    /// The view that holds now.
-    pub view: watch::Receiver<Arc<View>>,
-}
-
-/// How the service's clients and replicas speak: the order itself sends two messages on the clients' channel.
-pub trait Wire: Send + Sync + 'static {
-    /// A request on its way to a replica.
-    fn request(&self, request: &Request) -> Bytes;
-    /// To a client: its request was not taken, and nothing was done.
-    fn rejected(&self, incarnation: u64, seq: u64, reason: &Reason) -> Bytes;
-}
-
-/// What the order is started with.
-pub struct OrderParts {
-    pub me: ReplicaId,
-    pub key: SigningKey,
-    /// Keys that it signs with once a view names them.
-    pub spare_keys: Vec<SigningKey>,
-    /// The view that the links were started with; they follow none before it.
-    pub links_since: u64,
-    /// The first view; what the log knows of later ones comes with `recovered`.
-    pub view: View,
-    pub settings: consensus::Settings,
-    pub log: Log,
-    pub endpoint: Endpoint,
-    pub wire: Arc<dyn Wire>,
-    pub recovered: Recovered,
-    /// The last height that the service has finished; without it nothing is held back.
-    pub finished: Option<watch::Receiver<Height>>,
-    /// Checkpoints, if the service offers its state. Then `recovered` begins with the checkpoint in here, the service is given
-    /// that state and the decisions after it, and `settings.checkpoint_every` says when the next are due.
-    pub state: Option<StateParts>,
-    /// A decision counts as durable only when this replica's own log holds it. Without this it does as soon as it is made, since a
-    /// quorum's logs hold what leads to it: nothing is lost either way, but after a restart the replica may find
-    /// itself behind what it has told, until its peers help.
-    pub own_record: bool,
-}
-
 struct Order {
     state: Option<State>,
     finished: Option<watch::Receiver<Height>>,
@@ -149,11 +80,12 @@ struct Order {
     /// What waits in there, in bytes.
     decided_room: Budget,
     durable: watch::Sender<Height>,
-    repeats: mpsc::Sender<(ClientId, u64, u64)>,
+    repeats: mpsc::Sender<Repeat>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
-    /// Reads of decisions for peers that lag.
-    loads: JoinSet<()>,
+    /// Reads and cuts of the log.
+    log_work: Background,
+    leaving: Leaving,
 }
 
 enum Done {
@@ -172,6 +104,14 @@ enum Done {
     Standing {
         below: Height,
         position: Position,
+    },
+    /// Time is up for the replicas that this view has left behind.
+    Parted {
+        view: u64,
+    },
+    LoadedForLeaver {
+        to: ReplicaId,
+        decisions: Vec<Decided>,
     },
 }
 
@@ -205,7 +145,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         Some(parts) => {
             let at = View::clone(&now);
             let (links, done) = (endpoint.clone(), state_sender.clone());
-            let state = State::new(&parts, me, at, every, links, state_sender);
+            let mut state = State::new(&parts, me, at, every, links, state_sender);
             let (out, decided) = mpsc::channel(64);
             let (log, last) = (log.clone(), recovered.height());
             let feed = Feed {
@@ -217,7 +157,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
                 room: Budget::new(REPLAY_BYTES),
                 done,
             };
-            tokio::spawn(feed.run(parts.begin, live));
+            state.tasks().spawn(feed.run(parts.begin, live));
             (Some(state), decided)
         }
     };
@@ -256,7 +196,8 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
-        loads: JoinSet::new(),
+        log_work: Background::default(),
+        leaving: Leaving::default(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle::new(inbox_sender, own_sender);
@@ -288,8 +229,18 @@ impl Order {
         state_done: mpsc::UnboundedReceiver<StateDone>,
     ) {
         self.serve(inbox, own, done, state_done).await;
-        // Whoever waits for the end may open the log again.
-        while self.loads.join_next().await.is_some() {}
+        // Whoever waits for the end may open the files again.
+        let Order {
+            state,
+            decided,
+            mut log_work,
+            ..
+        } = self;
+        drop(decided);
+        log_work.finish().await;
+        if let Some(mut state) = state {
+            state.tasks().finish().await;
+        }
     }
 
     async fn serve(
@@ -304,6 +255,8 @@ impl Order {
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         let mut slept_for = None;
+        let mut look = tokio::time::interval(leaving::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let transfer = self.state.as_ref().and_then(State::next_deadline);
             let deadline = [self.core.next_deadline(), transfer]
@@ -349,6 +302,7 @@ impl Order {
                     }
                 }
                 () = free => self.release(&mut actions),
+                _ = look.tick() => self.look_for_peers(),
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -370,6 +324,10 @@ impl Order {
             Done::Loaded { to, decisions } => Input::LoadedDecisions { to, decisions },
             Done::Gone { to, from, oldest } => Input::DecisionsGone { to, from, oldest },
             Done::Standing { below, position } => return self.cut(below, position),
+            Done::Parted { view } => return self.parted(view),
+            Done::LoadedForLeaver { to, decisions } => {
+                return self.answer_leaver(to, &Message::Decisions { decisions });
+            }
         };
         self.core.handle(now_ms(), input, actions);
     }
@@ -389,6 +347,7 @@ impl Order {
                             state.hear(now, from, message);
                         }
                     }
+                    Ok(message) if self.hear_leaver(from, &message) => {}
                     Ok(message) => self
                         .core
                         .handle(now, Input::Message { from, message }, actions),

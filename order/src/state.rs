@@ -11,6 +11,7 @@ use consensus::{Height, Message, ReplicaId, Summary, View};
 use net::{Endpoint, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::background::Background;
 use crate::checkpoint::{CheckpointError, Checkpoints, Incoming, Loaded};
 use crate::log::Log;
 
@@ -46,6 +47,11 @@ pub(crate) enum StateDone {
         index: u32,
     },
     Received(Box<Loaded>),
+    /// The checkpoint is complete, and its source's proof is false.
+    Disproven {
+        height: Height,
+        error: CheckpointError,
+    },
     /// The transfer is given up; the core will ask again.
     Failed(CheckpointError),
 }
@@ -71,6 +77,7 @@ pub(crate) struct State {
     /// One checkpoint is written at a time.
     writing: Arc<tokio::sync::Mutex<()>>,
     taking: usize,
+    tasks: Background,
     done: mpsc::UnboundedSender<StateDone>,
 }
 
@@ -112,6 +119,7 @@ impl State {
             incoming: None,
             writing: Arc::default(),
             taking: 0,
+            tasks: Background::default(),
             done,
         }
     }
@@ -136,7 +144,7 @@ impl State {
         let (done, writing, log) = (self.done.clone(), self.writing.clone(), log.clone());
         // The decision is among what was appended so far.
         let decision = log.end();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             // A service that is gone takes the order with it.
             let Ok(state) = state.await else { return };
             let _writing = writing.lock_owned().await;
@@ -195,6 +203,11 @@ impl State {
         self.receive(receiving);
     }
 
+    /// What replays the past, too.
+    pub fn tasks(&mut self) -> &mut Background {
+        &mut self.tasks
+    }
+
     pub fn next_deadline(&self) -> Option<u64> {
         let both = [self.source.next_deadline(), self.sink.next_deadline()];
         both.into_iter().flatten().min()
@@ -236,6 +249,12 @@ impl State {
                 self.sink.abandon();
                 Some(Outcome::Install(loaded))
             }
+            StateDone::Disproven { height, error } => {
+                tracing::warn!(%error, height, "the source of a checkpoint lied: another one is asked");
+                self.incoming = None;
+                self.sink.disproven(now, height, &mut out);
+                None
+            }
             StateDone::Failed(error) => {
                 tracing::error!(%error, "the checkpoint of a peer was not taken over; it is tried again");
                 self.incoming = None;
@@ -253,7 +272,7 @@ impl State {
         let kept = self.source.keep(now, list);
         let below = kept.first().copied().filter(|_| kept.len() >= 2)?;
         let checkpoints = self.checkpoints.clone();
-        tokio::task::spawn_blocking(move || {
+        self.tasks.spawn_blocking(move || {
             if let Err(error) = checkpoints.keep_only(&kept) {
                 tracing::warn!(%error, "an old checkpoint was not deleted");
             }
@@ -261,7 +280,7 @@ impl State {
         Some(Outcome::Cut { below })
     }
 
-    fn serve(&self, actions: Vec<SourceAction>) {
+    fn serve(&mut self, actions: Vec<SourceAction>) {
         for action in actions {
             let (to, height, index) = match action {
                 SourceAction::Send { to, message } => {
@@ -272,7 +291,7 @@ impl State {
                 SourceAction::SendChunk { to, height, index } => (to, height, Some(index)),
             };
             let (checkpoints, endpoint) = (self.checkpoints.clone(), self.endpoint.clone());
-            tokio::task::spawn_blocking(move || {
+            self.tasks.spawn_blocking(move || {
                 let read = match index {
                     None => checkpoints
                         .list(height)
@@ -339,9 +358,12 @@ impl State {
                         continue;
                     };
                     let (checkpoints, view) = (self.checkpoints.clone(), self.view.clone());
-                    self.background(move || {
-                        let loaded = checkpoints.received(&incoming, &view)?;
-                        Ok(StateDone::Received(Box::new(loaded)))
+                    self.background(move || match checkpoints.received(&incoming, &view) {
+                        Ok(loaded) => Ok(StateDone::Received(Box::new(loaded))),
+                        Err(error @ CheckpointError::Content { .. }) => {
+                            Ok(StateDone::Disproven { height, error })
+                        }
+                        Err(error) => Err(error),
                     });
                 }
             }
@@ -356,11 +378,11 @@ impl State {
     }
 
     fn background(
-        &self,
+        &mut self,
         work: impl FnOnce() -> Result<StateDone, CheckpointError> + Send + 'static,
     ) {
         let done = self.done.clone();
-        tokio::task::spawn_blocking(move || {
+        self.tasks.spawn_blocking(move || {
             let _ = done.send(work().unwrap_or_else(StateDone::Failed));
         });
     }

@@ -295,36 +295,16 @@ async fn dispatch(
 ) {
     let room = Budget::new(FRAMES_BYTES);
     while let Some(event) = events.recv().await {
-        match event {
-            Event::Up(peer) | Event::Down(peer, _) => {
-                let up = matches!(event, Event::Up(_));
-                if let PeerId::Replica(id) = peer {
-                    order
-                        .inbound(Inbound::Link {
-                            peer: ReplicaId(id),
-                            up,
-                        })
-                        .await;
-                }
-                let _ = links.send((peer, up));
-            }
-            Event::Frame {
-                from: PeerId::Replica(id),
-                channel: channel::CONSENSUS,
-                payload,
-            } => {
-                order
-                    .inbound(Inbound::Consensus {
-                        from: ReplicaId(id),
-                        payload,
-                    })
-                    .await;
-            }
-            Event::Frame {
+        if let Event::Up(peer) | Event::Down(peer, _) = &event {
+            let _ = links.send((*peer, matches!(event, Event::Up(_))));
+        }
+        match order::inbound(event) {
+            Ok(inbound) => order.inbound(inbound).await,
+            Err(Event::Frame {
                 from,
                 channel: channel::CLIENT,
                 payload,
-            } => match request(&payload) {
+            }) => match request(&payload) {
                 // Whoever brings it: a request is signed by its client.
                 Some(request) => order.inbound(Inbound::Request(request)).await,
                 None => {
@@ -332,14 +312,15 @@ async fn dispatch(
                     let _ = frames.send(frame).await;
                 }
             },
-            Event::Frame {
+            Err(Event::Frame {
                 from,
                 channel,
                 payload,
-            } => {
+            }) => {
                 let frame = Frame::new(from, channel, payload, &room).await;
                 let _ = frames.send(frame).await;
             }
+            Err(Event::Up(_) | Event::Down(..)) => {}
         }
     }
 }

@@ -113,6 +113,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         digest,
     };
     let batch = Batch {
+        after: digest,
         time_ms: 5,
         entries: vec![entry; 3],
     };
@@ -137,8 +138,15 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         regency: 2,
         replica: ReplicaId(1),
         decided: 3,
-        lock: Some((1, digest)),
-        writeset: vec![(1, digest)],
+        votes: vec![consensus::OpenVotes {
+            height: 10,
+            lock: Some((1, digest)),
+            writeset: vec![consensus::Written {
+                regency: 1,
+                digest,
+                after: digest,
+            }],
+        }],
     };
     let sync = Sync {
         regency: 2,

@@ -11,7 +11,7 @@ use super::engine::{Ticket, is_final};
 use super::error::InvokeError;
 use super::quorum::Quorums;
 use super::settings::Settings;
-use super::votes::Votes;
+use super::votes::{Lock, Votes};
 
 /// Why it is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +92,20 @@ impl Pending {
         self.votes.has(replica)
     }
 
-    /// Counts an answer; false when it contradicts itself.
-    pub fn vote(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
-        let counted = self.votes.add(from, outcome);
+    /// Counts an answer, final or standing on a lock; false when it contradicts itself.
+    pub fn vote(&mut self, from: ReplicaId, outcome: Outcome, lock: Option<Lock>) -> bool {
+        let counted = self.votes.add(from, outcome, lock);
         if counted {
             self.refusals.remove(&from);
         }
         counted
+    }
+
+    /// Whose answers count from now on.
+    pub fn in_view(&mut self, view: &View) {
+        self.votes.in_view(view);
+        self.refusals
+            .retain(|replica, _| view.replicas.contains_key(replica));
     }
 
     /// A replica has no result. What it answered before stands.

@@ -19,6 +19,7 @@ mod pool;
 mod proposing;
 mod regency;
 mod stopping;
+mod tentative;
 mod tick;
 mod trips;
 mod watch;
@@ -46,6 +47,7 @@ use persist::Held;
 use pipeline::Pipeline;
 use pool::Pool;
 use stopping::Stopping;
+pub use tentative::Tentative;
 use tick::Clock;
 use trips::Trips;
 use watch::Watch;
@@ -118,6 +120,9 @@ pub enum Action {
     },
     /// The next height is decided: append it to the same log, execute it.
     Decide(Decided),
+    /// This replica is durably locked on a value: with [`Settings::tentative`], execute it, and be ready to undo it if another one is
+    /// decided at its height. Said again when it is locked in a later regency.
+    Tentative(Box<Tentative>),
     /// The height just decided made this view: it holds from the next one on. Links, keys and broadcasts follow it; a
     /// replica that it does not name stops.
     ViewChanged(View),

@@ -371,6 +371,7 @@ impl Core {
             out.push(Action::Decide(decided.clone()));
         }
         out.push(Action::Decide(decided));
+        self.tell_next_tentative(out);
         if changed {
             self.change_view(now, out);
         }

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 use consensus::service::{Outcome, Refusal, ToClient, designated};
-use consensus::{ClientId, Decided, Height, ReplicaId, View};
+use consensus::{ClientId, Digest, Height, Regency, ReplicaId, Tentative};
 use net::{Budget, Share};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,22 +12,27 @@ use super::bounds::{ANSWER_BYTES, REPLY_OVERHEAD};
 use super::machine::{Executed, Machine};
 use super::replies::Reply;
 use super::service::Service;
-use super::waiting::{Query, WaitingQueries};
+use super::waiting::{Query, Waiting};
 use super::wire::encode;
-use crate::run::Delivered;
+use crate::run::{Delivered, Repeat};
 
 /// What the order, or the node's owner, wants of the service.
 pub enum Job {
     /// The next batch.
     Decided(Delivered),
-    /// A request that was ordered before came again; everything that was decided before is among the earlier jobs.
-    Repeat {
-        client: ClientId,
-        incarnation: u64,
-        seq: u64,
-    },
-    /// The whole state.
+    /// What may be the next batch.
+    Tentative(Box<Tentative>),
+    /// A request that was ordered before came again.
+    Repeat(Repeat),
+    /// The whole state, as the owner wants it.
     Snapshot(oneshot::Sender<(Height, Bytes)>),
+    /// The whole state after this height, for a checkpoint.
+    Checkpoint {
+        height: Height,
+        reply: oneshot::Sender<Bytes>,
+    },
+    /// The whole state after this height, from a checkpoint.
+    Restore { height: Height, state: Bytes },
 }
 
 /// What clients want of the service outside of the order.
@@ -45,11 +50,24 @@ pub struct Answers {
     pub share: Share,
 }
 
+/// What makes tentative answers add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    height: Height,
+    regency: Regency,
+    value: Digest,
+}
+
 /// What the service's thread owns.
 pub struct Executor<S> {
     pub machine: Machine<S>,
     pub me: ReplicaId,
-    pub view: View,
+    /// Where this replica stood when it was stopped: what it told then, no query that it answers may miss.
+    pub stood_at: Height,
+    /// No query is answered below this height: what was told of it, tentatively perhaps, may have been answered to its client.
+    pub queries_from: Height,
+    /// Whose answers were told tentatively last: those are not sent again if just this is decided.
+    pub told: Option<Told>,
     pub answers: mpsc::Sender<Answers>,
     /// The last height executed.
     pub finished: watch::Sender<Height>,
@@ -61,26 +79,15 @@ pub struct Inputs {
     pub asks: mpsc::Receiver<Ask>,
 }
 
-/// Decisions up to a height, out of the log, in order.
-pub type History = Box<dyn Iterator<Item = Result<Decided, String>> + Send>;
-
-/// Starts the thread. First it replays `history`, then it says so, then it works until its queues end. The last receiver
-/// hears how it ended.
-#[allow(clippy::type_complexity)] // two one-shot channels
+/// Starts the thread, which works until its queues end. The receiver hears how it ended.
 pub fn start<S: Service>(
     mut executor: Executor<S>,
-    history: History,
     mut inputs: Inputs,
-) -> std::io::Result<(oneshot::Receiver<()>, oneshot::Receiver<Result<(), String>>)> {
-    let (ready_sender, ready) = oneshot::channel();
+) -> std::io::Result<oneshot::Receiver<Result<(), String>>> {
     let (ended_sender, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name(format!("service-{}", executor.me.0));
     thread.spawn(move || {
-        let work = AssertUnwindSafe(|| {
-            executor.replay(history)?;
-            let _ = ready_sender.send(());
-            futures::executor::block_on(executor.work(&mut inputs))
-        });
+        let work = AssertUnwindSafe(|| futures::executor::block_on(executor.work(&mut inputs)));
         let ended = std::panic::catch_unwind(work).unwrap_or_else(|panic| {
             Err(format!(
                 "the service panicked {}: {}",
@@ -91,7 +98,7 @@ pub fn start<S: Service>(
         // Nobody waits for it once the node is gone.
         let _ = ended_sender.send(ended);
     })?;
-    Ok((ready, ended))
+    Ok(ended)
 }
 
 /// What a panic said.
@@ -104,17 +111,8 @@ fn told(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 impl<S: Service> Executor<S> {
-    /// Rebuilds the state. Its answers went out before, or their clients ask again.
-    fn replay(&mut self, history: History) -> Result<(), String> {
-        for decided in history {
-            self.machine.apply(&decided?)?;
-        }
-        self.finished.send_replace(self.machine.height());
-        Ok(())
-    }
-
     async fn work(&mut self, inputs: &mut Inputs) -> Result<(), String> {
-        let mut waiting = WaitingQueries::default();
+        let mut waiting = Waiting::default();
         let room = Budget::new(ANSWER_BYTES);
         loop {
             // Neither starves the other: which of two that are ready comes first is drawn by lot.
@@ -139,35 +137,59 @@ impl<S: Service> Executor<S> {
         }
     }
 
-    fn job(
-        &mut self,
-        job: Job,
-        waiting: &mut WaitingQueries,
-    ) -> Result<Vec<(ClientId, Bytes)>, String> {
+    fn job(&mut self, job: Job, waiting: &mut Waiting) -> Result<Vec<(ClientId, Bytes)>, String> {
         match job {
-            Job::Decided(delivered) => {
-                let executed = self.machine.apply(&delivered.decided)?;
-                let height = self.machine.height();
-                self.finished.send_replace(height);
-                let mut answers: Vec<_> = executed.into_iter().map(|e| self.first(e)).collect();
-                while let Some(query) = waiting.due(height) {
-                    answers.push(self.answer(&query));
+            Job::Decided(Delivered { decided, .. }) => {
+                let mut executed = self.machine.apply(&decided)?;
+                if let Some(told) = self.told.take()
+                    && (told.height, told.regency) == (decided.height, decided.regency)
+                    && told.value == decided.batch.digest()
+                {
+                    // A client that lacks one of these answers asks again. Of what is too long it has heard nothing.
+                    executed.retain(|executed| executed.reply.is_none());
                 }
+                // What it tells again while it catches up with itself, clients ask for.
+                let mut answers = Vec::new();
+                if self.machine.height() > self.stood_at {
+                    answers.extend(executed.into_iter().map(|e| self.first(e)));
+                }
+                self.arrived(waiting, &mut answers);
                 Ok(answers)
             }
-            Job::Repeat {
-                client,
-                incarnation,
-                seq,
-            } => {
-                let reply = self.machine.reply(client, incarnation, seq).cloned();
-                Ok(vec![(
-                    client,
-                    message(incarnation, seq, reply.as_ref(), true),
-                )])
+            Job::Tentative(value) => self.tentative(&value),
+            Job::Repeat(repeat) if repeat.by > self.machine.height() => {
+                // Its batch is still on its way here.
+                waiting.repeats.add(repeat);
+                Ok(Vec::new())
+            }
+            Job::Repeat(repeat) => Ok(vec![self.again(&repeat)]),
+            Job::Checkpoint { height, reply } => {
+                let at = self.machine.height();
+                if at != height {
+                    return Err(format!(
+                        "the state after height {height} is wanted, and the service stands at {at}"
+                    ));
+                }
+                // The order may have been stopped meanwhile.
+                let _ = reply.send(self.machine.snapshot()?);
+                Ok(Vec::new())
+            }
+            Job::Restore { height, state } => {
+                self.machine.restore(&state).map_err(|why| {
+                    format!("the checkpoint of height {height} is of no use: {why}")
+                })?;
+                let at = self.machine.height();
+                if at != height {
+                    return Err(format!(
+                        "the checkpoint of height {height} holds the state after {at}"
+                    ));
+                }
+                let mut answers = Vec::new();
+                self.arrived(waiting, &mut answers);
+                Ok(answers)
             }
             Job::Snapshot(taker) => {
-                let snapshot = self.machine.snapshot();
+                let snapshot = self.machine.snapshot()?;
                 // Whoever asked may have gone.
                 let _ = taker.send((self.machine.height(), snapshot));
                 Ok(Vec::new())
@@ -175,20 +197,77 @@ impl<S: Service> Executor<S> {
         }
     }
 
-    fn ask(&mut self, ask: Ask, waiting: &mut WaitingQueries) -> Vec<(ClientId, Bytes)> {
+    /// The machine stands at another height: who waited for it is answered.
+    fn arrived(&mut self, waiting: &mut Waiting, answers: &mut Vec<(ClientId, Bytes)>) {
+        let height = self.machine.height();
+        self.finished.send_replace(height);
+        while let Some(repeat) = waiting.repeats.due(height) {
+            answers.push(self.again(&repeat));
+        }
+        while let Some(query) = waiting.queries.due(height) {
+            answers.push(self.answer(&query));
+        }
+    }
+
+    /// Executes what may be the next batch, and tells its clients so.
+    fn tentative(&mut self, value: &Tentative) -> Result<Vec<(ClientId, Bytes)>, String> {
+        let Some(executed) = self.machine.apply_tentatively(value)? else {
+            return Ok(Vec::new());
+        };
+        let told = Told {
+            height: value.height,
+            regency: value.regency,
+            value: value.batch.digest(),
+        };
+        // With Q such answers its clients go on: nobody may read here what was before. Until it is decided it may be undone, so
+        // nobody may read it either.
+        (self.told, self.queries_from) = (Some(told), value.height);
+        let message = |executed: Executed| {
+            let reply = executed.reply?;
+            let whole = self.is_designated(executed.client, executed.seq);
+            let message = ToClient::Tentative {
+                incarnation: executed.incarnation,
+                seq: executed.seq,
+                regency: told.regency,
+                value: told.value,
+                outcome: Outcome::new(reply.view, reply.height, reply.result, whole),
+            };
+            Some((executed.client, encode(&message)))
+        };
+        Ok(executed.into_iter().filter_map(message).collect())
+    }
+
+    fn is_designated(&self, client: ClientId, seq: u64) -> bool {
+        designated(self.machine.view(), client, seq) == Some(self.me)
+    }
+
+    fn ask(&mut self, ask: Ask, waiting: &mut Waiting) -> Vec<(ClientId, Bytes)> {
         match ask {
-            Ask::Query(query) if query.min_height <= self.machine.height() => {
-                vec![self.answer(&query)]
-            }
-            Ask::Query(query) => {
-                waiting.add(query);
+            Ask::Query(mut query) => {
+                query.min_height = query.min_height.max(self.queries_from);
+                if query.min_height <= self.machine.height() {
+                    return vec![self.answer(&query)];
+                }
+                waiting.queries.add(query);
                 Vec::new()
             }
             Ask::Gone(client) => {
-                waiting.forget(client);
+                waiting.queries.forget(client);
                 Vec::new()
             }
         }
+    }
+
+    /// The answer to a request that was executed once.
+    fn again(&self, repeat: &Repeat) -> (ClientId, Bytes) {
+        let Repeat {
+            client,
+            incarnation,
+            seq,
+            ..
+        } = *repeat;
+        let reply = self.machine.reply(client, incarnation, seq);
+        (client, message(incarnation, seq, reply, true))
     }
 
     /// The answer to a request that was executed just now.
@@ -199,15 +278,16 @@ impl<S: Service> Executor<S> {
             seq,
             reply,
         } = executed;
-        let whole = designated(&self.view, client, seq) == Some(self.me);
+        let whole = self.is_designated(client, seq);
         (client, message(incarnation, seq, reply.as_ref(), whole))
     }
 
     fn answer(&mut self, query: &Query) -> (ClientId, Bytes) {
         let result = self.machine.query(&query.op);
+        let (view, height) = (self.machine.view().id, self.machine.height());
         let answer = ToClient::Answer {
             id: query.id,
-            outcome: Outcome::new(self.view.id, self.machine.height(), result, query.whole),
+            outcome: Outcome::new(view, height, result, query.whole),
         };
         (query.client, encode(&answer))
     }
@@ -227,3 +307,6 @@ fn message(incarnation: u64, seq: u64, reply: Option<&Reply>, whole: bool) -> By
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

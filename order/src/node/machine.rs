@@ -1,8 +1,8 @@
 //! The replicated state: the service, the answers it gave, and how far it is. Deterministic: batches in, answers out.
 
 use bytes::Bytes;
-use consensus::service::Call;
-use consensus::{ClientId, Decided, Digest, Height, Request};
+use consensus::service::{Call, Reconfigured};
+use consensus::{ChangeError, ClientId, Decided, Digest, Height, Request, Tentative, View};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::MAX_RESULT_BYTES;
@@ -12,10 +12,21 @@ use super::service::{Context, Service};
 /// A service with its place in the order.
 pub struct Machine<S> {
     service: S,
-    view: u64,
+    /// Holds after `height`.
+    view: View,
     height: Height,
     replies: ReplyStore,
+    /// What the service has executed beyond that, to be undone if something else is decided.
+    ahead: Option<Ahead>,
     doing: Doing,
+}
+
+/// The effects of a value that is not decided.
+struct Ahead {
+    digest: Digest,
+    /// The way back.
+    saved: Bytes,
+    executed: Vec<Executed>,
 }
 
 /// One executed request of a batch.
@@ -63,18 +74,20 @@ impl std::fmt::Display for Doing {
 #[derive(Serialize, Deserialize)]
 struct State {
     height: Height,
+    view: View,
     replies: ReplyStore,
     service: Bytes,
 }
 
 impl<S: Service> Machine<S> {
-    /// A service at genesis.
-    pub fn new(service: S, view: u64) -> Self {
+    /// A service at genesis, in the view in which the cluster began.
+    pub fn new(service: S, view: View) -> Self {
         Self {
             service,
             view,
             height: 0,
             replies: ReplyStore::default(),
+            ahead: None,
             doing: Doing::Nothing,
         }
     }
@@ -82,6 +95,11 @@ impl<S: Service> Machine<S> {
     /// The last height executed.
     pub fn height(&self) -> Height {
         self.height
+    }
+
+    /// The view that holds after it: an administrator's request makes the next one.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// What the service was asked for last and has not finished.
@@ -103,51 +121,129 @@ impl<S: Service> Machine<S> {
                 decided.height, self.height
             ));
         }
-        let mut executed = Vec::with_capacity(decided.requests.len());
-        for (index, request) in (0..).zip(&decided.requests) {
+        let change = self.view.after(decided);
+        let executed = match self.ahead.take() {
+            Some(ahead) if ahead.digest == decided.batch.digest() => {
+                self.service.settle();
+                ahead.executed
+            }
+            ahead => {
+                self.undo(ahead)?;
+                let time_ms = decided.batch.time_ms;
+                self.run(decided.height, time_ms, &decided.requests, change.as_ref())
+            }
+        };
+        for Executed {
+            client,
+            incarnation,
+            seq,
+            reply,
+        } in &executed
+        {
+            if let Some(reply) = reply {
+                self.replies.add(*client, *incarnation, *seq, reply.clone());
+            }
+        }
+        self.height = decided.height;
+        if let Some(Ok(next)) = change {
+            self.view = next;
+        }
+        Ok(executed)
+    }
+
+    /// Executes what may be the next batch; nothing of it is kept, and no query sees it, before it is decided. None if it cannot be
+    /// the next one.
+    ///
+    /// # Errors
+    /// When what was executed so before cannot be undone.
+    pub fn apply_tentatively(
+        &mut self,
+        value: &Tentative,
+    ) -> Result<Option<Vec<Executed>>, String> {
+        let mut clients = value.requests.iter().map(|request| request.client);
+        if value.height != self.height + 1 || clients.any(|client| self.view.administers(client)) {
+            return Ok(None);
+        }
+        let digest = value.batch.digest();
+        if let Some(ahead) = self.ahead.as_ref().filter(|a| a.digest == digest) {
+            return Ok(Some(ahead.executed.clone()));
+        }
+        let before = self.ahead.take();
+        self.undo(before)?;
+        self.doing = Doing::Storing(self.height);
+        let saved = self.service.save();
+        let time_ms = value.batch.time_ms;
+        let executed = self.run(value.height, time_ms, &value.requests, None);
+        self.ahead = Some(Ahead {
+            digest,
+            saved,
+            executed: executed.clone(),
+        });
+        Ok(Some(executed))
+    }
+
+    fn undo(&mut self, ahead: Option<Ahead>) -> Result<(), String> {
+        let Some(ahead) = ahead else { return Ok(()) };
+        self.doing = Doing::Storing(self.height);
+        self.service.rollback(&ahead.saved).map_err(|why| {
+            format!(
+                "the service cannot go back to height {}: {why}",
+                self.height
+            )
+        })?;
+        self.doing = Doing::Nothing;
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        height: Height,
+        time_ms: u64,
+        requests: &[Request],
+        change: Option<&Result<View, ChangeError>>,
+    ) -> Vec<Executed> {
+        let mut executed = Vec::with_capacity(requests.len());
+        for (index, request) in (0..).zip(requests) {
             // What replicas order among themselves is not the service's.
             if request.client.as_replica().is_some() {
                 continue;
             }
             let context = Context {
                 client: request.client,
-                height: decided.height,
+                height,
                 index,
-                time_ms: decided.batch.time_ms,
+                time_ms,
             };
-            executed.push(self.execute(context, request));
+            let result = match change {
+                // An administrator's request is a change and nothing else, and the last of its batch.
+                Some(change) if self.view.administers(request.client) => {
+                    Reconfigured::of(change).encode()
+                }
+                _ => self.execute(context, request),
+            };
+            let reply = (result.len() <= MAX_RESULT_BYTES).then(|| Reply {
+                height,
+                view: self.view.id,
+                result,
+            });
+            executed.push(Executed {
+                client: request.client,
+                incarnation: request.incarnation,
+                seq: request.seq,
+                reply,
+            });
         }
         self.doing = Doing::Nothing;
-        self.height = decided.height;
-        Ok(executed)
+        executed
     }
 
-    fn execute(&mut self, context: Context, request: &Request) -> Executed {
+    fn execute(&mut self, context: Context, request: &Request) -> Bytes {
         self.doing = Doing::Executing(context);
-        let result = match Call::decode(&request.op) {
+        match Call::decode(&request.op) {
             Some(Call::Execute(op)) => self.service.execute(&context, &op),
             Some(Call::Query(op)) => self.service.query(&op),
             // Only a client that does not keep to the protocol hears this.
             None => Bytes::new(),
-        };
-        let reply = (result.len() <= MAX_RESULT_BYTES).then(|| Reply {
-            height: context.height,
-            view: self.view,
-            result,
-        });
-        if let Some(reply) = &reply {
-            self.replies.add(
-                request.client,
-                request.incarnation,
-                request.seq,
-                reply.clone(),
-            );
-        }
-        Executed {
-            client: request.client,
-            incarnation: request.incarnation,
-            seq: request.seq,
-            reply,
         }
     }
 
@@ -156,7 +252,7 @@ impl<S: Service> Machine<S> {
         self.replies.get(client, incarnation, seq)
     }
 
-    /// Answers a query at the height executed last.
+    /// Answers a query at the height executed last; not while something was executed tentatively, which it would see.
     pub fn query(&mut self, op: &[u8]) -> Bytes {
         self.doing = Doing::Answering(self.height);
         let result = self.service.query(op);
@@ -164,18 +260,25 @@ impl<S: Service> Machine<S> {
         result
     }
 
-    /// Height, kept answers and the service's state: equal bytes at equal heights on all replicas.
-    pub fn snapshot(&mut self) -> Bytes {
+    /// Height, view, kept answers and the service's state: equal bytes at equal heights on all replicas. What was executed tentatively
+    /// is undone, and executed again when it is decided.
+    ///
+    /// # Errors
+    /// When it cannot be undone.
+    pub fn snapshot(&mut self) -> Result<Bytes, String> {
+        let ahead = self.ahead.take();
+        self.undo(ahead)?;
         self.doing = Doing::Storing(self.height);
         let state = State {
             height: self.height,
+            view: self.view.clone(),
             replies: self.replies.clone(),
             service: self.service.snapshot(),
         };
         self.doing = Doing::Nothing;
-        postcard::to_stdvec(&state)
+        Ok(postcard::to_stdvec(&state)
             .expect("these types have no unserialisable parts")
-            .into()
+            .into())
     }
 
     /// Replaces everything by what [`snapshot`](Machine::snapshot) gave, here or at another replica. The caller has
@@ -186,13 +289,16 @@ impl<S: Service> Machine<S> {
     pub fn restore(&mut self, state: &[u8]) -> Result<(), String> {
         let State {
             height,
+            view,
             replies,
             service,
         } = postcard::from_bytes(state).map_err(|error| format!("not a state: {error}"))?;
+        let ahead = self.ahead.take();
+        self.undo(ahead)?;
         self.doing = Doing::Storing(height);
         self.service.restore(&service)?;
         self.doing = Doing::Nothing;
-        (self.height, self.replies) = (height, replies);
+        (self.height, self.view, self.replies) = (height, view, replies);
         Ok(())
     }
 }
@@ -203,133 +309,4 @@ pub fn digest(snapshot: &[u8]) -> Digest {
 }
 
 #[cfg(test)]
-mod tests {
-    use consensus::{Batch, Proof, SigningKey};
-
-    use super::*;
-
-    /// Appends what it is told, with the place.
-    struct Journal(Vec<u8>);
-
-    impl Service for Journal {
-        fn execute(&mut self, context: &Context, op: &[u8]) -> Bytes {
-            self.0.extend_from_slice(op);
-            self.0.push(context.height as u8 * 16 + context.index as u8);
-            if op == b"long" {
-                return vec![0; MAX_RESULT_BYTES + 1].into();
-            }
-            self.0.clone().into()
-        }
-
-        fn query(&self, op: &[u8]) -> Bytes {
-            [op, &self.0].concat().into()
-        }
-
-        fn snapshot(&self) -> Bytes {
-            self.0.clone().into()
-        }
-
-        fn restore(&mut self, state: &[u8]) -> Result<(), String> {
-            self.0 = state.to_vec();
-            Ok(())
-        }
-    }
-
-    fn decided(height: Height, calls: &[(u32, u64, Call)]) -> Decided {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let requests = calls
-            .iter()
-            .map(|(client, seq, call)| {
-                Request::sign(&key, ClientId(*client), 1, *seq, call.encode())
-            })
-            .collect();
-        Decided {
-            height,
-            regency: 0,
-            batch: Batch {
-                after: consensus::Digest::default(),
-                time_ms: height * 1_000,
-                entries: Vec::new(),
-            },
-            requests,
-            proof: Proof {
-                regency: 0,
-                accepts: Vec::new(),
-            },
-        }
-    }
-
-    fn execute(op: &'static [u8]) -> Call {
-        Call::Execute(Bytes::from_static(op))
-    }
-
-    fn machine() -> Machine<Journal> {
-        Machine::new(Journal(Vec::new()), 7)
-    }
-
-    #[test]
-    fn a_batch_is_executed_in_its_order_and_once() {
-        let mut machine = machine();
-        let batch = decided(1, &[(70_000, 1, execute(b"a")), (70_001, 1, execute(b"b"))]);
-        let executed = machine.apply(&batch).unwrap();
-        let results: Vec<_> = executed
-            .iter()
-            .map(|e| e.reply.as_ref().unwrap().result.clone())
-            .collect();
-        assert_eq!(results, [&b"a\x10"[..], b"a\x10b\x11"]);
-        assert_eq!(machine.apply(&batch), Ok(Vec::new()));
-        assert_eq!(machine.query(b"?"), &b"?a\x10b\x11"[..]);
-        let kept = machine.reply(ClientId(70_001), 1, 1).unwrap();
-        assert_eq!((kept.height, kept.view), (1, 7));
-    }
-
-    #[test]
-    fn a_gap_is_refused() {
-        let mut machine = machine();
-        assert!(machine.apply(&decided(2, &[])).is_err());
-        assert_eq!(machine.height(), 0);
-    }
-
-    #[test]
-    fn an_ordered_query_is_answered_at_its_place_and_changes_nothing() {
-        let mut machine = machine();
-        let calls = [
-            (70_000, 1, execute(b"a")),
-            (70_000, 2, Call::Query(Bytes::from_static(b"?"))),
-            (70_000, 3, execute(b"b")),
-        ];
-        let executed = machine.apply(&decided(1, &calls)).unwrap();
-        assert_eq!(executed[1].reply.as_ref().unwrap().result, &b"?a\x10"[..]);
-        assert_eq!(machine.query(b""), &b"a\x10b\x12"[..]);
-    }
-
-    #[test]
-    fn what_replicas_order_among_themselves_does_not_reach_the_service() {
-        let mut machine = machine();
-        let executed = machine.apply(&decided(1, &[(3, 1, execute(b"a"))]));
-        assert_eq!(executed, Ok(Vec::new()));
-        assert_eq!((machine.height(), machine.query(b"")), (1, Bytes::new()));
-    }
-
-    #[test]
-    fn a_result_too_long_to_send_is_no_answer() {
-        let mut machine = machine();
-        let executed = machine.apply(&decided(1, &[(70_000, 1, execute(b"long"))]));
-        assert_eq!(executed.unwrap()[0].reply, None);
-        assert_eq!(machine.reply(ClientId(70_000), 1, 1), None);
-    }
-
-    #[test]
-    fn a_restored_machine_goes_on_as_the_one_it_was_taken_from() {
-        let mut one = machine();
-        one.apply(&decided(1, &[(70_000, 1, execute(b"a"))]))
-            .unwrap();
-        let mut other = machine();
-        other.restore(&one.snapshot()).unwrap();
-        assert!(other.reply(ClientId(70_000), 1, 1).is_some());
-        let next = decided(2, &[(70_001, 1, execute(b"b"))]);
-        assert_eq!(one.apply(&next), other.apply(&next));
-        assert_eq!(one.snapshot(), other.snapshot());
-        assert!(other.restore(b"\xff\xff no state").is_err());
-    }
-}
+mod tests;

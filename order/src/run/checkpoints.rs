@@ -6,6 +6,7 @@ use crate::checkpoint::Loaded;
 use crate::log::Position;
 use crate::state::{Outcome, StateDone};
 
+use super::doing::raise;
 use super::{Done, Order, ToService, now_ms, record};
 
 impl Order {
@@ -33,7 +34,7 @@ impl Order {
                     }
                     let installed = Input::StateInstalled(Box::new(summary));
                     self.core.handle(now_ms(), installed, actions);
-                    self.durable.send_replace(height);
+                    raise(&self.durable, height);
                 }
             }
             None => {}
@@ -42,7 +43,7 @@ impl Order {
     }
 
     /// The log is to begin above a height: what the core needs of what lies before is written again first.
-    fn stand(&self, below: Height) {
+    fn stand(&mut self, below: Height) {
         let mut first = None;
         for record in self.core.standing_records() {
             let payload =
@@ -54,7 +55,7 @@ impl Order {
             return;
         };
         let log = self.log.clone();
-        tokio::spawn(async move {
+        self.log_work.spawn(async move {
             let end = log.end();
             if log.durable(end).await.is_ok() {
                 let _ = done.send(Done::Standing { below, position });
@@ -62,9 +63,9 @@ impl Order {
         });
     }
 
-    pub(super) fn cut(&self, below: Height, standing: Position) {
+    pub(super) fn cut(&mut self, below: Height, standing: Position) {
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || {
+        self.log_work.spawn_blocking(move || {
             let keep = log
                 .first(record::DECIDED, below.saturating_add(1))
                 .min(standing);

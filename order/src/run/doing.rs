@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{Action, ClientId, Decided, Message, Reason, ReplicaId, View};
+use consensus::{Action, ClientId, Decided, Height, Message, Reason, ReplicaId, View};
 use net::PeerId;
+use tokio::sync::watch;
 
 use crate::past::load;
 
-use super::{Delivered, Done, OVERHEAD, Order, ToService, now_ms, record};
+use super::{Delivered, Done, OVERHEAD, Order, Repeat, ToService, now_ms, record};
 
 impl Order {
     pub(super) fn view_changed(&mut self, view: View) {
@@ -24,15 +25,11 @@ impl Order {
         if let Some(state) = &mut self.state {
             state.in_view(&view);
         }
+        let old = std::mem::replace(&mut self.view, Arc::new(view));
         // One that joins passes views that do not name it yet: its links are those of the view that does.
-        if view.id >= self.links_since {
-            let changed = crate::links(self.me, &view)
-                .and_then(|links| self.endpoint.change(links).map_err(|e| e.to_string()));
-            if let Err(error) = changed {
-                tracing::error!(view = view.id, error, "the links do not follow the view");
-            }
+        if self.view.id >= self.links_since {
+            self.links_follow(&old);
         }
-        self.view = Arc::new(view);
         self.views.send_replace(self.view.clone());
     }
 
@@ -62,11 +59,13 @@ impl Order {
                     });
             }
             Action::Decide(decided) => return self.decided(decided).await,
+            Action::Tentative(value) => {
+                return self.decided.send(ToService::Tentative(value)).await.is_ok();
+            }
             Action::ViewChanged(view) => self.view_changed(view),
             Action::LoadDecisions { to, from, max } => {
-                while self.loads.try_join_next().is_some() {}
                 let (log, done) = (self.log.clone(), self.done.clone());
-                self.loads.spawn_blocking(move || {
+                self.log_work.spawn_blocking(move || {
                     let decisions = load(&log, from, max);
                     // Decisions become durable in their order: if a later one is there, this one will never be.
                     let next = log.next_key(record::DECIDED, from);
@@ -124,7 +123,7 @@ impl Order {
                 .append_then(record::DECIDED, height, payload.into(), move |result| {
                     // A failed log stops the replica.
                     if result.is_ok() {
-                        durable.send_replace(height);
+                        raise(&durable, height);
                     }
                 })
         } else if self.core.status().lagging {
@@ -147,12 +146,12 @@ impl Order {
             .await
             .is_ok();
         if !self.own_record {
-            self.durable.send_replace(height);
+            raise(&self.durable, height);
         }
         taken
     }
 
-    fn send(&self, to: ReplicaId, bytes: &Bytes) {
+    pub(super) fn send(&self, to: ReplicaId, bytes: &Bytes) {
         if let Err(error) =
             self.endpoint
                 .send(PeerId::Replica(to.0), channel::CONSENSUS, bytes.clone())
@@ -163,7 +162,12 @@ impl Order {
 
     fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
         if reason == Reason::Ordered {
-            let _ = self.repeats.try_send((client, incarnation, seq));
+            let _ = self.repeats.try_send(Repeat {
+                client,
+                incarnation,
+                seq,
+                by: self.core.status().height,
+            });
             return;
         }
         if client.as_replica().is_some() {
@@ -175,4 +179,13 @@ impl Order {
             .endpoint
             .send(PeerId::Client(client.0), channel::CLIENT, bytes);
     }
+}
+
+/// A record of a height below a checkpoint that was installed meanwhile may become durable after it.
+pub(super) fn raise(durable: &watch::Sender<Height>, height: Height) {
+    durable.send_if_modified(|known| {
+        let higher = height > *known;
+        *known = (*known).max(height);
+        higher
+    });
 }

@@ -183,6 +183,8 @@ impl Cluster {
                 self.append(replica, Entry::Decided(decided));
             }
             Action::ViewChanged(view) => self.view_changed(replica, view),
+            // The service of these plans executes what is final.
+            Action::Tentative(_) => {}
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;
