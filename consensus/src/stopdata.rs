@@ -139,8 +139,15 @@ mod tests {
             regency: 2,
             replica: ReplicaId(1),
             decided: 5,
-            lock: Some((1, Digest([9; 32]))),
-            writeset: vec![(1, Digest([9; 32]))],
+            votes: vec![OpenVotes {
+                height: 5,
+                lock: Some((1, Digest([9; 32]))),
+                writeset: vec![Written {
+                    regency: 1,
+                    digest: Digest([9; 32]),
+                    after: Digest([8; 32]),
+                }],
+            }],
         }
     }
 
@@ -149,13 +156,17 @@ mod tests {
         let signature = state().sign(&key(1));
         assert!(state().is_signed(&view(), 2, &signature));
         type Alter = fn(&mut StopState);
-        let altered: [(&str, Alter); 6] = [
+        let altered: [(&str, Alter); 8] = [
             ("view", |state| state.view = 8),
             ("regency", |state| state.regency = 3),
             ("signer", |state| state.replica = ReplicaId(2)),
             ("decided height", |state| state.decided = 6),
-            ("lock", |state| state.lock = None),
-            ("writeset", |state| state.writeset.clear()),
+            ("lock", |state| state.votes[0].lock = None),
+            ("height", |state| state.votes[0].height += 1),
+            ("after", |state| {
+                state.votes[0].writeset[0].after = Digest([1; 32])
+            }),
+            ("writeset", |state| state.votes[0].writeset.clear()),
         ];
         for (field, alter) in altered {
             let mut state = state();

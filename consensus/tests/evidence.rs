@@ -25,7 +25,11 @@ fn proposal(height: u64, time_ms: u64, request: &Request) -> Message {
     Message::Propose {
         height,
         regency: 0,
-        batch: Batch { time_ms, entries },
+        batch: Batch {
+            after: consensus::Digest::default(),
+            time_ms,
+            entries,
+        },
     }
 }
 
@@ -136,8 +140,7 @@ fn state(table: &Table, replica: u16, regency: u64, decided: u64) -> (StopState,
         regency,
         replica: ReplicaId(replica),
         decided,
-        lock: None,
-        writeset: Vec::new(),
+        votes: Vec::new(),
     };
     let signature = state.sign(&key(replica));
     (state, signature)

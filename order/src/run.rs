@@ -26,7 +26,7 @@ pub use feed::size;
 use inbox::INBOX;
 use leaving::Leaving;
 
-pub use inbox::{Inbound, OrderHandle};
+pub use inbox::{Inbound, OrderHandle, RoundTrips};
 pub use parts::{Delivered, OrderEvents, OrderParts, Repeat, ToService, Wire, inbound};
 
 /// Records of the total order in the decision log.
@@ -82,6 +82,7 @@ struct Order {
     durable: watch::Sender<Height>,
     repeats: mpsc::Sender<Repeat>,
     status: watch::Sender<Status>,
+    round_trips: watch::Sender<RoundTrips>,
     done: mpsc::UnboundedSender<Done>,
     /// Reads and cuts of the log.
     log_work: Background,
@@ -167,6 +168,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     }
     let (views, view) = watch::channel(now.clone());
     let (status_sender, status) = watch::channel(core.status());
+    let (trips_sender, round_trips) = watch::channel(RoundTrips::new());
     let (durable_sender, durable) = watch::channel(core.status().height);
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -195,12 +197,13 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         durable: durable_sender,
         repeats: repeats_sender,
         status: status_sender,
+        round_trips: trips_sender,
         done: done_sender,
         log_work: Background::default(),
         leaving: Leaving::default(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
-    let handle = OrderHandle::new(inbox_sender, own_sender);
+    let handle = OrderHandle::new(inbox_sender, own_sender, round_trips);
     (
         handle,
         OrderEvents {
@@ -296,13 +299,14 @@ impl Order {
                 }
                 () = sleep.as_mut(), if deadline.is_some() => {
                     slept_for = None;
-                    self.core.handle(now_ms(), Input::Timer, &mut actions);
-                    if let Some(state) = &mut self.state {
-                        state.tick(now_ms());
-                    }
+                    self.tick(&mut actions);
                 }
                 () = free => self.release(&mut actions),
                 _ = look.tick() => self.look_for_peers(),
+            }
+            // Messages that never end do not keep the timers from being looked at: a leader may die under load.
+            if self.core.next_deadline().is_some_and(|at| at <= now_ms()) {
+                self.tick(&mut actions);
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -316,6 +320,19 @@ impl Order {
             self.status
                 .send_if_modified(|known| std::mem::replace(known, status) != status);
         }
+    }
+
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.core.handle(now_ms(), Input::Timer, actions);
+        if let Some(state) = &mut self.state {
+            state.tick(now_ms());
+        }
+        let trips = self.core.round_trips();
+        self.round_trips.send_if_modified(|known| {
+            let changed = *known != trips;
+            *known = trips;
+            changed
+        });
     }
 
     fn done(&mut self, done: Done, actions: &mut Vec<Action>) {

@@ -317,6 +317,7 @@ impl Core {
                 let stranger = self.view.replica_key(from).is_none()
                     && !mutated!(self.settings, HearStrangers);
                 if from != self.me && !stranger {
+                    self.peers.heard(now, from);
                     self.on_message(now, from, message, out);
                 }
             }

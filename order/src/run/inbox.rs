@@ -1,9 +1,11 @@
 //! What comes in: bounded by number and by bytes, so that one who sends much waits instead of taking memory.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use consensus::{ReplicaId, Request};
 use net::{Budget, Share};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::OVERHEAD;
 
@@ -47,18 +49,29 @@ pub struct OrderHandle {
     inbox: mpsc::Sender<(Inbound, Share)>,
     room: Budget,
     own: mpsc::UnboundedSender<Vec<u8>>,
+    round_trips: watch::Receiver<RoundTrips>,
 }
+
+/// Milliseconds to each peer and back.
+pub type RoundTrips = BTreeMap<ReplicaId, u64>;
 
 impl OrderHandle {
     pub(super) fn new(
         inbox: mpsc::Sender<(Inbound, Share)>,
         own: mpsc::UnboundedSender<Vec<u8>>,
+        round_trips: watch::Receiver<RoundTrips>,
     ) -> Self {
         Self {
             inbox,
             room: Budget::new(INBOX_BYTES),
             own,
+            round_trips,
         }
+    }
+
+    /// How far away the peers are: the median of the last measurements of each that answered.
+    pub fn round_trips(&self) -> RoundTrips {
+        self.round_trips.borrow().clone()
     }
 
     /// Asks for the ordering of a request of this replica's own.
@@ -83,7 +96,8 @@ mod tests {
     #[test]
     fn what_waits_for_the_core_is_bounded_in_bytes_and_small_messages_by_number() {
         let (inbox, mut waiting) = mpsc::channel(INBOX);
-        let handle = OrderHandle::new(inbox, mpsc::unbounded_channel().0);
+        let round_trips = watch::channel(RoundTrips::new()).1;
+        let handle = OrderHandle::new(inbox, mpsc::unbounded_channel().0, round_trips);
         let message = |bytes: usize| Inbound::Consensus {
             from: ReplicaId(1),
             payload: Bytes::from(vec![0; bytes]),
