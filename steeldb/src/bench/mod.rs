@@ -9,7 +9,6 @@ mod cpu;
 mod faults;
 mod group;
 mod layout;
-mod load;
 mod output;
 mod pgbench;
 mod report;

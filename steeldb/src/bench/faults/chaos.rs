@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::inject::Injected;
-use super::scene::{Ended, Scene};
 use super::schedule::{Episode, Fault, Schedule};
-use super::silence::Answers;
+use crate::bench::group::answers::Answers;
+use crate::bench::group::scene::{Ended, Scene};
 use crate::failure::Failure;
 use crate::progress::Progress;
 

@@ -68,11 +68,11 @@ impl Injected {
 }
 
 fn victims(group: &Group, fault: &Fault, leader: u16) -> Vec<u16> {
-    let followers: Vec<u16> = group.ids().filter(|id| *id != leader).collect();
+    let followers: Vec<u16> = group.ids().into_iter().filter(|id| *id != leader).collect();
     match fault {
         Fault::One(Victim::Leader, _) => vec![leader],
         Fault::One(Victim::Follower(n), _) => vec![followers[usize::from(*n) % followers.len()]],
-        Fault::Beyond(Spell::AllKilled) => group.ids().collect(),
+        Fault::Beyond(Spell::AllKilled) => group.ids(),
         Fault::Beyond(_) => vec![leader, followers[0]],
     }
 }
@@ -80,7 +80,7 @@ fn victims(group: &Group, fault: &Fault, leader: u16) -> Vec<u16> {
 /// The ways that are lost.
 fn cuts(group: &Group, fault: &Fault, victims: &[u16]) -> Vec<(End, End)> {
     let replica = End::Replica;
-    let others = || group.ids().filter(|id| !victims.contains(id));
+    let others = || group.ids().into_iter().filter(|id| !victims.contains(id));
     let Some(me) = victims.first().map(|id| replica(*id)) else {
         return Vec::new();
     };

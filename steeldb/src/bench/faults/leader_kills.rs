@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::inject::Injected;
 use super::report::ms;
-use super::scene::Scene;
 use super::schedule::{Fault, Hurt, Victim};
-use super::silence::Answers;
+use crate::bench::group::answers::Answers;
+use crate::bench::group::scene::Scene;
 use crate::failure::Failure;
 use crate::progress::Progress;
 

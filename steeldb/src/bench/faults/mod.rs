@@ -1,23 +1,20 @@
 //! `steeldb bench faults`: replicas of a ledger that are killed, stopped and cut off under load, and what the clients notice.
 
 mod chaos;
-mod check;
 mod inject;
 mod leader_kills;
 pub mod overload;
 mod report;
-mod scene;
 mod schedule;
-mod silence;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use self::report::{Asked, Report};
-use self::scene::{Ended, Scene};
-use self::silence::Answers;
-use super::group::{Group, Plan};
-use super::load::Shape;
+use super::group::answers::Answers;
+use super::group::load::Shape;
+use super::group::scene::{Ended, Scene};
+use super::group::{Group, Plan, check};
 use super::output::print_json;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -123,7 +120,7 @@ async fn set_up(
         replicas: 4,
         clients,
         namespaces: partitions,
-        request_timeout: None,
+        ..Plan::default()
     })?;
     group.start_all().await?;
     progress.step(format!("connecting {clients} clients"));

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::report::ms;
-use super::scene::Scene;
-use super::silence::Answers;
-use crate::bench::load::Shape;
+use crate::bench::group::answers::Answers;
+use crate::bench::group::load::Shape;
+use crate::bench::group::scene::Scene;
 use crate::failure::Failure;
 use crate::progress::Progress;
 

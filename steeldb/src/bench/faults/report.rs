@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::chaos::Happened;
-use super::scene::Ended;
 use super::schedule::{Fault, Victim};
-use super::silence::Answers;
 use crate::bench::chart::{Chart, Mark};
+use crate::bench::group::answers::Answers;
+use crate::bench::group::scene::Ended;
 use crate::failure::Failure;
 
 /// The picture has at most so many values.
@@ -349,7 +349,7 @@ pub fn chart(happened: &[Happened], answers: &Answers, length: Duration) -> Char
 mod tests {
     use super::super::schedule::Hurt;
     use super::*;
-    use crate::bench::load::{Answer, LaneRecord};
+    use crate::bench::group::load::{Answer, LaneRecord};
 
     #[test]
     fn a_kind_gathers_its_faults_and_the_page_names_what_is_broken() {

@@ -1,8 +1,12 @@
 //! Replicas of a ledger as processes, each on a host of its own: started, stopped, killed, cut off from each other, asked.
 
+pub mod answers;
+pub mod check;
 pub mod ledger;
+pub mod load;
 pub mod member;
 mod process;
+pub mod scene;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,10 +35,15 @@ const LOOK: Duration = Duration::from_millis(20);
 const TAIL: usize = 1_500;
 
 /// What a group is made of.
+#[derive(Default)]
 pub struct Plan {
     pub replicas: u16,
+    /// Further ones, which have keys and hosts and may become members.
+    pub spares: u16,
     pub clients: usize,
-    /// Each in a network namespace of its own.
+    /// One more client, which may change the membership.
+    pub administrator: bool,
+    /// Each replica in a network namespace of its own.
     pub namespaces: bool,
     /// Stages of a leader's time-out in ms, if not the default.
     pub request_timeout: Option<u64>,
@@ -49,6 +58,8 @@ pub struct Group {
 }
 
 struct Member {
+    /// Whether it is, or may be, a member now.
+    listed: bool,
     process: Option<Process>,
     paused: bool,
     /// Of its earlier processes too.
@@ -83,9 +94,10 @@ impl Group {
             cores: None,
             network: network.clone(),
         };
-        let members = (0..plan.replicas)
+        let members = (0..plan.replicas + plan.spares)
             .map(|id| {
                 Ok(Member {
+                    listed: id < plan.replicas,
                     process: None,
                     paused: false,
                     peak_memory: 0,
@@ -96,16 +108,37 @@ impl Group {
             .collect::<Result<Vec<_>, Failure>>()?;
         let address = |member: &Member| SocketAddr::from((member.host.address(), PORT));
         let addresses: Vec<SocketAddr> = members.iter().map(address).collect();
+        let clients = plan.clients + usize::from(plan.administrator);
+        let layout = scratch.cluster(&addresses, clients, |cluster| {
+            cluster.replicas.truncate(usize::from(plan.replicas));
+            cluster.f = (plan.replicas - 1) / 3;
+            let last = cluster.clients.last().filter(|_| plan.administrator);
+            cluster.administrators = last.map(|client| client.id).into_iter().collect();
+        })?;
         Ok(Group {
-            layout: scratch.cluster(&addresses, plan.clients, |_| {})?,
+            layout,
             members,
             request_timeout: plan.request_timeout,
             network,
         })
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = u16> + use<> {
-        0..self.members.len() as u16
+    /// The members.
+    pub fn ids(&self) -> Vec<u16> {
+        let members = (0..).zip(&self.members);
+        members
+            .filter(|(_, member)| member.listed)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Counts a replica among the members from now on, or no longer.
+    pub fn list(&mut self, id: u16, listed: bool) {
+        self.member(id).listed = listed;
+    }
+
+    pub fn address(&self, id: u16) -> SocketAddr {
+        (self.members[usize::from(id)].host.address(), PORT).into()
     }
 
     /// How many may be faulty.
@@ -148,9 +181,9 @@ impl Group {
 
     /// Starts all, and waits until each takes part.
     pub async fn start_all(&mut self) -> Result<(), Failure> {
-        self.ids().try_for_each(|id| self.start(id))?;
+        self.ids().into_iter().try_for_each(|id| self.start(id))?;
         let until = Instant::now() + START;
-        while self.standings().len() < self.members.len() {
+        while self.standings().len() < self.ids().len() {
             self.all_alive()?;
             if Instant::now() > until {
                 return Err(Failure::new(format!(
@@ -217,6 +250,7 @@ impl Group {
     pub fn standings(&self) -> BTreeMap<u16, Standing> {
         let members = (0..).zip(&self.members);
         members
+            .filter(|(_, member)| member.listed)
             .filter_map(|(id, member)| Some((id, member.process.as_ref()?.standing(FRESH)?)))
             .collect()
     }
@@ -294,7 +328,7 @@ impl Group {
     /// What each replica's log takes on the disk, in bytes.
     pub fn disk(&self) -> Vec<u64> {
         let size = |id| bytes_below(&layout::log_dir(self.layout.dir(), id));
-        self.ids().map(size).collect()
+        (0..self.members.len() as u16).map(size).collect()
     }
 }
 

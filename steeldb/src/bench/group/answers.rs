@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bench::load::{Answer, LaneRecord};
+use super::load::{Answer, LaneRecord};
 
 /// All answers in the order in which they came.
 pub struct Answers(Vec<Answer>);

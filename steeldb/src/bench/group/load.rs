@@ -9,8 +9,8 @@ use client_shim::invoker::{Client, InvokeError, Settings};
 use cluster::FIRST_CLIENT;
 use tokio::task::JoinSet;
 
-use super::group::ledger::{Entry, LaneId};
-use super::layout::Layout;
+use super::ledger::{Entry, LaneId};
+use crate::bench::layout::Layout;
 use crate::failure::Failure;
 
 /// How long an entry may stay unanswered: longer than any spell in which none can be.
@@ -83,11 +83,16 @@ impl Shared {
 }
 
 impl Load {
-    /// Connects all of a cluster's clients and lets them begin. Their lanes are numbered from `first_lane`: a lane that wrote
+    /// Connects all of a cluster's clients but its administrators, and lets them begin. Their lanes are numbered from `first_lane`: a lane that wrote
     /// before must not write again.
     pub async fn start(layout: &Layout, shape: Shape, first_lane: u16) -> Result<Load, Failure> {
         let mut clients = Vec::new();
-        for (index, identity) in (0..).zip(&layout.clients) {
+        let administers = |index: &u32| {
+            let administrators = &layout.cluster.administrators;
+            administrators.contains(&(FIRST_CLIENT + index))
+        };
+        let all = (0..).zip(&layout.clients);
+        for (index, identity) in all.filter(|(index, _)| !administers(index)) {
             let me = ClientId(FIRST_CLIENT + index);
             let settings = Settings {
                 patience: PATIENCE,

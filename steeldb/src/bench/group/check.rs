@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::bench::group::ledger::{Applied, Dump, LaneId};
-use crate::bench::load::LaneRecord;
+use super::ledger::{Applied, Dump, LaneId};
+use super::load::LaneRecord;
 
 /// Broken rules that are told: one is enough to fail.
 const TOLD: usize = 50;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::Group;
 use super::check::{Held, Marks};
-use crate::bench::group::Group;
-use crate::bench::load::{LaneRecord, Load, Shape};
+use super::load::{LaneRecord, Load, Shape};
 use crate::failure::Failure;
 
 /// From one look to the next.
@@ -133,6 +133,7 @@ impl Scene {
             let behind: Vec<u16> = self
                 .group
                 .ids()
+                .into_iter()
                 .filter(|id| {
                     !standings.get(id).is_some_and(|standing| {
                         standing.executed >= target && !standing.lagging && !standing.synchronizing
@@ -167,7 +168,7 @@ impl Scene {
                 .values()
                 .map(|s| s.executed)
                 .collect();
-            let equal = heights.len() == self.group.ids().count()
+            let equal = heights.len() == self.group.ids().len()
                 && heights.iter().all(|height| *height == heights[0]);
             if !equal || heights != last {
                 still = Instant::now();
