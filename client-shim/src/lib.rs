@@ -8,6 +8,7 @@ pub mod count;
 mod error;
 mod inner;
 pub mod invoker;
+mod links;
 mod settings;
 mod shim;
 mod transaction;

@@ -53,6 +53,7 @@ async fn a_replica_that_lags_and_one_that_lies_for_it_show_nobody_the_past() {
             seq: request.seq,
             outcome: past.clone(),
         }),
+        ToReplica::View { .. } => None,
     };
     let identity = group.replicas[3].clone();
     let liar = FalseReplica::start(&group.cluster, 3, identity, Box::new(script)).await;
@@ -97,6 +98,7 @@ async fn a_query_that_a_liar_keeps_from_a_quorum_is_ordered() {
                 outcome: Outcome::new(0, height + 1, Bytes::from_static(b"new"), true),
             })
         }
+        ToReplica::View { .. } => None,
     };
     let identity = group.replicas[3].clone();
     let liar = FalseReplica::start(&group.cluster, 3, identity, Box::new(script)).await;

@@ -5,12 +5,15 @@
 
 #![deny(missing_docs)]
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Reason;
 use crate::crypto::Digest;
 use crate::ids::{ClientId, Height, ReplicaId};
+use crate::reconfigure::ChangeError;
 use crate::request::Request;
 use crate::view::View;
 
@@ -39,6 +42,11 @@ pub enum ToReplica {
         op: Bytes,
         /// Send the result itself, not only its digest.
         whole: bool,
+    },
+    /// Asks for the membership, if the replica knows a later one than this.
+    View {
+        /// [`View::id`](crate::View) of the one that the client knows.
+        known: u64,
     },
 }
 
@@ -70,6 +78,48 @@ pub enum ToClient {
         /// Why.
         refusal: Refusal,
     },
+    /// The membership that holds now, as [`announcement`] makes it. A client believes it when f + 1 members of the one that it
+    /// knows say the same.
+    View(Box<View>),
+}
+
+/// A view as clients need it: without the other clients.
+pub fn announcement(view: &View) -> View {
+    View {
+        clients: BTreeMap::new(),
+        ..view.clone()
+    }
+}
+
+/// What became of a [`Change`](crate::Change): the result of an administrator's request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reconfigured {
+    /// This view holds from the next height on.
+    View(u64),
+    /// Nothing was changed, and why.
+    Unchanged(String),
+}
+
+impl Reconfigured {
+    /// By what [`View::after`] says of the decision.
+    pub fn of(change: &Result<View, ChangeError>) -> Self {
+        match change {
+            Ok(view) => Self::View(view.id),
+            Err(why) => Self::Unchanged(why.to_string()),
+        }
+    }
+
+    /// As a result.
+    pub fn encode(&self) -> Bytes {
+        postcard::to_stdvec(self)
+            .expect("writing plain data to memory cannot fail")
+            .into()
+    }
+
+    /// Out of a result; none when it is none of these.
+    pub fn decode(result: &[u8]) -> Option<Self> {
+        postcard::from_bytes(result).ok()
+    }
 }
 
 /// Why a replica does not answer a request with a result. A client acts on what f + 1 replicas say.

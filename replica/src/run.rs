@@ -289,49 +289,30 @@ async fn dispatch(
     links: mpsc::UnboundedSender<(PeerId, bool)>,
 ) {
     while let Some(event) = events.recv().await {
-        match event {
-            Event::Up(peer) | Event::Down(peer, _) => {
-                let up = matches!(event, Event::Up(_));
-                if let PeerId::Replica(id) = peer {
-                    order
-                        .inbound(Inbound::Link {
-                            peer: ReplicaId(id),
-                            up,
-                        })
-                        .await;
-                }
-                let _ = links.send((peer, up));
-            }
-            Event::Frame {
-                from: PeerId::Replica(id),
-                channel: channel::CONSENSUS,
-                payload,
-            } => {
-                order
-                    .inbound(Inbound::Consensus {
-                        from: ReplicaId(id),
-                        payload,
-                    })
-                    .await;
-            }
-            Event::Frame {
+        if let Event::Up(peer) | Event::Down(peer, _) = &event {
+            let _ = links.send((*peer, matches!(event, Event::Up(_))));
+        }
+        match order::inbound(event) {
+            Ok(inbound) => order.inbound(inbound).await,
+            Err(Event::Frame {
                 from,
                 channel: channel::CLIENT,
                 payload,
-            } => match request(&payload) {
+            }) => match request(&payload) {
                 // Whoever brings it: a request is signed by its client.
                 Some(request) => order.inbound(Inbound::Request(request)).await,
                 None => {
                     let _ = frames.send((from, channel::CLIENT, payload)).await;
                 }
             },
-            Event::Frame {
+            Err(Event::Frame {
                 from,
                 channel,
                 payload,
-            } => {
+            }) => {
                 let _ = frames.send((from, channel, payload)).await;
             }
+            Err(Event::Up(_) | Event::Down(..)) => {}
         }
     }
 }

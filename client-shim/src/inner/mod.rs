@@ -7,12 +7,12 @@ mod views;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{Cluster, channel};
 use consensus::{ClientId, Digest, Height, ReplicaId, Request, View};
-use net::{Endpoint, EndpointConfig, Identity, PeerId};
+use net::{Endpoint, Identity, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use txn::client::{ClientMessage, Outcome, Reason, ReplicaStatus, Reply};
@@ -20,6 +20,7 @@ use txn::{Evidence, Ordered, TxId};
 
 use crate::count::ReplyCounter;
 use crate::error::ShimError;
+use crate::links::{self, Announced};
 use crate::settings::Settings;
 use crate::shim::AuditReport;
 
@@ -61,8 +62,7 @@ pub(crate) struct Waiting {
     pub audits: HashMap<u64, mpsc::UnboundedSender<(ReplicaId, AuditReport)>>,
     /// The epoch that each replica last named.
     epochs: BTreeMap<ReplicaId, u64>,
-    /// The view that each replica last announced, if it is newer than ours.
-    views: BTreeMap<ReplicaId, View>,
+    views: Announced,
 }
 pub(crate) struct Inner {
     pub me: ClientId,
@@ -96,27 +96,14 @@ impl Inner {
             ShimError::new("08001", format!("cannot join the cluster: {e}"))
         };
         let key = identity.signing_key().clone();
-        let config = EndpointConfig {
-            me: PeerId::Client(me.0),
-            identity,
-            directory: cluster.directory().map_err(|e| failed(&e))?,
-            listen: None,
-            dial: cluster
-                .replicas
-                .iter()
-                .map(|r| (PeerId::Replica(r.id), r.address))
-                .collect(),
-            limits: net::Limits::default(),
-        };
-        let (endpoint, events) = Endpoint::start(config).await.map_err(|e| failed(&e))?;
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let (endpoint, events) = links::connect(cluster, me, identity, net::Limits::default())
+            .await
+            .map_err(|e| failed(&e))?;
+        let incarnation = links::incarnation();
         let inner = Arc::new(Inner {
             me,
             key,
-            // Grows with every start, so that the replicas' windows for this client begin anew.
-            incarnation: since_epoch.as_nanos() as u64,
+            incarnation,
             view: RwLock::new(Arc::new(cluster.membership())),
             endpoint,
             settings,
@@ -126,7 +113,7 @@ impl Inner {
             epoch: watch::channel(0).0,
             links: watch::channel(0).0,
             seen: AtomicU64::new(0),
-            time_ms: AtomicU64::new(since_epoch.as_millis() as u64),
+            time_ms: AtomicU64::new(incarnation / 1_000_000),
         });
         tokio::spawn(listen::listen(Arc::downgrade(&inner), events));
         Ok(inner)

@@ -4,20 +4,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::Cluster;
-use consensus::ClientId;
-use net::{Endpoint, EndpointConfig, PeerId};
+use consensus::service::Reconfigured;
+use consensus::{Change, ClientId, View};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::driver::{Call, Driver};
+use super::driver::{Call, Driver, Wish};
 use super::engine::{Engine, Identity};
-use super::error::{ConnectError, InvokeError};
-use super::quorum::Quorums;
+use super::error::{ConnectError, InvokeError, ReconfigureError};
 use super::settings::{MAX_WINDOW, Settings};
+use crate::links::{self, LinksError};
 
 /// What an operation's request takes in a message beyond the operation, in bytes.
 const OVERHEAD: usize = 256;
@@ -26,6 +26,8 @@ const OVERHEAD: usize = 256;
 /// given up, and then the links end.
 #[derive(Clone, Debug)]
 pub struct Client {
+    me: ClientId,
+    view: watch::Receiver<Arc<View>>,
     invokes: mpsc::Sender<Call>,
     queries: mpsc::Sender<Call>,
     stop: Arc<watch::Sender<bool>>,
@@ -73,28 +75,13 @@ impl Client {
         let unusable = |error: &dyn std::fmt::Display| ConnectError::Cluster(error.to_string());
         view.check().map_err(|error| unusable(&error))?;
         let key = identity.signing_key().clone();
-        let (endpoint, events) = Endpoint::start(EndpointConfig {
-            me: PeerId::Client(me.0),
-            identity,
-            directory: cluster.directory().map_err(|error| unusable(&error))?,
-            listen: None,
-            dial: cluster
-                .replicas
-                .iter()
-                .map(|r| (PeerId::Replica(r.id), r.address))
-                .collect(),
-            limits: settings.limits.clone(),
-        })
-        .await?;
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let quorums = Quorums::of(&view);
+        let (endpoint, events) =
+            links::connect(cluster, me, identity, settings.limits.clone()).await?;
+        let (views, view_seen) = watch::channel(Arc::new(view.clone()));
         let identity = Identity {
             me,
-            key,
-            // Grows with every start, so that the replicas' windows for this client begin anew.
-            incarnation: since_epoch.as_nanos() as u64,
+            key: key.clone(),
+            incarnation: links::incarnation(),
             view,
         };
         // One at a time: a call waits here until the window has room.
@@ -103,6 +90,8 @@ impl Client {
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = watch::channel(());
         let client = Client {
+            me,
+            view: view_seen,
             invokes,
             queries,
             stop: Arc::new(stop),
@@ -111,7 +100,10 @@ impl Client {
             max_bytes: settings.limits.max_message.saturating_sub(OVERHEAD),
         };
         let driver = Driver {
-            engine: Engine::new(identity, quorums, settings),
+            engine: Engine::new(identity, settings),
+            me,
+            key,
+            views,
             endpoint,
             events,
             invokes: invokes_end,
@@ -140,7 +132,41 @@ impl Client {
     /// # Errors
     /// When the operation is too long, or the window stayed full. Nothing was sent then.
     pub async fn invoke_async(&self, op: impl Into<Bytes>) -> Result<Invocation, InvokeError> {
-        self.call(&self.invokes, op.into()).await
+        if self.view().administers(self.me) {
+            return Err(InvokeError::Administrator);
+        }
+        self.call(&self.invokes, Wish::Invoke(op.into())).await
+    }
+
+    /// Has the membership changed, as an administrator; the number of the view that holds from then on. A change is made for the
+    /// [view](Client::view) that it names, and carried out while that one holds or not at all.
+    ///
+    /// # Errors
+    /// When this client is no administrator, nothing was changed, or there is no answer.
+    pub async fn reconfigure(&self, change: &Change) -> Result<u64, ReconfigureError> {
+        let view = self.view();
+        if !view.administers(self.me) {
+            return Err(ReconfigureError::NotAdministrator {
+                client: self.me,
+                view: view.id,
+            });
+        }
+        let change = Wish::Reconfigure(change.encode().into());
+        let result = self.call(&self.invokes, change).await?.await?;
+        match Reconfigured::decode(&result) {
+            Some(Reconfigured::View(view)) => Ok(view),
+            Some(Reconfigured::Unchanged(why)) => Err(ReconfigureError::Unchanged(why)),
+            // The group has made it an ordinary client meanwhile, and executed the change as an operation.
+            None => Err(ReconfigureError::NotAdministrator {
+                client: self.me,
+                view: view.id,
+            }),
+        }
+    }
+
+    /// The membership as this client knows it, without the other clients; it follows by itself.
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
     }
 
     /// Asks the service something, without an order if a quorum answers alike, else at a place in the order. The answer is linearizable:
@@ -149,7 +175,9 @@ impl Client {
     /// # Errors
     /// When no quorum answers in time, or the client is closed. A query has no effects.
     pub async fn query(&self, op: impl Into<Bytes>) -> Result<Bytes, InvokeError> {
-        self.call(&self.queries, op.into()).await?.await
+        self.call(&self.queries, Wish::Query(op.into()))
+            .await?
+            .await
     }
 
     /// Ends the links at once, for all clones: what waits for an answer gets [`InvokeError::Closed`].
@@ -159,7 +187,8 @@ impl Client {
         let _ = self.ended.changed().await;
     }
 
-    async fn call(&self, to: &mpsc::Sender<Call>, op: Bytes) -> Result<Invocation, InvokeError> {
+    async fn call(&self, to: &mpsc::Sender<Call>, wish: Wish) -> Result<Invocation, InvokeError> {
+        let (Wish::Invoke(op) | Wish::Reconfigure(op) | Wish::Query(op)) = &wish;
         if op.len() > self.max_bytes {
             return Err(InvokeError::TooLong {
                 bytes: op.len(),
@@ -167,12 +196,21 @@ impl Client {
             });
         }
         let (done, result) = oneshot::channel();
-        match timeout(self.patience, to.send(Call { op, done })).await {
+        match timeout(self.patience, to.send(Call { wish, done })).await {
             Ok(Ok(())) => Ok(Invocation(result)),
             Ok(Err(_)) => Err(InvokeError::Closed),
             Err(_) => Err(InvokeError::Busy {
                 waited: self.patience,
             }),
+        }
+    }
+}
+
+impl From<LinksError> for ConnectError {
+    fn from(error: LinksError) -> Self {
+        match error {
+            LinksError::Directory(error) => Self::Cluster(error.to_string()),
+            LinksError::Start(error) => Self::Links(error),
         }
     }
 }

@@ -2,28 +2,40 @@
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::channel;
-use consensus::ReplicaId;
+use consensus::{ClientId, ReplicaId, SigningKey, View};
 use net::{Endpoint, Event, Events, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::engine::{Engine, Output, Ticket};
 use super::error::InvokeError;
+use crate::links;
 
 /// Who waits for a result.
 pub type Waiter = oneshot::Sender<Result<Bytes, InvokeError>>;
 
+/// What is to be ordered or asked.
+pub enum Wish {
+    Invoke(Bytes),
+    Reconfigure(Bytes),
+    Query(Bytes),
+}
+
 /// A call on its way to the engine.
 pub struct Call {
-    pub op: Bytes,
+    pub wish: Wish,
     pub done: Waiter,
 }
 
 pub struct Driver {
     pub engine: Engine,
+    pub me: ClientId,
+    pub key: SigningKey,
+    pub views: watch::Sender<Arc<View>>,
     pub endpoint: Endpoint,
     pub events: Events,
     pub invokes: mpsc::Receiver<Call>,
@@ -57,7 +69,7 @@ impl Driver {
                     Some(call) => {
                         last_ticket += 1;
                         waiters.insert(last_ticket, call.done);
-                        self.engine.invoke(began.elapsed(), last_ticket, call.op);
+                        wish(&mut self.engine, began, last_ticket, call.wish);
                     }
                     None => no_invokes = true,
                 },
@@ -65,7 +77,7 @@ impl Driver {
                     Some(call) => {
                         last_ticket += 1;
                         waiters.insert(last_ticket, call.done);
-                        self.engine.query(began.elapsed(), last_ticket, call.op);
+                        wish(&mut self.engine, began, last_ticket, call.wish);
                     }
                     None => no_queries = true,
                 },
@@ -74,6 +86,10 @@ impl Driver {
             for output in self.engine.outputs() {
                 match output {
                     Output::Send { to, message } => send(&self.endpoint, to, message),
+                    Output::Follow(view) => {
+                        links::follow(&self.endpoint, self.me, &self.key, &view);
+                        self.views.send_replace(Arc::new(*view));
+                    }
                     Output::Done { ticket, result } => {
                         if let Some(waiter) = waiters.remove(&ticket) {
                             // Whoever asked may not want to know any more.
@@ -84,6 +100,15 @@ impl Driver {
             }
         }
         self.endpoint.shutdown().await;
+    }
+}
+
+fn wish(engine: &mut Engine, began: Instant, ticket: Ticket, wish: Wish) {
+    let now = began.elapsed();
+    match wish {
+        Wish::Invoke(op) => engine.invoke(now, ticket, op),
+        Wish::Reconfigure(change) => engine.reconfigure(now, ticket, change),
+        Wish::Query(op) => engine.query(now, ticket, op),
     }
 }
 

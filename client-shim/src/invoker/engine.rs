@@ -1,6 +1,6 @@
 //! The client's side of the protocol as a value: calls, answers and the time go in, messages and results come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use super::pending::{Pending, Purpose, Verdict};
 use super::quorum::Quorums;
 use super::reading::{Next, Reading};
 use super::settings::Settings;
+use crate::links::Announced;
 
 /// Names a call between the engine and whoever waits for it.
 pub type Ticket = u64;
@@ -26,6 +27,8 @@ pub enum Output {
         ticket: Ticket,
         result: Result<Bytes, InvokeError>,
     },
+    /// The links are to follow this view.
+    Follow(Box<View>),
 }
 
 /// Who the client is, and whom it asks.
@@ -34,6 +37,7 @@ pub struct Identity {
     pub key: SigningKey,
     /// Greater than that of any earlier process with this identity.
     pub incarnation: u64,
+    /// The membership as far as it is known.
     pub view: View,
 }
 
@@ -51,14 +55,15 @@ pub struct Engine {
     seen: Height,
     /// A request was given up: what follows gets a new incarnation, or the hole that it may leave would stop the window one day.
     renew: bool,
+    announced: Announced,
     out: Vec<Output>,
 }
 
 impl Engine {
-    pub fn new(identity: Identity, quorums: Quorums, settings: Settings) -> Self {
+    pub fn new(identity: Identity, settings: Settings) -> Self {
         Self {
+            quorums: Quorums::of(&identity.view),
             identity,
-            quorums,
             settings,
             next_seq: 1,
             next_query: 1,
@@ -66,6 +71,7 @@ impl Engine {
             queries: BTreeMap::new(),
             seen: 0,
             renew: false,
+            announced: Announced::default(),
             out: Vec::new(),
         }
     }
@@ -94,7 +100,13 @@ impl Engine {
 
     /// Orders an operation.
     pub fn invoke(&mut self, now: Duration, ticket: Ticket, op: Bytes) {
-        self.order(now, now, ticket, Call::Execute(op));
+        let op = Call::Execute(op).encode();
+        self.order(now, now, ticket, Purpose::Operation, op);
+    }
+
+    /// Orders an administrator's change of the view.
+    pub fn reconfigure(&mut self, now: Duration, ticket: Ticket, change: Bytes) {
+        self.order(now, now, ticket, Purpose::Operation, change);
     }
 
     /// Answers a question, outside of the order if it can be.
@@ -144,13 +156,48 @@ impl Engine {
                     self.judge_query(now, id);
                 }
             }
+            ToClient::View(view) => {
+                let known = &self.identity.view;
+                if let Some(view) = self.announced.hear(known, from, *view) {
+                    self.follow(now, view);
+                }
+            }
             // Of an earlier incarnation.
             ToClient::Reply { .. } | ToClient::Refused { .. } => {}
         }
     }
 
+    /// Another membership holds: what was asked of the old one is answered by the new one, whose links are yet to come up.
+    fn follow(&mut self, now: Duration, view: View) {
+        self.quorums = Quorums::of(&view);
+        self.identity.view = view.clone();
+        self.out.push(Output::Follow(Box::new(view)));
+        for seq in self.requests.keys().copied().collect::<Vec<_>>() {
+            if let Some(pending) = self.requests.get_mut(&seq) {
+                pending.in_view(&self.identity.view);
+            }
+            self.judge(now, seq);
+        }
+        for id in self.queries.keys().copied().collect::<Vec<_>>() {
+            // What was answered in the old view may be old.
+            if let Some(reading) = self.queries.remove(&id)
+                && !reading.is_for_the_order()
+            {
+                self.ask(now, reading);
+            }
+        }
+    }
+
+    /// Asks for the membership, in case that it has changed.
+    fn ask_view(&mut self, replica: ReplicaId) {
+        let known = self.identity.view.id;
+        let message = encode(&ToReplica::View { known });
+        self.out.push(send(replica, &message));
+    }
+
     /// The link to a replica stands (again): it gets what it has not answered.
     pub fn link_up(&mut self, replica: ReplicaId) {
+        self.ask_view(replica);
         for pending in self.requests.values() {
             if !pending.has(replica) {
                 self.out.push(send(replica, pending.message()));
@@ -174,6 +221,7 @@ impl Engine {
     /// Time has passed. Also harmless at any other time.
     pub fn tick(&mut self, now: Duration) {
         let patience = self.settings.patience;
+        let mut silent = BTreeSet::new();
         for seq in self.requests.keys().copied().collect::<Vec<_>>() {
             let Some(pending) = self.requests.get_mut(&seq) else {
                 continue;
@@ -186,16 +234,17 @@ impl Engine {
             }
             for replica in pending.due(now, &self.identity.view, &self.quorums, &self.settings) {
                 self.out.push(send(replica, pending.message()));
+                silent.insert(replica);
             }
+        }
+        // Perhaps it is the membership that has changed.
+        for replica in silent {
+            self.ask_view(replica);
         }
         for id in self.queries.keys().copied().collect::<Vec<_>>() {
             let reading = &self.queries[&id];
             if now >= reading.asked() + patience {
-                let error = InvokeError::NoQuorum {
-                    waited: patience,
-                    answered: reading.answered(),
-                };
-                self.end_query(id, Err(error));
+                self.end_query_unanswered(now, id);
             } else if reading.round_over(now) {
                 self.next_round(now, id);
             }
@@ -212,7 +261,14 @@ impl Engine {
     }
 
     /// `asked`: since when its caller waits.
-    fn order(&mut self, now: Duration, asked: Duration, ticket: Ticket, call: Call) {
+    fn order(
+        &mut self,
+        now: Duration,
+        asked: Duration,
+        ticket: Ticket,
+        purpose: Purpose,
+        op: Bytes,
+    ) {
         if self.renew && self.requests.is_empty() {
             self.identity.incarnation += 1;
             (self.next_seq, self.renew) = (1, false);
@@ -225,15 +281,11 @@ impl Engine {
             incarnation,
             ..
         } = &self.identity;
-        let request = Request::sign(key, *me, *incarnation, seq, call.encode());
+        let request = Request::sign(key, *me, *incarnation, seq, op);
         let message = encode(&ToReplica::Request(request));
         for replica in self.identity.view.replicas.keys() {
             self.out.push(send(*replica, &message));
         }
-        let purpose = match call {
-            Call::Execute(_) => Purpose::Operation,
-            Call::Query(_) => Purpose::Query,
-        };
         let pending = Pending::new(ticket, purpose, message, asked, now, &self.settings);
         self.requests.insert(seq, pending);
     }
@@ -270,7 +322,7 @@ impl Engine {
     fn ask(&mut self, now: Duration, mut reading: Reading) {
         let id = self.next_query;
         self.next_query += 1;
-        reading.begin_round(now, self.seen, &self.settings);
+        reading.begin_round(now, self.seen, self.identity.view.id, &self.settings);
         for replica in self.identity.view.replicas.keys() {
             if let Some(message) = reading.message_to(*replica, id, &self.identity) {
                 self.out.push(send(*replica, &message));
@@ -302,7 +354,16 @@ impl Engine {
             return;
         };
         let reading = reading.after_round(&self.quorums);
-        if reading.rounds() < self.settings.query_rounds {
+        let administers = self.identity.view.administers(self.identity.me);
+        if administers && reading.rounds() >= self.settings.query_rounds {
+            // What it has ordered changes the membership, and nothing else.
+            self.queries.insert(id, reading);
+            let replicas = self.identity.view.replicas.clone();
+            replicas
+                .into_keys()
+                .for_each(|replica| self.ask_view(replica));
+            self.end_query_unanswered(now, id);
+        } else if reading.rounds() < self.settings.query_rounds {
             self.ask(now, reading);
         } else {
             self.queries.insert(id, reading.left_to_the_order());
@@ -320,8 +381,19 @@ impl Engine {
                 .map(|(id, _)| *id)
             && let Some(reading) = self.queries.remove(&id)
         {
-            let op = Call::Query(reading.op().clone());
-            self.order(now, reading.asked(), reading.ticket(), op);
+            let op = Call::Query(reading.op().clone()).encode();
+            let (asked, ticket) = (reading.asked(), reading.ticket());
+            self.order(now, asked, ticket, Purpose::Query, op);
+        }
+    }
+
+    fn end_query_unanswered(&mut self, now: Duration, id: u64) {
+        if let Some(reading) = self.queries.get(&id) {
+            let error = InvokeError::NoQuorum {
+                waited: now.saturating_sub(reading.asked()),
+                answered: reading.answered(),
+            };
+            self.end_query(id, Err(error));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use consensus::ClientId;
 use consensus::service::Refusal;
 
 /// Why an invocation has no result, and what is known of its effects.
@@ -47,6 +48,9 @@ pub enum InvokeError {
         /// What is carried.
         max: usize,
     },
+    /// An administrator's requests change the membership, and nothing else. Nothing was sent.
+    #[error("not sent: this client is an administrator; have operations ordered by another client")]
+    Administrator,
     /// Longer than the replicas order. Nothing was done.
     #[error("refused: the operation is longer than the replicas order; nothing was done")]
     TooLarge,
@@ -65,6 +69,25 @@ pub enum InvokeError {
 
 fn refused(refusal: &Option<Refusal>) -> String {
     refusal.map_or(String::new(), |refusal| format!(" (one said: {refusal})"))
+}
+
+/// Why the membership was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReconfigureError {
+    /// Only administrators change the membership. Nothing was sent.
+    #[error("client {client} is no administrator in view {view}")]
+    NotAdministrator {
+        /// This client.
+        client: ClientId,
+        /// The view that it knows.
+        view: u64,
+    },
+    /// Another change came first, or the view that would follow cannot be used.
+    #[error("nothing was changed: {0}")]
+    Unchanged(String),
+    /// There is no answer.
+    #[error(transparent)]
+    Invoke(#[from] InvokeError),
 }
 
 /// Why a client could not be made.

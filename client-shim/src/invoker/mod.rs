@@ -21,6 +21,5 @@ mod settings;
 mod votes;
 
 pub use client::{Client, Invocation};
-pub use error::{ConnectError, InvokeError};
-pub use quorum::{Enough, Quorums};
+pub use error::{ConnectError, InvokeError, ReconfigureError};
 pub use settings::{MAX_WINDOW, Settings};

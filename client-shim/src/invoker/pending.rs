@@ -101,6 +101,13 @@ impl Pending {
         counted
     }
 
+    /// Whose answers count from now on.
+    pub fn in_view(&mut self, view: &View) {
+        self.votes.in_view(view);
+        self.refusals
+            .retain(|replica, _| view.replicas.contains_key(replica));
+    }
+
     /// A replica has no result. What it answered before stands.
     pub fn refuse(&mut self, from: ReplicaId, refusal: Refusal) {
         self.refusals.insert(from, refusal);

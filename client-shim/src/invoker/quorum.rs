@@ -12,6 +12,8 @@ pub type Enough = Arc<dyn Fn(&BTreeSet<ReplicaId>) -> bool + Send + Sync>;
 /// The sets that the counting asks about; it counts no replicas itself, so replicas may have weights.
 #[derive(Clone)]
 pub struct Quorums {
+    /// [`View::id`] of the view that they are of: an answer of a later one does not count yet.
+    pub view: u64,
     /// Any two such sets share a correct replica, and the correct replicas alone are one: matching answers.
     pub intersecting: Enough,
     /// Such a set holds a correct replica: what all of it say is true.
@@ -24,6 +26,7 @@ impl Quorums {
         let one_correct = view.one_correct();
         let view = Arc::new(view.clone());
         Self {
+            view: view.id,
             intersecting: Arc::new(move |replicas| view.is_quorum(replicas.iter().copied())),
             one_correct: Arc::new(move |replicas| replicas.len() >= one_correct),
         }

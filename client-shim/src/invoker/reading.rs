@@ -78,11 +78,12 @@ impl Reading {
         self.rounds
     }
 
-    /// `seen`: what this client knows to be past.
-    pub fn begin_round(&mut self, now: Duration, seen: Height, settings: &Settings) {
+    /// `seen`: what this client knows to be past; `view`: the one that it asks in. Whoever has not come to that view may miss what
+    /// was answered in it.
+    pub fn begin_round(&mut self, now: Duration, seen: Height, view: u64, settings: &Settings) {
         self.round_ends = now + settings.query_wait;
         self.min_height = self.min_height.max(seen);
-        self.votes = Votes::default();
+        self.votes = Votes::since(view);
     }
 
     /// The question to a replica that has not answered; none when it is not asked any more. In the first round one replica sends the

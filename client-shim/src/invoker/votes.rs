@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::service::Outcome;
-use consensus::{Digest, Height, ReplicaId};
+use consensus::{Digest, Height, ReplicaId, View};
 
 use super::quorum::Quorums;
 
@@ -16,6 +16,8 @@ type Key = (u64, Height, Digest);
 #[derive(Debug, Default)]
 pub struct Votes {
     by_replica: BTreeMap<ReplicaId, (Key, Option<Bytes>)>,
+    /// Answers of earlier views than this do not count.
+    since: u64,
 }
 
 /// A quorum gave equal answers.
@@ -30,6 +32,20 @@ pub struct Matched {
 }
 
 impl Votes {
+    /// Of which none counts that was given in an earlier view.
+    pub fn since(view: u64) -> Self {
+        Self {
+            since: view,
+            ..Self::default()
+        }
+    }
+
+    /// Only members of this view count from now on.
+    pub fn in_view(&mut self, view: &View) {
+        self.by_replica
+            .retain(|replica, _| view.replicas.contains_key(replica));
+    }
+
     /// Counts an answer; false when its result is not what its digest says, and then it says nothing at all.
     pub fn add(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
         if !outcome.is_consistent() {
@@ -56,7 +72,7 @@ impl Votes {
 
     /// The answer that a quorum gives, if one does. There cannot be two: quorums intersect, and each replica counts once.
     pub fn matched(&self, quorums: &Quorums) -> Option<Matched> {
-        self.classes()
+        self.classes(quorums)
             .into_iter()
             .find(|(_, replicas)| (quorums.intersecting)(replicas))
             .map(|((_, height, _), replicas)| Matched {
@@ -72,7 +88,7 @@ impl Votes {
     pub fn open(&self, members: impl Iterator<Item = ReplicaId>, quorums: &Quorums) -> bool {
         let silent: BTreeSet<ReplicaId> = members.filter(|member| !self.has(*member)).collect();
         (quorums.intersecting)(&silent)
-            || self.classes().into_values().any(|mut replicas| {
+            || self.classes(quorums).into_values().any(|mut replicas| {
                 replicas.extend(&silent);
                 (quorums.intersecting)(&replicas)
             })
@@ -96,9 +112,11 @@ impl Votes {
         0
     }
 
-    fn classes(&self) -> BTreeMap<Key, BTreeSet<ReplicaId>> {
+    fn classes(&self, quorums: &Quorums) -> BTreeMap<Key, BTreeSet<ReplicaId>> {
         let mut classes: BTreeMap<Key, BTreeSet<ReplicaId>> = BTreeMap::new();
-        for (replica, (key, _)) in &self.by_replica {
+        let counted = self.since..=quorums.view;
+        let answers = self.by_replica.iter();
+        for (replica, (key, _)) in answers.filter(|(_, (key, _))| counted.contains(&key.0)) {
             classes.entry(*key).or_default().insert(*replica);
         }
         classes
@@ -113,6 +131,7 @@ mod tests {
 
     fn three_of_four() -> Quorums {
         Quorums {
+            view: 0,
             intersecting: Arc::new(|replicas| replicas.len() >= 3),
             one_correct: Arc::new(|replicas| replicas.len() >= 2),
         }
@@ -176,6 +195,39 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_a_later_view_counts_when_the_client_knows_that_view() {
+        let mut later = outcome(5, b"x");
+        later.view = 1;
+        let votes = votes(&[(0, later.clone()), (1, later.clone()), (2, later)]);
+        assert_eq!(result(&votes), None);
+        let quorums = Quorums {
+            view: 1,
+            ..three_of_four()
+        };
+        assert!(votes.matched(&quorums).is_some());
+    }
+
+    /// A query's answers, unlike a request's: what was read in an earlier view may be old by now.
+    #[test]
+    fn an_answer_of_an_earlier_view_counts_only_where_it_may() {
+        let quorums = Quorums {
+            view: 1,
+            ..three_of_four()
+        };
+        let same = |mut votes: Votes| {
+            for id in 0..3 {
+                votes.add(ReplicaId(id), outcome(5, b"x"));
+            }
+            (
+                votes.matched(&quorums).is_some(),
+                votes.open(members(), &quorums),
+            )
+        };
+        assert_eq!(same(Votes::default()), (true, true));
+        assert_eq!(same(Votes::since(1)), (false, false));
+    }
+
+    #[test]
     fn a_result_that_is_not_its_digest_does_not_count() {
         let mut forged = outcome(5, b"right");
         forged.result = Some(Bytes::from_static(b"forged"));
@@ -227,6 +279,7 @@ mod tests {
         // Replicas 0 and 1 weigh two, the others one; a quorum weighs five of seven.
         let weight = |replica: &ReplicaId| if replica.0 < 2 { 2 } else { 1 };
         let quorums = Quorums {
+            view: 0,
             intersecting: Arc::new(move |set| set.iter().map(weight).sum::<u32>() >= 5),
             one_correct: Arc::new(move |set| set.iter().map(weight).sum::<u32>() >= 3),
         };

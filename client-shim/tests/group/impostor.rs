@@ -75,6 +75,10 @@ async fn answer(endpoint: Endpoint, mut events: Events, script: Arc<Mutex<Script
             continue;
         };
         let message = postcard::from_bytes(&payload).unwrap();
+        if let ToReplica::View { .. } = message {
+            // There is no later one.
+            continue;
+        }
         let answer = (script.lock().unwrap())(message);
         if let Some(answer) = answer {
             let bytes = postcard::to_stdvec(&answer).unwrap();

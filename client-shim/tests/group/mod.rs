@@ -14,6 +14,8 @@ use client_shim::invoker::{Client, Settings};
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
 use consensus::{ClientId, Height, ReplicaId};
 use net::Identity;
+use order::checkpoint::Checkpoints;
+use order::log::LogOptions;
 use order::node::{Node, NodeConfig, NodeError, Service};
 use tempfile::TempDir;
 
@@ -21,8 +23,13 @@ use map::Map;
 
 /// No scenario waits longer for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Heights between checkpoints where logs are short.
+pub const EVERY: Height = 5;
+const FIRST_SEGMENT: &str = "SEGMENT";
 /// Clients that a group knows.
 const CLIENTS: u32 = 4;
+/// The place of the one that changes the membership, and does nothing else.
+pub const ADMINISTRATOR: u32 = CLIENTS;
 
 /// A cluster file, everybody's keys, and the replicas that run.
 pub struct Group {
@@ -30,6 +37,9 @@ pub struct Group {
     pub replicas: Vec<Identity>,
     clients: Vec<Identity>,
     pub nodes: Vec<Option<Node>>,
+    /// Of all replicas that are started from now on.
+    pub settings: consensus::Settings,
+    pub log_options: LogOptions,
     dir: TempDir,
 }
 
@@ -37,12 +47,12 @@ impl Group {
     /// Keys and addresses of four replicas, of which none runs.
     pub fn new() -> Group {
         let replicas: Vec<_> = (0..4).map(|_| Identity::generate()).collect();
-        let clients: Vec<_> = (0..CLIENTS).map(|_| Identity::generate()).collect();
+        let clients: Vec<_> = (0..=CLIENTS).map(|_| Identity::generate()).collect();
         let cluster = Cluster {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
-            administrators: Default::default(),
+            administrators: [FIRST_CLIENT + ADMINISTRATOR].into(),
             leader: None,
             view: 0,
             replicas: (0..)
@@ -67,13 +77,27 @@ impl Group {
             replicas,
             clients,
             nodes: (0..4).map(|_| None).collect(),
+            settings: consensus::Settings::default(),
+            log_options: LogOptions::default(),
             dir: TempDir::new().unwrap(),
         }
     }
 
+    /// Checkpoints every few heights, and logs that are cut behind them.
+    pub fn with_short_logs() -> Group {
+        let mut group = Group::new();
+        group.settings.checkpoint_every = EVERY;
+        group.log_options.segment_bytes = 4_000;
+        group
+    }
+
     /// Four replicas of the map.
     pub async fn running() -> Group {
-        let mut group = Group::new();
+        Group::new().started().await
+    }
+
+    pub async fn started(self) -> Group {
+        let mut group = self;
         for id in 0..4 {
             group.start(id, Map::default()).await;
         }
@@ -86,12 +110,42 @@ impl Group {
 
     pub fn config(&self, id: u16) -> NodeConfig {
         let identity = self.replicas[usize::from(id)].clone();
-        NodeConfig::new(
-            self.cluster.clone(),
-            ReplicaId(id),
-            identity,
-            self.log_dir(id),
-        )
+        let (cluster, log) = (self.cluster.clone(), self.log_dir(id));
+        NodeConfig {
+            settings: self.settings.clone(),
+            log_options: self.log_options.clone(),
+            ..NodeConfig::new(cluster, ReplicaId(id), identity, log)
+        }
+    }
+
+    /// The heights of a replica's checkpoints.
+    pub fn checkpoints(&self, id: u16) -> Vec<Height> {
+        let checkpoints = Checkpoints::open(self.log_dir(id).join("checkpoints")).unwrap();
+        checkpoints.heights().unwrap()
+    }
+
+    /// Whether a replica's log begins later than at genesis.
+    pub fn is_cut(&self, id: u16) -> bool {
+        !self.log_dir(id).join(FIRST_SEGMENT).exists()
+    }
+
+    /// Orders operations until all that run have cut their logs, and none of them can bring one back that stands where it stood
+    /// before this; returns how many.
+    pub async fn age(&self, client: &Client) -> u64 {
+        let running = (0..4).filter(|id| self.nodes[*id].is_some());
+        let running: Vec<u16> = running.map(|id| id as u16).collect();
+        let before = self.height();
+        for count in 1..2_000 {
+            client.invoke("add n").await.unwrap();
+            let old = |id: &u16| {
+                let kept = self.checkpoints(*id);
+                self.is_cut(*id) && kept.len() >= 2 && kept[0] > before
+            };
+            if running.iter().all(old) {
+                return count;
+            }
+        }
+        panic!("some log is never cut");
     }
 
     pub async fn start(&mut self, id: u16, service: impl Service) {

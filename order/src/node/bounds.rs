@@ -15,13 +15,17 @@ pub const MAX_RESULT_BYTES: usize = 64 << 20;
 pub const WAITING_PER_CLIENT: usize = 64;
 /// Queries of all clients that wait for a height; one more pushes out the one that waits for the greatest.
 pub const WAITING: usize = 4_096;
+/// Requests that came again and wait for their batch to be executed; one more is dropped, and comes once more.
+pub const WAITING_REPEATS: usize = 4_096;
 /// Queries that wait for the service to be free; more are dropped, and their clients ask again or have them ordered.
 pub const QUERY_QUEUE: usize = 1_024;
 /// Decided batches and repeated requests on their way to the service.
 pub const JOB_QUEUE: usize = 256;
 /// Executed batches and answered queries whose answers wait to be durable.
 pub const ANSWER_QUEUE: usize = 1_024;
-/// Decisions read from the log at a time when it is replayed.
-pub const REPLAY_AT_ONCE: usize = 256;
 /// How long a node that stops waits for its service to finish what it executes.
 pub const LAST_EXECUTION: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Heights between checkpoints, if nothing else is configured: with four replicas each writes its state at every 16,000th and keeps the
+/// log of 32,000 at most.
+pub const CHECKPOINT_EVERY: u64 = 4_000;

@@ -1,64 +1,71 @@
 //! What comes over the links: to the order, to the service, or nowhere. Nothing that a peer sends ends it.
 
+use std::sync::Arc;
+
 use cluster::channel;
-use consensus::service::{MAX_QUERY_BYTES, ToReplica};
-use consensus::{ClientId, ReplicaId, Request};
-use net::{Event, Events, PeerId};
-use tokio::sync::mpsc;
+use consensus::service::{MAX_QUERY_BYTES, ToClient, ToReplica, announcement};
+use consensus::{ClientId, ReplicaId, Request, View};
+use net::{Endpoint, Event, Events, PeerId};
+use tokio::sync::{mpsc, watch};
 
 use super::executor::Ask;
+use super::tasks::send;
 use super::waiting::Query;
-use crate::run::{Inbound, OrderHandle};
+use super::wire::encode;
+use crate::run::{Inbound, OrderHandle, inbound};
 
-/// Sorts until the links end.
-pub async fn dispatch(mut events: Events, order: OrderHandle, asks: mpsc::Sender<Ask>) {
-    while let Some(event) = events.recv().await {
-        let inbound = match event {
-            Event::Up(PeerId::Replica(id)) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: true,
-            },
-            Event::Down(PeerId::Replica(id), _) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: false,
-            },
-            Event::Up(PeerId::Client(_)) => continue,
+/// Where it goes.
+pub struct Dispatch {
+    pub order: OrderHandle,
+    pub asks: mpsc::Sender<Ask>,
+    pub endpoint: Endpoint,
+    pub views: watch::Receiver<Arc<View>>,
+}
+
+impl Dispatch {
+    /// Sorts until the links end.
+    pub async fn run(self, mut events: Events) {
+        while let Some(event) = events.recv().await {
+            match inbound(event) {
+                Ok(inbound) => self.order.inbound(inbound).await,
+                Err(event) => self.from_client(event).await,
+            }
+        }
+    }
+
+    async fn from_client(&self, event: Event) {
+        match event {
             Event::Down(PeerId::Client(id), _) => {
                 // When the service is too busy to hear it, its answers go nowhere.
-                let _ = asks.try_send(Ask::Gone(ClientId(id)));
-                continue;
+                let _ = self.asks.try_send(Ask::Gone(ClientId(id)));
             }
-            Event::Frame {
-                from: PeerId::Replica(id),
-                channel: channel::CONSENSUS,
-                payload,
-            } => Inbound::Consensus {
-                from: ReplicaId(id),
-                payload,
-            },
             Event::Frame {
                 from,
                 channel: channel::CLIENT,
                 payload,
             } => match client_message(from, &payload) {
-                Ok(Wanted::Order(request)) => Inbound::Request(request),
+                Ok(Wanted::Order(request)) => self.order.inbound(Inbound::Request(request)).await,
                 Ok(Wanted::Answer(query)) => {
-                    if asks.try_send(Ask::Query(query)).is_err() {
+                    if self.asks.try_send(Ask::Query(query)).is_err() {
                         tracing::debug!(%from, "too many queries wait: one was dropped");
                     }
-                    continue;
                 }
-                Err(why) => {
-                    tracing::debug!(%from, why, "a message was dropped");
-                    continue;
-                }
+                Ok(Wanted::View { client, known }) => self.tell_view(client, known),
+                Err(why) => tracing::debug!(%from, why, "a message was dropped"),
             },
             Event::Frame { from, channel, .. } => {
                 tracing::debug!(%from, channel, "a message on an unexpected channel was dropped");
-                continue;
             }
-        };
-        order.inbound(inbound).await;
+            Event::Up(_) | Event::Down(..) => {}
+        }
+    }
+
+    fn tell_view(&self, client: ClientId, known: u64) {
+        let view = self.views.borrow().clone();
+        if view.id > known {
+            let message = ToClient::View(Box::new(announcement(&view)));
+            send(&self.endpoint, client, encode(&message));
+        }
     }
 }
 
@@ -66,6 +73,7 @@ pub async fn dispatch(mut events: Events, order: OrderHandle, asks: mpsc::Sender
 enum Wanted {
     Order(Request),
     Answer(Query),
+    View { client: ClientId, known: u64 },
 }
 
 /// A message on the clients' channel; its sender speaks for itself only.
@@ -79,7 +87,9 @@ fn client_message(from: PeerId, payload: &[u8]) -> Result<Wanted, &'static str> 
             Err("a request of another client")
         }
         Ok(ToReplica::Request(request)) => Ok(Wanted::Order(request)),
-        Ok(ToReplica::Query { .. }) if sender.as_replica().is_some() => Err("a replica's query"),
+        Ok(ToReplica::Query { .. } | ToReplica::View { .. }) if sender.as_replica().is_some() => {
+            Err("a replica's question")
+        }
         Ok(ToReplica::Query { op, .. }) if op.len() > MAX_QUERY_BYTES => Err("a query too long"),
         Ok(ToReplica::Query {
             id,
@@ -93,6 +103,10 @@ fn client_message(from: PeerId, payload: &[u8]) -> Result<Wanted, &'static str> 
             op,
             whole,
         })),
+        Ok(ToReplica::View { known }) => Ok(Wanted::View {
+            client: sender,
+            known,
+        }),
         Err(_) => Err("unreadable"),
     }
 }

@@ -10,6 +10,26 @@ pub enum NodeError {
     /// The cluster file has no such replica.
     #[error("the cluster file lists no replica {0}: give the number of one that it lists")]
     Unlisted(ReplicaId),
+    /// It was removed, and has stopped.
+    #[error(
+        "view {view} does not name {replica} any more: it was removed, and its files may be deleted"
+    )]
+    Removed {
+        /// This replica.
+        replica: ReplicaId,
+        /// The view.
+        view: u64,
+    },
+    /// The view names a key for it that is none of those given.
+    #[error(
+        "view {view} names another key for {replica}: give the identity that belongs to it, or as a spare one"
+    )]
+    OtherKey {
+        /// This replica.
+        replica: ReplicaId,
+        /// The view.
+        view: u64,
+    },
     /// Its keys or its fault bound cannot be used.
     #[error("the cluster file cannot be used: {0}")]
     Cluster(String),
@@ -19,6 +39,9 @@ pub enum NodeError {
     /// The log could not be opened, or failed: nothing becomes durable any more.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The directory of checkpoints cannot be used.
+    #[error("the checkpoints cannot be used: {0}")]
+    Checkpoints(String),
     /// What the log holds does not fit together.
     #[error("cannot replay the log: {0}")]
     Replay(String),

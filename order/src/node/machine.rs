@@ -1,8 +1,8 @@
 //! The replicated state: the service, the answers it gave, and how far it is. Deterministic: batches in, answers out.
 
 use bytes::Bytes;
-use consensus::service::Call;
-use consensus::{ClientId, Decided, Digest, Height, Request};
+use consensus::service::{Call, Reconfigured};
+use consensus::{ClientId, Decided, Digest, Height, Request, View};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::MAX_RESULT_BYTES;
@@ -12,7 +12,8 @@ use super::service::{Context, Service};
 /// A service with its place in the order.
 pub struct Machine<S> {
     service: S,
-    view: u64,
+    /// Holds after `height`.
+    view: View,
     height: Height,
     replies: ReplyStore,
     doing: Doing,
@@ -63,13 +64,14 @@ impl std::fmt::Display for Doing {
 #[derive(Serialize, Deserialize)]
 struct State {
     height: Height,
+    view: View,
     replies: ReplyStore,
     service: Bytes,
 }
 
 impl<S: Service> Machine<S> {
-    /// A service at genesis.
-    pub fn new(service: S, view: u64) -> Self {
+    /// A service at genesis, in the view in which the cluster began.
+    pub fn new(service: S, view: View) -> Self {
         Self {
             service,
             view,
@@ -82,6 +84,11 @@ impl<S: Service> Machine<S> {
     /// The last height executed.
     pub fn height(&self) -> Height {
         self.height
+    }
+
+    /// The view that holds after it: an administrator's request makes the next one.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// What the service was asked for last and has not finished.
@@ -103,6 +110,7 @@ impl<S: Service> Machine<S> {
                 decided.height, self.height
             ));
         }
+        let change = self.view.after(decided);
         let mut executed = Vec::with_capacity(decided.requests.len());
         for (index, request) in (0..).zip(&decided.requests) {
             // What replicas order among themselves is not the service's.
@@ -115,24 +123,37 @@ impl<S: Service> Machine<S> {
                 index,
                 time_ms: decided.batch.time_ms,
             };
-            executed.push(self.execute(context, request));
+            let result = match &change {
+                // An administrator's request is a change and nothing else, and the last of its batch.
+                Some(change) if self.view.administers(request.client) => {
+                    Reconfigured::of(change).encode()
+                }
+                _ => self.execute(context, request),
+            };
+            executed.push(self.executed(context, request, result));
         }
         self.doing = Doing::Nothing;
         self.height = decided.height;
+        if let Some(Ok(next)) = change {
+            self.view = next;
+        }
         Ok(executed)
     }
 
-    fn execute(&mut self, context: Context, request: &Request) -> Executed {
+    fn execute(&mut self, context: Context, request: &Request) -> Bytes {
         self.doing = Doing::Executing(context);
-        let result = match Call::decode(&request.op) {
+        match Call::decode(&request.op) {
             Some(Call::Execute(op)) => self.service.execute(&context, &op),
             Some(Call::Query(op)) => self.service.query(&op),
             // Only a client that does not keep to the protocol hears this.
             None => Bytes::new(),
-        };
+        }
+    }
+
+    fn executed(&mut self, context: Context, request: &Request, result: Bytes) -> Executed {
         let reply = (result.len() <= MAX_RESULT_BYTES).then(|| Reply {
             height: context.height,
-            view: self.view,
+            view: self.view.id,
             result,
         });
         if let Some(reply) = &reply {
@@ -164,11 +185,12 @@ impl<S: Service> Machine<S> {
         result
     }
 
-    /// Height, kept answers and the service's state: equal bytes at equal heights on all replicas.
+    /// Height, view, kept answers and the service's state: equal bytes at equal heights on all replicas.
     pub fn snapshot(&mut self) -> Bytes {
         self.doing = Doing::Storing(self.height);
         let state = State {
             height: self.height,
+            view: self.view.clone(),
             replies: self.replies.clone(),
             service: self.service.snapshot(),
         };
@@ -186,13 +208,14 @@ impl<S: Service> Machine<S> {
     pub fn restore(&mut self, state: &[u8]) -> Result<(), String> {
         let State {
             height,
+            view,
             replies,
             service,
         } = postcard::from_bytes(state).map_err(|error| format!("not a state: {error}"))?;
         self.doing = Doing::Storing(height);
         self.service.restore(&service)?;
         self.doing = Doing::Nothing;
-        (self.height, self.replies) = (height, replies);
+        (self.height, self.view, self.replies) = (height, view, replies);
         Ok(())
     }
 }
@@ -204,7 +227,7 @@ pub fn digest(snapshot: &[u8]) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use consensus::{Batch, Proof, SigningKey};
+    use consensus::{Batch, Change, Proof, PublicKey, ReplicaId, SigningKey, Step};
 
     use super::*;
 
@@ -236,13 +259,16 @@ mod tests {
     }
 
     fn decided(height: Height, calls: &[(u32, u64, Call)]) -> Decided {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let requests = calls
+        let ops = calls
             .iter()
-            .map(|(client, seq, call)| {
-                Request::sign(&key, ClientId(*client), 1, *seq, call.encode())
-            })
-            .collect();
+            .map(|(client, seq, call)| (*client, *seq, call.encode()));
+        batch(height, ops.collect())
+    }
+
+    fn batch(height: Height, ops: Vec<(u32, u64, Bytes)>) -> Decided {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let sign = |(client, seq, op)| Request::sign(&key, ClientId(client), 1, seq, op);
+        let requests = ops.into_iter().map(sign).collect();
         Decided {
             height,
             regency: 0,
@@ -263,7 +289,11 @@ mod tests {
     }
 
     fn machine() -> Machine<Journal> {
-        Machine::new(Journal(Vec::new()), 7)
+        let view = View {
+            id: 7,
+            ..View::default()
+        };
+        Machine::new(Journal(Vec::new()), view)
     }
 
     #[test]
@@ -330,5 +360,61 @@ mod tests {
         assert_eq!(one.apply(&next), other.apply(&next));
         assert_eq!(one.snapshot(), other.snapshot());
         assert!(other.restore(b"\xff\xff no state").is_err());
+    }
+
+    #[test]
+    fn an_administrators_request_changes_the_view_from_the_next_height_on() {
+        let key = |seed| PublicKey::of(&SigningKey::from_bytes(&[seed; 32]));
+        let admin = ClientId(80_000);
+        let view = View {
+            id: 7,
+            f: 1,
+            replicas: (0..4)
+                .map(|id| (ReplicaId(id), key(id as u8 + 1)))
+                .collect(),
+            clients: [(admin, key(9))].into(),
+            administrators: [admin].into(),
+            ..View::default()
+        };
+        let mut machine = Machine::new(Journal(Vec::new()), view);
+        let step = Step::AddReplica {
+            id: ReplicaId(4),
+            key: key(5),
+            contact: String::new(),
+        };
+        let change = Change {
+            base: 7,
+            steps: vec![step],
+        };
+        let ops = |height| {
+            vec![
+                (70_000, height, execute(b"a").encode()),
+                (admin.0, height, change.encode().into()),
+            ]
+        };
+        let became = |executed: &[Executed]| {
+            let replies = executed.iter().map(|e| e.reply.clone().unwrap());
+            let replies: Vec<_> = replies.collect();
+            assert_eq!(replies[0].view, replies[1].view);
+            (
+                replies[0].view,
+                Reconfigured::decode(&replies[1].result).unwrap(),
+            )
+        };
+        let first = machine.apply(&batch(1, ops(1))).unwrap();
+        assert_eq!(became(&first), (7, Reconfigured::View(8)));
+        assert_eq!((machine.view().id, machine.view().n()), (8, 5));
+        // The same once more was made for another view; and a copy of the machine knows the view too.
+        let mut copy = Machine::new(Journal(Vec::new()), View::default());
+        copy.restore(&machine.snapshot()).unwrap();
+        let second = copy.apply(&batch(2, ops(2))).unwrap();
+        let (view, became) = became(&second);
+        assert!(matches!(became, Reconfigured::Unchanged(why) if why.contains("view 7")));
+        assert_eq!((view, copy.view().id), (8, 8));
+        assert_eq!(
+            copy.query(b""),
+            &b"a\x10a\x20"[..],
+            "the service never saw a change"
+        );
     }
 }

@@ -8,25 +8,29 @@
 //! again, also after a restart: the log is replayed, which rebuilds the service and the store. Nothing that a client or
 //! another replica sends stops it; a failing log or a panic in the service does, with a [`NodeError`] that says why.
 //!
-//! The log holds everything since genesis: checkpoints, which would cut it, join at [`Machine::snapshot`] and
-//! [`Machine::restore`].
+//! Every so many heights the state is hashed, and one replica in turn writes it to its disk; logs are cut behind such checkpoints, and
+//! whoever was away too long, or lost its disk, gets one from a peer. The membership changes by an administrator's request:
+//! the node follows, goes over to its next key if the new view names it, and stops when it does not name it any more.
 
 #![deny(missing_docs)]
 
 pub mod bounds;
+mod config;
 mod dispatch;
 mod error;
 mod executor;
 mod machine;
 mod replies;
+mod running;
 mod service;
 mod start;
 mod tasks;
 mod waiting;
 mod wire;
 
+pub use config::NodeConfig;
 pub use error::NodeError;
 pub use machine::{Doing, Executed, Machine, digest};
 pub use replies::{Reply, ReplyStore};
 pub use service::{Context, Service};
-pub use start::{Node, NodeConfig};
+pub use start::Node;

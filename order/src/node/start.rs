@@ -1,67 +1,51 @@
-//! Puts a node together and takes it apart.
+//! Puts a node together.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cluster::Cluster;
-use consensus::{Height, ReplicaId, Status};
-use net::{Endpoint, EndpointConfig, Identity, PeerId};
+use consensus::{Height, Recovered, Status, View};
+use net::{Endpoint, EndpointConfig, Membership, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::bounds::{ANSWER_QUEUE, JOB_QUEUE, LAST_EXECUTION, QUERY_QUEUE, REPLAY_AT_ONCE};
-use super::dispatch::dispatch;
+use super::bounds::{ANSWER_QUEUE, JOB_QUEUE, QUERY_QUEUE};
+use super::config::{NodeConfig, Place};
+use super::dispatch::Dispatch;
 use super::error::NodeError;
-use super::executor::{self, Executor, History, Inputs, Job};
+use super::executor::{self, Executor, Inputs, Job};
 use super::machine::Machine;
+use super::running::Running;
 use super::service::Service;
-use super::tasks::{answer, feed};
+use super::tasks::{announce, answer, feed};
 use super::wire::ServiceWire;
-use crate::log::{Log, LogOptions};
-use crate::past::{load, recover};
+use crate::checkpoint::{Checkpoints, Loaded};
+use crate::log::{Log, Replay};
+use crate::past::recover_from;
 use crate::run::{self, OrderEvents, OrderParts};
+use crate::state::StateParts;
 
-/// What a [`Node`] is started with.
-#[derive(Debug)]
-pub struct NodeConfig {
-    /// Members, addresses and keys; the same at every replica.
-    pub cluster: Cluster,
-    /// Which replica this is.
-    pub me: ReplicaId,
-    /// Its key.
-    pub identity: Identity,
-    /// Where its log lies; made if it is not there. No two replicas share one.
-    pub log: PathBuf,
-    /// Where to listen, if not at its address in the cluster file.
-    pub listen: Option<SocketAddr>,
-    /// Bounds and time-outs of the total order; its `max_*` values of batches must be equal at all replicas.
-    pub settings: consensus::Settings,
-    /// How the log is kept.
-    pub log_options: LogOptions,
-    /// Bounds of the links.
-    pub limits: net::Limits,
+/// What the disk knows of a replica's past.
+struct Past {
+    checkpoints: Checkpoints,
+    /// The newest sound checkpoint.
+    begin: Option<Loaded>,
+    recovered: Recovered,
 }
 
-impl NodeConfig {
-    /// With the defaults for everything else.
-    pub fn new(
-        cluster: Cluster,
-        me: ReplicaId,
-        identity: Identity,
-        log: impl Into<PathBuf>,
-    ) -> Self {
-        Self {
-            cluster,
-            me,
-            identity,
-            log: log.into(),
-            listen: None,
-            settings: consensus::Settings::default(),
-            log_options: LogOptions::default(),
-            limits: net::Limits::default(),
-        }
+impl Past {
+    fn read(checkpoints: PathBuf, replay: Replay, first: View) -> Result<Past, NodeError> {
+        let unusable = |error: &dyn std::fmt::Display| NodeError::Checkpoints(error.to_string());
+        let checkpoints = Checkpoints::open(checkpoints).map_err(|e| unusable(&e))?;
+        let begin = checkpoints.newest(&first).map_err(|e| unusable(&e))?;
+        let summary = begin.as_ref().map(|begin| begin.summary.clone());
+        let recovered = recover_from(summary, replay, first).map_err(NodeError::Replay)?;
+        Ok(Past {
+            checkpoints,
+            begin,
+            recovered,
+        })
     }
 }
 
@@ -73,6 +57,7 @@ pub struct Node {
     ended: watch::Receiver<Option<Result<(), NodeError>>>,
     status: watch::Receiver<Status>,
     executed: watch::Receiver<Height>,
+    view: watch::Receiver<Arc<View>>,
     jobs: mpsc::WeakSender<Job>,
     local_addr: Option<SocketAddr>,
 }
@@ -84,100 +69,110 @@ impl Node {
     /// # Errors
     /// When the cluster file or the log cannot be used, the address is taken, or the service fails on what was decided before.
     pub async fn start(config: NodeConfig, service: impl Service) -> Result<Node, NodeError> {
-        let NodeConfig {
-            cluster,
-            me,
+        let first = config.first_view()?;
+        let (dir, options) = (config.log.clone(), config.log_options.clone());
+        let (log, replay) = blocking(move || Log::open(&dir, options)).await??;
+        let kept = config.checkpoints.clone();
+        let kept = kept.unwrap_or_else(|| config.log.join("checkpoints"));
+        let begins_in = first.clone();
+        let past = blocking(move || Past::read(kept, replay, begins_in)).await??;
+        let (me, stood_at) = (config.me, past.recovered.height());
+        let Place {
+            view: place,
             identity,
-            log,
+            spare,
             listen,
-            settings,
-            log_options,
-            limits,
-        } = config;
-        let view = cluster.membership();
-        view.check()
-            .map_err(|error| NodeError::Cluster(error.to_string()))?;
-        let address = cluster.address(me.0).ok_or(NodeError::Unlisted(me))?;
-        let (log, replay) = blocking(move || Log::open(&log, log_options)).await??;
-        let first = view.clone();
-        let recovered = blocking(move || recover(replay, first))
-            .await?
-            .map_err(NodeError::Replay)?;
+        } = Place::of(&config, past.recovered.view().unwrap_or(&first))?;
+
+        let key = identity.signing_key().clone();
+        let Membership { directory, dial } =
+            crate::links(me, &place).map_err(NodeError::Cluster)?;
+        let (endpoint, events) = Endpoint::start(EndpointConfig {
+            me: PeerId::Replica(me.0),
+            identity,
+            directory,
+            listen: Some(listen),
+            dial,
+            limits: config.limits,
+        })
+        .await
+        .map_err(|error| NodeError::Links(error.to_string()))?;
+        let spare_keys = spare.iter().map(|spare| spare.signing_key().clone());
+        let spare_keys = spare_keys.collect();
+        if let Some(spare) = spare {
+            endpoint.offer(spare);
+        }
 
         let (answers_sender, answers) = mpsc::channel(ANSWER_QUEUE);
         let (jobs_sender, jobs) = mpsc::channel(JOB_QUEUE);
         let (asks_sender, asks) = mpsc::channel(QUERY_QUEUE);
         let (finished, executed) = watch::channel(0);
         let executor = Executor {
-            machine: Machine::new(service, view.id),
+            machine: Machine::new(service, first.clone()),
             me,
-            view: view.clone(),
+            stood_at,
             answers: answers_sender,
             finished,
         };
-        let past = history(log.clone(), recovered.height());
-        let (ready, mut service_ended) = executor::start(executor, past, Inputs { jobs, asks })
+        let service_ended = executor::start(executor, Inputs { jobs, asks })
             .map_err(|error| NodeError::Replay(format!("no thread for the service: {error}")))?;
-        if ready.await.is_err() {
-            return Err(service_failed((&mut service_ended).await));
-        }
-
-        let key = identity.signing_key().clone();
-        let (endpoint, events) = Endpoint::start(EndpointConfig {
-            me: PeerId::Replica(me.0),
-            identity,
-            directory: cluster
-                .directory()
-                .map_err(|error| NodeError::Cluster(error.to_string()))?,
-            listen: Some(listen.unwrap_or(address)),
-            dial: lower_ones(&cluster, me),
-            limits,
-        })
-        .await
-        .map_err(|error| NodeError::Links(error.to_string()))?;
         let (order, order_events) = run::start(OrderParts {
             me,
             key,
-            spare_keys: Vec::new(),
-            links_since: 0,
-            view,
-            settings,
+            spare_keys,
+            links_since: place.id,
+            view: first,
+            settings: config.settings,
             log: log.clone(),
             endpoint: endpoint.clone(),
             wire: Arc::new(ServiceWire),
-            recovered,
+            recovered: past.recovered,
             finished: Some(executed.clone()),
             // A query's quorum must not meet a replica that is behind what it answered before it was restarted.
             own_record: true,
-            // It replays its whole log: no checkpoints, and nothing is cut.
-            state: None,
+            state: Some(StateParts {
+                checkpoints: past.checkpoints,
+                limits: config.transfer,
+                begin: past.begin,
+            }),
         });
         let OrderEvents {
             decided,
             durable,
             repeats,
             status,
-            view: _,
+            view,
         } = order_events;
         let jobs = jobs_sender.downgrade();
+        let dispatch = Dispatch {
+            order,
+            asks: asks_sender,
+            endpoint: endpoint.clone(),
+            views: view.clone(),
+        };
         let mut tasks = JoinSet::new();
-        tasks.spawn(named("links", dispatch(events, order, asks_sender)));
+        tasks.spawn(named("links", dispatch.run(events)));
         tasks.spawn(named("order", feed(decided, repeats, jobs_sender)));
         tasks.spawn(named("answers", answer(endpoint.clone(), durable, answers)));
+        tasks.spawn(named("views", announce(endpoint.clone(), view.clone())));
         let (stop, stopping) = watch::channel(false);
         let (ended_sender, ended) = watch::channel(None);
         let node = Node {
             stop,
             ended,
             status: status.clone(),
-            executed,
+            executed: executed.clone(),
+            view: view.clone(),
             jobs,
             local_addr: endpoint.local_addr(),
         };
         let running = Running {
+            me,
+            links_since: place.id,
             tasks,
             service_ended,
             status,
+            view,
             log,
             endpoint,
         };
@@ -188,7 +183,24 @@ impl Node {
             }
             ended_sender.send_replace(Some(result));
         });
+        node.caught_up(stood_at).await?;
         Ok(node)
+    }
+
+    /// Waits until the service is where the log ends; what it fails on there, it would fail on again.
+    async fn caught_up(&self, stood_at: Height) -> Result<(), NodeError> {
+        let mut executed = self.executed();
+        let arrived = executed.wait_for(|height| *height >= stood_at);
+        let ended = tokio::select! {
+            biased;
+            arrived = arrived => match arrived {
+                Ok(_) => return Ok(()),
+                // The service is gone; who waits for it tells why.
+                Err(_) => self.ended().await,
+            },
+            ended = self.ended() => ended,
+        };
+        ended.and(Err(NodeError::Ended("service")))
     }
 
     /// Stops: what is decided and queued is still sent, for a second at most, and the log is closed. Takes at most a few seconds.
@@ -222,6 +234,11 @@ impl Node {
         self.executed.clone()
     }
 
+    /// The view that holds now; changes when an administrator's request has changed it.
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
     /// The whole replicated state after what is executed now, with its height: what [`Machine::restore`] takes.
     ///
     /// # Errors
@@ -243,58 +260,6 @@ impl Node {
     }
 }
 
-/// What a running node is made of.
-struct Running {
-    tasks: JoinSet<&'static str>,
-    service_ended: oneshot::Receiver<Result<(), String>>,
-    status: watch::Receiver<Status>,
-    log: Log,
-    endpoint: Endpoint,
-}
-
-impl Running {
-    async fn until_stopped(mut self, mut stopping: watch::Receiver<bool>) -> Result<(), NodeError> {
-        let mut service_over = false;
-        let result = tokio::select! {
-            // The service first: when it goes, so do the tasks around it, and they know less.
-            biased;
-            ended = &mut self.service_ended => {
-                service_over = true;
-                Err(service_failed(ended))
-            }
-            error = self.log.failed() => Err(NodeError::Log(error)),
-            // Its handle was dropped: that is a wish too.
-            _ = stopping.wait_for(|stop| *stop) => Ok(()),
-            Some(ended) = self.tasks.join_next() => {
-                Err(NodeError::Ended(ended.unwrap_or("task")))
-            }
-        };
-        // With them go the order's inbox and the one who takes its decisions, and with those the order.
-        self.tasks.shutdown().await;
-        let over = async { while self.status.changed().await.is_ok() {} };
-        let order_over = tokio::time::timeout(LAST_EXECUTION, over).await.is_ok();
-        if !service_over
-            && tokio::time::timeout(LAST_EXECUTION, &mut self.service_ended)
-                .await
-                .is_err()
-        {
-            return result.and(Err(NodeError::Stuck("executing an operation")));
-        }
-        self.endpoint.shutdown().await;
-        if !order_over {
-            return result.and(Err(NodeError::Ended("order did not stop: its log")));
-        }
-        result
-    }
-}
-
-fn service_failed(ended: Result<Result<(), String>, oneshot::error::RecvError>) -> NodeError {
-    match ended {
-        Ok(Err(why)) => NodeError::Service(why),
-        Ok(Ok(())) | Err(_) => NodeError::Ended("service"),
-    }
-}
-
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
@@ -306,32 +271,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| NodeError::Ended("log's reader"))
-}
-
-/// Of two replicas the higher one dials.
-fn lower_ones(cluster: &Cluster, me: ReplicaId) -> Vec<(PeerId, SocketAddr)> {
-    let lower = cluster.replicas.iter().filter(|r| r.id < me.0);
-    lower.map(|r| (PeerId::Replica(r.id), r.address)).collect()
-}
-
-/// The decisions up to `last`, read a part at a time.
-fn history(log: Log, last: Height) -> History {
-    let mut next = 1;
-    let mut part = Vec::new().into_iter();
-    Box::new(std::iter::from_fn(move || {
-        if next > last {
-            return None;
-        }
-        let decided = part.next().or_else(|| {
-            part = load(&log, next, REPLAY_AT_ONCE).into_iter();
-            part.next()
-        });
-        let wanted = next;
-        next = if decided.is_some() {
-            wanted + 1
-        } else {
-            last + 1
-        };
-        Some(decided.ok_or_else(|| format!("decision {wanted} cannot be read from the log")))
-    }))
 }

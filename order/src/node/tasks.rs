@@ -1,42 +1,68 @@
 //! Between the order, the service's thread and the links.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{ClientId, Height};
+use consensus::service::{ToClient, announcement};
+use consensus::{ClientId, Height, ReplicaId, View};
 use net::{Endpoint, PeerId};
 use tokio::sync::{mpsc, watch};
 
 use super::executor::{Answers, Job};
-use crate::run::ToService;
+use super::wire::encode;
+use crate::run::{Repeat, ToService};
 
-/// Gives the service what is decided, and what came again after it.
+/// Gives the service what the order has for it, and what came again.
 pub async fn feed(
     mut decided: mpsc::Receiver<ToService>,
-    mut repeats: mpsc::Receiver<(ClientId, u64, u64)>,
+    mut repeats: mpsc::Receiver<Repeat>,
     jobs: mpsc::Sender<Job>,
 ) {
     loop {
         let job = tokio::select! {
-            delivered = decided.recv() => match delivered {
-                Some(ToService::Execute(delivered)) => Job::Decided(delivered.decided),
-                // An order without checkpoints wants nothing else.
-                Some(ToService::Snapshot { .. } | ToService::Restore { .. }) => continue,
+            task = decided.recv() => match task {
+                Some(task) => job(task),
                 None => return,
             },
-            Some((client, incarnation, seq)) = repeats.recv() => {
-                // It was ordered by one of the batches that are here already: its answer must be there first.
-                for _ in 0..decided.len() {
-                    let Ok(ToService::Execute(delivered)) = decided.try_recv() else { break };
-                    if jobs.send(Job::Decided(delivered.decided)).await.is_err() {
-                        return;
-                    }
-                }
-                Job::Repeat { client, incarnation, seq }
-            }
+            Some(repeat) = repeats.recv() => Job::Repeat(repeat),
         };
         if jobs.send(job).await.is_err() {
             return;
         }
+    }
+}
+
+fn job(task: ToService) -> Job {
+    match task {
+        ToService::Execute(delivered) => Job::Decided(delivered.decided),
+        ToService::Snapshot { height, reply } => Job::Checkpoint { height, reply },
+        ToService::Restore { height, state } => Job::Restore { height, state },
+    }
+}
+
+/// Tells clients of each view; one that was not connected, or too slow, asks.
+pub async fn announce(endpoint: Endpoint, mut views: watch::Receiver<Arc<View>>) {
+    while views.changed().await.is_ok() {
+        let view = announcement(&views.borrow_and_update());
+        let message = encode(&ToClient::View(Box::new(view)));
+        for peer in endpoint.connected() {
+            if let PeerId::Client(id) = peer {
+                send(&endpoint, ClientId(id), message.clone());
+            }
+        }
+    }
+}
+
+/// Ends when a view does not name this replica any more: with that view's number. Views before `since` are passed over: one
+/// that joins comes through those that do not name it yet.
+pub async fn removed(me: ReplicaId, since: u64, mut views: watch::Receiver<Arc<View>>) -> u64 {
+    let gone = |view: &Arc<View>| view.id >= since && !view.replicas.contains_key(&me);
+    let view = views.wait_for(gone).await.ok().map(|view| view.id);
+    match view {
+        Some(view) => view,
+        // The order has ended; whoever waits for it tells.
+        None => std::future::pending().await,
     }
 }
 
@@ -60,64 +86,10 @@ pub async fn answer(
     }
 }
 
-fn send(endpoint: &Endpoint, client: ClientId, message: Bytes) {
+pub fn send(endpoint: &Endpoint, client: ClientId, message: Bytes) {
     let to = PeerId::Client(client.0);
     if let Err(error) = endpoint.send(to, channel::CLIENT, message) {
         // The client asks again when it is back.
         tracing::debug!(%client, %error, "an answer was not sent");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use consensus::{Batch, Decided, Proof};
-
-    use super::*;
-    use crate::run::Delivered;
-
-    fn delivered(height: Height) -> ToService {
-        let decided = Decided {
-            height,
-            regency: 0,
-            batch: Batch {
-                time_ms: 0,
-                entries: Vec::new(),
-            },
-            requests: Vec::new(),
-            proof: Proof {
-                regency: 0,
-                accepts: Vec::new(),
-            },
-        };
-        ToService::Execute(Delivered {
-            decided,
-            view: Default::default(),
-            position: None,
-        })
-    }
-
-    /// Both queues are ready and either may be looked at first: tried often enough to see both.
-    #[tokio::test]
-    async fn what_came_again_is_looked_up_after_all_that_was_decided_before() {
-        for _ in 0..50 {
-            let (decided_sender, decided) = mpsc::channel(10);
-            let (repeats_sender, repeats) = mpsc::channel(10);
-            let (jobs_sender, mut jobs) = mpsc::channel(10);
-            for height in 1..=5 {
-                decided_sender.send(delivered(height)).await.unwrap();
-            }
-            repeats_sender.send((ClientId(70_000), 1, 1)).await.unwrap();
-            let feeding = tokio::spawn(feed(decided, repeats, jobs_sender));
-            let mut executed = 0;
-            loop {
-                match jobs.recv().await.unwrap() {
-                    Job::Decided(decided) => executed = decided.height,
-                    Job::Repeat { .. } => break,
-                    Job::Snapshot(_) => panic!("nobody asked for one"),
-                }
-            }
-            assert_eq!(executed, 5);
-            feeding.abort();
-        }
     }
 }

@@ -1,11 +1,45 @@
-//! Queries for a height that this replica has not executed yet.
+//! What waits for a height that this replica has not executed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::{ClientId, Height};
 
-use super::bounds::{WAITING, WAITING_PER_CLIENT};
+use super::bounds::{WAITING, WAITING_PER_CLIENT, WAITING_REPEATS};
+use crate::run::Repeat;
+
+/// What waits.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    pub queries: WaitingQueries,
+    pub repeats: WaitingRepeats,
+}
+
+/// Requests that came again while their batch is on its way to the service, by its height. Bounded: what finds no room comes
+/// once more.
+#[derive(Debug, Default)]
+pub struct WaitingRepeats(BTreeMap<(Height, ClientId, u64, u64), Repeat>);
+
+impl WaitingRepeats {
+    /// Lets one wait.
+    pub fn add(&mut self, repeat: Repeat) {
+        if self.0.len() < WAITING_REPEATS {
+            let Repeat {
+                client,
+                incarnation,
+                seq,
+                by,
+            } = repeat;
+            self.0.insert((by, client, incarnation, seq), repeat);
+        }
+    }
+
+    /// The next one whose batch is executed at `height`.
+    pub fn due(&mut self, height: Height) -> Option<Repeat> {
+        let first = self.0.first_entry()?;
+        (first.key().0 <= height).then(|| first.remove())
+    }
+}
 
 /// A query as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::checkpoint::Loaded;
 use crate::log::Position;
 use crate::state::{Outcome, StateDone};
 
+use super::doing::raise;
 use super::{Done, Order, ToService, now_ms, record};
 
 impl Order {
@@ -33,7 +34,7 @@ impl Order {
                     }
                     let installed = Input::StateInstalled(Box::new(summary));
                     self.core.handle(now_ms(), installed, actions);
-                    self.durable.send_replace(height);
+                    raise(&self.durable, height);
                 }
             }
             None => {}

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{Action, ClientId, Decided, Message, Reason, ReplicaId, View};
+use consensus::{Action, ClientId, Decided, Height, Message, Reason, ReplicaId, View};
 use net::PeerId;
+use tokio::sync::watch;
 
 use crate::past::load;
 
-use super::{Delivered, Done, Order, ToService, now_ms, record};
+use super::{Delivered, Done, Order, Repeat, ToService, now_ms, record};
 
 impl Order {
     pub(super) fn view_changed(&mut self, view: View) {
@@ -124,7 +125,7 @@ impl Order {
                 .append_then(record::DECIDED, height, payload.into(), move |result| {
                     // A failed log stops the replica.
                     if result.is_ok() {
-                        durable.send_replace(height);
+                        raise(&durable, height);
                     }
                 })
         } else if self.core.status().lagging {
@@ -145,7 +146,7 @@ impl Order {
             .await
             .is_ok();
         if !self.own_record {
-            self.durable.send_replace(height);
+            raise(&self.durable, height);
         }
         taken
     }
@@ -161,7 +162,12 @@ impl Order {
 
     fn reject(&self, client: ClientId, incarnation: u64, seq: u64, reason: Reason) {
         if reason == Reason::Ordered {
-            let _ = self.repeats.try_send((client, incarnation, seq));
+            let _ = self.repeats.try_send(Repeat {
+                client,
+                incarnation,
+                seq,
+                by: self.core.status().height,
+            });
             return;
         }
         if client.as_replica().is_some() {
@@ -173,4 +179,13 @@ impl Order {
             .endpoint
             .send(PeerId::Client(client.0), channel::CLIENT, bytes);
     }
+}
+
+/// A record of a height below a checkpoint that was installed meanwhile may become durable after it.
+pub(super) fn raise(durable: &watch::Sender<Height>, height: Height) {
+    durable.send_if_modified(|known| {
+        let higher = height > *known;
+        *known = (*known).max(height);
+        higher
+    });
 }

@@ -338,30 +338,17 @@ async fn serve(mut tasks: mpsc::Receiver<ToService>, toy: Arc<Mutex<Toy>>) {
 
 async fn dispatch(mut events: Events, order: OrderHandle) {
     while let Some(event) = events.recv().await {
-        let inbound = match event {
-            Event::Up(PeerId::Replica(id)) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: true,
-            },
-            Event::Down(PeerId::Replica(id), _) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: false,
-            },
-            Event::Frame {
-                from: PeerId::Replica(id),
-                channel: channel::CONSENSUS | channel::STATE,
-                payload,
-            } => Inbound::Consensus {
-                from: ReplicaId(id),
-                payload,
-            },
-            Event::Frame {
+        match order::inbound(event) {
+            Ok(inbound) => order.inbound(inbound).await,
+            Err(Event::Frame {
                 channel: channel::CLIENT,
                 payload,
                 ..
-            } => Inbound::Request(postcard::from_bytes(&payload).unwrap()),
-            _ => continue,
-        };
-        order.inbound(inbound).await;
+            }) => {
+                let request = postcard::from_bytes(&payload).unwrap();
+                order.inbound(Inbound::Request(request)).await;
+            }
+            Err(_) => {}
+        }
     }
 }

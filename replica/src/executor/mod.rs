@@ -35,8 +35,8 @@ use consensus::{ClientId, Height, ReplicaId, View};
 use jobs::Bench;
 use net::{Endpoint, PeerId};
 use opening::Opening;
-use order::OrderHandle;
 use order::log::Log;
+use order::{OrderHandle, Repeat};
 use pool::Pool;
 use session::TxSession;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -256,7 +256,7 @@ impl Executor {
                     let height = *durable.borrow_and_update();
                     self.decisions_durable(height);
                 }
-                Some((client, incarnation, seq)) = repeats.recv() => self.repeat_reply(client, incarnation, seq),
+                Some(Repeat { client, incarnation, seq, .. }) = repeats.recv() => self.repeat_reply(client, incarnation, seq),
                 Ok(()) = status.changed() => {
                     let now = *status.borrow_and_update();
                     self.regency_is(now.regency, now.leader);

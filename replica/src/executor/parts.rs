@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{ClientId, Height, ReplicaId, View};
+use consensus::{Height, ReplicaId, View};
 use net::{Endpoint, PeerId};
 use pgsession::Target;
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
 use order::log::{Log, LogError};
-use order::{Delivered, OrderHandle};
+use order::{Delivered, OrderHandle, Repeat};
 
 /// What the executor is made of.
 pub struct Parts {
@@ -49,7 +49,7 @@ pub struct Inputs {
     pub frames: mpsc::Receiver<(PeerId, u8, Bytes)>,
     pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
     pub durable: watch::Receiver<Height>,
-    pub repeats: mpsc::Receiver<(ClientId, u64, u64)>,
+    pub repeats: mpsc::Receiver<Repeat>,
     pub status: watch::Receiver<consensus::Status>,
 }
 

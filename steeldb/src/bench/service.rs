@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cluster::{Cluster, FIRST_CLIENT, channel};
 use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use order::log::{Log, LogOptions};
-use order::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
+use order::{Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Repeat, ToService};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
@@ -203,33 +203,16 @@ async fn tell(endpoint: &Endpoint, log: &Log, ordered: &Ordered) {
 /// Sorts what comes over the links, as a replica with PostgreSQL does.
 async fn dispatch(mut events: Events, order: OrderHandle) {
     while let Some(event) = events.recv().await {
-        let inbound = match event {
-            Event::Up(PeerId::Replica(id)) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: true,
-            },
-            Event::Down(PeerId::Replica(id), _) => Inbound::Link {
-                peer: ReplicaId(id),
-                up: false,
-            },
-            Event::Up(PeerId::Client(_)) | Event::Down(PeerId::Client(_), _) => continue,
-            Event::Frame {
-                from: PeerId::Replica(id),
-                channel: channel::CONSENSUS,
-                payload,
-            } => Inbound::Consensus {
-                from: ReplicaId(id),
-                payload,
-            },
-            Event::Frame { from, payload, .. } => match postcard::from_bytes(&payload) {
-                Ok(ClientMessage::Request(request)) => Inbound::Request(request),
-                _ => {
-                    tracing::warn!(%from, "not a request: dropped");
-                    continue;
+        match order::inbound(event) {
+            Ok(inbound) => order.inbound(inbound).await,
+            Err(Event::Frame { from, payload, .. }) => match postcard::from_bytes(&payload) {
+                Ok(ClientMessage::Request(request)) => {
+                    order.inbound(Inbound::Request(request)).await;
                 }
+                _ => tracing::warn!(%from, "not a request: dropped"),
             },
-        };
-        order.inbound(inbound).await;
+            Err(_) => {}
+        }
     }
 }
 
@@ -278,7 +261,7 @@ impl Service {
                 changed = durable.changed() => if changed.is_err() {
                     return;
                 },
-                Some((client, incarnation, seq)) = repeats.recv() => self.repeat(client, incarnation, seq),
+                Some(Repeat { client, incarnation, seq, .. }) = repeats.recv() => self.repeat(client, incarnation, seq),
             }
             let durable = *durable.borrow_and_update();
             while let Some(delivered) =

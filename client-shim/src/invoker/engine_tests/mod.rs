@@ -2,6 +2,7 @@
 
 mod operations;
 mod queries;
+mod views;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use consensus::{ClientId, Height, PublicKey, ReplicaId, Request, SigningKey, Vie
 
 use super::engine::{Engine, Identity, Output, Ticket};
 use super::error::InvokeError;
-use super::quorum::Quorums;
 use super::settings::Settings;
 
 const ME: ClientId = ClientId(70_000);
@@ -22,6 +22,9 @@ struct Scene {
     engine: Engine,
     now: Duration,
     sent: Vec<(u16, ToReplica)>,
+    /// Who was asked for a later view than which.
+    asked: Vec<(u16, u64)>,
+    followed: Vec<u64>,
     done: BTreeMap<Ticket, Result<Bytes, InvokeError>>,
 }
 
@@ -49,12 +52,14 @@ impl Scene {
             me: ME,
             key: SigningKey::from_bytes(&[99; 32]),
             incarnation: 5,
-            view: view.clone(),
+            view,
         };
         Scene {
-            engine: Engine::new(identity, Quorums::of(&view), settings),
+            engine: Engine::new(identity, settings),
             now: Duration::ZERO,
             sent: Vec::new(),
+            asked: Vec::new(),
+            followed: Vec::new(),
             done: BTreeMap::new(),
         }
     }
@@ -62,10 +67,11 @@ impl Scene {
     fn gather(&mut self) {
         for output in self.engine.outputs() {
             match output {
-                Output::Send { to, message } => {
-                    let message = postcard::from_bytes(&message).unwrap();
-                    self.sent.push((to.0, message));
-                }
+                Output::Send { to, message } => match postcard::from_bytes(&message).unwrap() {
+                    ToReplica::View { known } => self.asked.push((to.0, known)),
+                    message => self.sent.push((to.0, message)),
+                },
+                Output::Follow(view) => self.followed.push(view.id),
                 Output::Done { ticket, result } => {
                     assert!(self.done.insert(ticket, result).is_none(), "told twice");
                 }
@@ -131,7 +137,7 @@ impl Scene {
     fn requests(&self) -> Vec<(u16, Request)> {
         let requests = self.sent.iter().filter_map(|(to, message)| match message {
             ToReplica::Request(request) => Some((*to, request.clone())),
-            ToReplica::Query { .. } => None,
+            ToReplica::Query { .. } | ToReplica::View { .. } => None,
         });
         requests.collect()
     }
@@ -145,7 +151,7 @@ impl Scene {
                 whole,
                 ..
             } => Some((*id, *min_height, *to, *whole)),
-            ToReplica::Request(_) => None,
+            ToReplica::Request(_) | ToReplica::View { .. } => None,
         });
         let all: Vec<_> = queries.collect();
         let (id, height, ..) = *all.last().expect("a query was sent");
