@@ -11,6 +11,7 @@ mod group;
 mod layout;
 mod output;
 mod pgbench;
+mod reconfiguration;
 mod report;
 mod service;
 mod steel;
@@ -33,6 +34,7 @@ enum What {
     Pgbench(pgbench::Args),
     Waterfall(waterfall::Args),
     Faults(faults::Args),
+    Reconfiguration(reconfiguration::Args),
     #[command(hide = true)]
     Replica(service::Args),
     #[command(hide = true)]
@@ -49,6 +51,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Pgbench(args) => pgbench::run(args).await,
         What::Waterfall(args) => waterfall::run(args),
         What::Faults(args) => faults::run(args).await,
+        What::Reconfiguration(args) => reconfiguration::run(args).await,
         What::Member(args) => group::member::run(args).await,
         What::Spin => {
             faults::overload::spin();

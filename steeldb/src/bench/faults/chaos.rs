@@ -39,7 +39,7 @@ pub async fn run(
 ) -> Result<Vec<Happened>, Failure> {
     let mut happened = Vec::new();
     scene.pass(CALM).await?;
-    for episode in Schedule::new(seed, partitions) {
+    for episode in Schedule::new(seed, partitions, duration) {
         let left = duration.saturating_sub(scene.load.now());
         if left < episode.lasts + episode.quiet + CALM {
             scene.pass(left).await?;

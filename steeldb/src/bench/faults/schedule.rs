@@ -98,14 +98,18 @@ impl Hurt {
 pub struct Schedule {
     draws: StdRng,
     partitions: bool,
+    /// The longest that a fault lasts, in seconds.
+    longest: f64,
     made: u32,
 }
 
 impl Schedule {
-    pub fn new(seed: u64, partitions: bool) -> Schedule {
+    /// For a run of this length.
+    pub fn new(seed: u64, partitions: bool, run: Duration) -> Schedule {
         Schedule {
             draws: StdRng::seed_from_u64(seed),
             partitions,
+            longest: (run.as_secs_f64() / 6.0).clamp(4.0, 18.0),
             made: 0,
         }
     }
@@ -135,7 +139,7 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<Episode> {
         self.made += 1;
         let fault = self.fault();
-        let seconds = match fault {
+        let seconds: f64 = match fault {
             // Short: nobody is served meanwhile.
             Fault::Beyond(_) => self.draws.random_range(1.5..5.0),
             // Mostly short, some long enough that links are given up and logs run ahead.
@@ -144,7 +148,7 @@ impl Iterator for Schedule {
         };
         Some(Episode {
             fault,
-            lasts: Duration::from_secs_f64(seconds),
+            lasts: Duration::from_secs_f64(seconds.min(self.longest)),
             quiet: Duration::from_secs_f64(self.draws.random_range(1.5..3.5)),
         })
     }
@@ -196,16 +200,18 @@ mod tests {
 
     use super::*;
 
+    const RUN: Duration = Duration::from_secs(600);
+
     #[test]
     fn a_seed_draws_its_schedule_again_and_another_a_different_one() {
-        let of = |seed| Schedule::new(seed, true).take(50).collect::<Vec<_>>();
+        let of = |seed| Schedule::new(seed, true, RUN).take(50).collect::<Vec<_>>();
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
     }
 
     #[test]
     fn all_faults_come_up_and_the_leader_often() {
-        let episodes: Vec<Episode> = Schedule::new(1, true).take(800).collect();
+        let episodes: Vec<Episode> = Schedule::new(1, true, RUN).take(800).collect();
         let kinds: BTreeSet<String> = episodes.iter().map(|e| e.fault.to_string()).collect();
         assert_eq!(kinds.len(), 2 * HURTS.len() + SPELLS.len(), "{kinds:?}");
         let leader = |e: &&Episode| matches!(e.fault, Fault::One(Victim::Leader, _));
@@ -215,7 +221,7 @@ mod tests {
 
     #[test]
     fn without_partitions_there_are_none() {
-        for episode in Schedule::new(1, false).take(500) {
+        for episode in Schedule::new(1, false, RUN).take(500) {
             match episode.fault {
                 Fault::One(_, hurt) => assert!(!hurt.needs_partitions()),
                 Fault::Beyond(spell) => assert_ne!(spell, Spell::Split),

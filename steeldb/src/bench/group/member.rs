@@ -30,6 +30,9 @@ pub struct Args {
     id: u16,
     #[arg(long)]
     cluster: PathBuf,
+    /// The view in which the cluster began, when `cluster` is a later one
+    #[arg(long)]
+    genesis: Option<PathBuf>,
     #[arg(long)]
     identity: PathBuf,
     #[arg(long)]
@@ -106,9 +109,11 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn plan(args: &Args) -> Result<NodeConfig, String> {
-    let cluster = Cluster::load(&args.cluster).map_err(|error| error.to_string())?;
+    let load = |file| Cluster::load(file).map_err(|error| error.to_string());
+    let cluster = load(&args.cluster)?;
     let identity = Identity::load(&args.identity).map_err(|error| error.to_string())?;
     let mut config = NodeConfig::new(cluster, ReplicaId(args.id), identity, &args.log);
+    config.genesis = args.genesis.as_deref().map(load).transpose()?;
     config.listen = args.listen;
     if let Some(ms) = args.request_timeout {
         config.settings.request_timeout_ms = ms;

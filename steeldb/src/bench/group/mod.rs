@@ -14,6 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::consensus::{Change, PublicKey, ReplicaId, Step};
+use cluster::Cluster;
+use net::Identity;
 use nix::sys::signal::Signal;
 use testbed::{Ground, Host, Network};
 
@@ -54,12 +57,12 @@ pub struct Group {
     members: Vec<Member>,
     request_timeout: Option<u64>,
     network: Option<Arc<Network>>,
+    /// The membership now; the layout has the first one.
+    cluster: Cluster,
     pub layout: Layout,
 }
 
 struct Member {
-    /// Whether it is, or may be, a member now.
-    listed: bool,
     process: Option<Process>,
     paused: bool,
     /// Of its earlier processes too.
@@ -97,7 +100,6 @@ impl Group {
         let members = (0..plan.replicas + plan.spares)
             .map(|id| {
                 Ok(Member {
-                    listed: id < plan.replicas,
                     process: None,
                     paused: false,
                     peak_memory: 0,
@@ -116,6 +118,7 @@ impl Group {
             cluster.administrators = last.map(|client| client.id).into_iter().collect();
         })?;
         Ok(Group {
+            cluster: layout.cluster.clone(),
             layout,
             members,
             request_timeout: plan.request_timeout,
@@ -125,25 +128,45 @@ impl Group {
 
     /// The members.
     pub fn ids(&self) -> Vec<u16> {
-        let members = (0..).zip(&self.members);
-        members
-            .filter(|(_, member)| member.listed)
-            .map(|(id, _)| id)
-            .collect()
+        self.cluster.replicas.iter().map(|entry| entry.id).collect()
     }
 
-    /// Counts a replica among the members from now on, or no longer.
-    pub fn list(&mut self, id: u16, listed: bool) {
-        self.member(id).listed = listed;
+    /// The step that makes a spare replica a member.
+    pub fn joining(&self, id: u16) -> Result<Step, Failure> {
+        let file = layout::identity_file(self.layout.dir(), id);
+        let identity = Identity::load(file)
+            .map_err(|error| Failure::new(format!("replica {id} cannot join")).cause(error))?;
+        let address = SocketAddr::from((self.members[usize::from(id)].host.address(), PORT));
+        Ok(Step::AddReplica {
+            id: ReplicaId(id),
+            key: PublicKey(identity.public_key()),
+            contact: address.to_string(),
+        })
     }
 
-    pub fn address(&self, id: u16) -> SocketAddr {
-        (self.members[usize::from(id)].host.address(), PORT).into()
+    /// A change of the membership, and the membership that it makes.
+    pub fn changed(&self, step: Step) -> Result<(Change, Cluster), Failure> {
+        let cannot = |cause: String| Failure::new("the membership cannot change").cause(cause);
+        let before = self.cluster.membership();
+        let change = Change {
+            base: before.id,
+            steps: vec![step],
+        };
+        let after = before
+            .changed(&change)
+            .map_err(|error| cannot(error.to_string()))?;
+        let cluster = self.cluster.of_view(&after).map_err(cannot)?;
+        Ok((change, cluster))
+    }
+
+    /// From now on these are the members.
+    pub fn adopt(&mut self, cluster: Cluster) {
+        self.cluster = cluster;
     }
 
     /// How many may be faulty.
     pub fn f(&self) -> u16 {
-        self.layout.cluster.f
+        self.cluster.f
     }
 
     fn member(&mut self, id: u16) -> &mut Member {
@@ -163,10 +186,21 @@ impl Group {
         let mut errors = std::fs::OpenOptions::new();
         let errors = errors.create(true).append(true).open(self.errors(id));
         let mut command = self.members[usize::from(id)].host.command(program);
+        command.args(["bench", "member", "--id", &id.to_string()]);
+        let first = layout::cluster_file(dir);
+        if self.layout.cluster.address(id).is_some() {
+            command.arg("--cluster").arg(first);
+        } else {
+            // One that joins needs the view that names it, and the first one.
+            let own = dir.join(format!("replica-{id}.toml"));
+            std::fs::write(&own, self.cluster.to_text()).map_err(failed)?;
+            command
+                .arg("--cluster")
+                .arg(own)
+                .arg("--genesis")
+                .arg(first);
+        }
         command
-            .args(["bench", "member", "--id", &id.to_string()])
-            .arg("--cluster")
-            .arg(layout::cluster_file(dir))
             .arg("--identity")
             .arg(layout::identity_file(dir, id))
             .arg("--log")
@@ -250,7 +284,7 @@ impl Group {
     pub fn standings(&self) -> BTreeMap<u16, Standing> {
         let members = (0..).zip(&self.members);
         members
-            .filter(|(_, member)| member.listed)
+            .filter(|(id, _)| self.cluster.address(*id).is_some())
             .filter_map(|(id, member)| Some((id, member.process.as_ref()?.standing(FRESH)?)))
             .collect()
     }
