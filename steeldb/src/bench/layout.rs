@@ -110,6 +110,11 @@ pub fn cluster_file(dir: &Path) -> PathBuf {
     dir.join("cluster.toml")
 }
 
+/// Of a replica that needs another one than all.
+pub fn own_cluster_file(dir: &Path, replica: u16) -> PathBuf {
+    dir.join(format!("replica-{replica}.toml"))
+}
+
 pub fn identity_file(dir: &Path, replica: u16) -> PathBuf {
     dir.join(format!("replica-{replica}.key"))
 }

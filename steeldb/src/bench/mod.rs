@@ -16,6 +16,7 @@ mod report;
 mod service;
 mod steel;
 mod tpcc;
+mod wan;
 mod waterfall;
 
 use crate::failure::Failure;
@@ -35,6 +36,7 @@ enum What {
     Waterfall(waterfall::Args),
     Faults(faults::Args),
     Reconfiguration(reconfiguration::Args),
+    Wan(wan::Args),
     #[command(hide = true)]
     Replica(service::Args),
     #[command(hide = true)]
@@ -52,6 +54,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Waterfall(args) => waterfall::run(args),
         What::Faults(args) => faults::run(args).await,
         What::Reconfiguration(args) => reconfiguration::run(args).await,
+        What::Wan(args) => wan::run(args).await,
         What::Member(args) => group::member::run(args).await,
         What::Spin => {
             faults::overload::spin();

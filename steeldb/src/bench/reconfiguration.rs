@@ -112,7 +112,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 
 async fn measure(args: &Args, progress: &Progress) -> Result<(), Failure> {
     progress.step("starting 4 replicas");
-    let mut group = Group::create(&Plan {
+    let mut group = Group::create(Plan {
         replicas: 4,
         spares: 1,
         clients: usize::from(args.clients),
@@ -238,8 +238,7 @@ async fn change(scene: &mut Scene, administrator: &Client, step: Step) -> Result
     let (change, after) = scene.group.changed(step)?;
     let changed = administrator.reconfigure(&change).await;
     changed.map_err(|error| Failure::new("the membership did not change").cause(error))?;
-    scene.group.adopt(after);
-    Ok(())
+    scene.group.adopt(after)
 }
 
 struct Begun {

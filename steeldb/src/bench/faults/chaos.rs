@@ -25,7 +25,7 @@ pub struct Happened {
     /// When all of it was there.
     pub done: Duration,
     pub to: Duration,
-    /// From the fault's end until all replicas were as far as the furthest was then.
+    /// When clients were answered again and all replicas were as far as the furthest was at the fault's end.
     pub caught_up: Duration,
 }
 
@@ -52,7 +52,7 @@ pub async fn run(
             one.fault,
             one.victims,
             (one.to - one.from).as_secs_f64(),
-            one.caught_up.as_secs_f64(),
+            (one.caught_up - one.to).as_secs_f64(),
         ));
         happened.push(one);
         progress.step(format!(
@@ -78,13 +78,14 @@ async fn one(scene: &mut Scene, episode: &Episode) -> Result<Happened, Failure> 
     let to = scene.load.now();
     injected.end(&mut scene.group)?;
     scene.load.answers_again(AGAIN).await?;
+    scene.caught_up().await?;
     Ok(Happened {
         fault: episode.fault.clone(),
         victims: injected.victims,
         from,
         done,
         to,
-        caught_up: scene.caught_up().await?,
+        caught_up: scene.load.now(),
     })
 }
 

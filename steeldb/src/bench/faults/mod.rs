@@ -116,7 +116,7 @@ async fn set_up(
     progress: &Progress,
 ) -> Result<Scene, Failure> {
     progress.step("starting 4 replicas");
-    let mut group = Group::create(&Plan {
+    let mut group = Group::create(Plan {
         replicas: 4,
         clients,
         namespaces: partitions,

@@ -109,8 +109,12 @@ fn mib(bytes: &[u64]) -> Vec<u64> {
 }
 
 fn one(number: usize, happened: &Happened, answers: &Answers) -> One {
-    let Happened { from, to, .. } = *happened;
-    let caught_up = to + happened.caught_up;
+    let Happened {
+        from,
+        to,
+        caught_up,
+        ..
+    } = *happened;
     let silence = match happened.fault {
         Fault::One(..) => answers.longest_silence(from, to),
         Fault::Beyond(_) => answers.until_next(to).unwrap_or_default(),
@@ -124,7 +128,7 @@ fn one(number: usize, happened: &Happened, answers: &Answers) -> One {
         silence_ms: ms(silence),
         slowest_ms: ms(answers.slowest(from, caught_up)),
         after_ms: ms(answers.longest_silence(to, caught_up)),
-        caught_up_s: happened.caught_up.as_secs_f64(),
+        caught_up_s: (caught_up - to).as_secs_f64(),
     }
 }
 
@@ -371,7 +375,7 @@ mod tests {
             from: secs(from),
             done: secs(from),
             to: secs(to),
-            caught_up: secs(0.2),
+            caught_up: secs(to + 0.2),
         });
         let answers = Answers::of(&records);
         let ended = Ended {

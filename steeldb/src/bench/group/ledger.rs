@@ -203,34 +203,40 @@ impl Shared {
 }
 
 /// The service.
-pub struct Ledger(pub Shared);
+pub struct Ledger {
+    pub shared: Shared,
+    /// Results are filled up to this length.
+    pub reply: usize,
+}
 
 impl Service for Ledger {
     /// Applies an entry; the result is how many of its lane are applied now. What is no entry is passed over.
     fn execute(&mut self, context: &Context, op: &[u8]) -> Bytes {
-        let mut looked = self.0.look();
+        let mut looked = self.shared.look();
         let begun = looked.state.height / MARK_EVERY;
         if context.height / MARK_EVERY > begun && looked.state.height > 0 {
             let mark = context.height / MARK_EVERY * MARK_EVERY;
             looked.mark = Some((mark, looked.state.digest()));
         }
         let count = looked.state.apply(context, op);
-        Bytes::copy_from_slice(&count.to_be_bytes())
+        let mut result = count.to_be_bytes().to_vec();
+        result.resize(self.reply.max(result.len()), 0);
+        result.into()
     }
 
     fn query(&self, _: &[u8]) -> Bytes {
-        self.0.look().state.digest().into()
+        self.shared.look().state.digest().into()
     }
 
     fn snapshot(&self) -> Bytes {
-        postcard::to_stdvec(&self.0.look().state)
+        postcard::to_stdvec(&self.shared.look().state)
             .expect("these types have no unserialisable parts")
             .into()
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), String> {
         let state = postcard::from_bytes(state).map_err(|error| error.to_string())?;
-        *self.0.look() = Looked { state, mark: None };
+        *self.shared.look() = Looked { state, mark: None };
         Ok(())
     }
 }
@@ -240,6 +246,13 @@ mod tests {
     use consensus::ClientId;
 
     use super::*;
+
+    fn ledger() -> Ledger {
+        Ledger {
+            shared: Shared::default(),
+            reply: 0,
+        }
+    }
 
     fn execute(ledger: &mut Ledger, height: u64, number: u64) -> u64 {
         let context = Context {
@@ -259,14 +272,14 @@ mod tests {
 
     #[test]
     fn what_is_applied_twice_or_out_of_order_is_noted() {
-        let mut ledger = Ledger(Shared::default());
+        let mut ledger = ledger();
         for (height, number) in [(1, 1), (2, 2), (3, 5)] {
             execute(&mut ledger, height, number);
         }
-        assert_eq!(ledger.0.notes(), 0, "a client may give an entry up");
+        assert_eq!(ledger.shared.notes(), 0, "a client may give an entry up");
         assert_eq!(execute(&mut ledger, 4, 2), 3, "it counts once");
         execute(&mut ledger, 5, 4);
-        let dump = ledger.0.dump();
+        let dump = ledger.shared.dump();
         assert_eq!(dump.lanes[0].1.ranges, [(1, 2), (5, 5)]);
         assert!(dump.notes[0].contains("applied twice"), "{:?}", dump.notes);
         assert!(dump.notes[1].contains("after a later one"));
@@ -275,11 +288,11 @@ mod tests {
     #[test]
     fn equal_histories_have_equal_marks_and_others_do_not() {
         let run = |numbers: &[u64]| {
-            let mut ledger = Ledger(Shared::default());
+            let mut ledger = ledger();
             for (height, number) in (1..).zip(numbers) {
                 execute(&mut ledger, height * MARK_EVERY - 1, *number);
             }
-            (ledger.0.mark().unwrap(), ledger.0.dump().digest)
+            (ledger.shared.mark().unwrap(), ledger.shared.dump().digest)
         };
         assert_eq!(run(&[1, 2, 3]), run(&[1, 2, 3]));
         assert_ne!(run(&[1, 3, 4]).0, run(&[1, 2, 4]).0);
@@ -289,9 +302,9 @@ mod tests {
 
     #[test]
     fn a_restored_ledger_goes_on_as_the_first_would() {
-        let mut first = Ledger(Shared::default());
+        let mut first = ledger();
         execute(&mut first, 1, 1);
-        let mut second = Ledger(Shared::default());
+        let mut second = ledger();
         second.restore(&first.snapshot()).unwrap();
         execute(&mut first, 2, 2);
         execute(&mut second, 2, 2);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use ::consensus::ClientId;
 use client_shim::invoker::{Client, InvokeError, Settings};
-use cluster::FIRST_CLIENT;
+use cluster::Cluster;
+use net::Identity;
 use tokio::task::JoinSet;
 
 use super::ledger::{Entry, LaneId};
-use crate::bench::layout::Layout;
 use crate::failure::Failure;
 
 /// How long an entry may stay unanswered: longer than any spell in which none can be.
@@ -25,6 +25,13 @@ pub struct Shape {
     pub rate: Option<f64>,
     /// What an entry carries.
     pub bytes: usize,
+}
+
+/// A client's place: who it is, and the cluster as it is seen from there.
+pub struct Seat {
+    pub me: ClientId,
+    pub identity: Identity,
+    pub cluster: Cluster,
 }
 
 /// An answered entry.
@@ -83,22 +90,21 @@ impl Shared {
 }
 
 impl Load {
-    /// Connects all of a cluster's clients but its administrators, and lets them begin. Their lanes are numbered from `first_lane`: a lane that wrote
+    /// Connects the clients of these seats and lets them begin. Their lanes are numbered from `first_lane`: a lane that wrote
     /// before must not write again.
-    pub async fn start(layout: &Layout, shape: Shape, first_lane: u16) -> Result<Load, Failure> {
+    pub async fn start(seats: Vec<Seat>, shape: Shape, first_lane: u16) -> Result<Load, Failure> {
         let mut clients = Vec::new();
-        let administers = |index: &u32| {
-            let administrators = &layout.cluster.administrators;
-            administrators.contains(&(FIRST_CLIENT + index))
-        };
-        let all = (0..).zip(&layout.clients);
-        for (index, identity) in all.filter(|(index, _)| !administers(index)) {
-            let me = ClientId(FIRST_CLIENT + index);
+        for Seat {
+            me,
+            identity,
+            cluster,
+        } in seats
+        {
             let settings = Settings {
                 patience: PATIENCE,
                 ..Settings::default()
             };
-            let connected = Client::connect(&layout.cluster, me, identity.clone(), settings).await;
+            let connected = Client::connect(&cluster, me, identity, settings).await;
             let client = connected
                 .map_err(|error| Failure::new(format!("client {me} cannot start")).cause(error))?;
             clients.push((me, client));
@@ -267,8 +273,8 @@ impl Lane {
     fn check(&self, result: &[u8], record: &mut LaneRecord) {
         let most = record.issued;
         let least = most - record.unknown.len() as u64;
-        let said = result.try_into().map(u64::from_be_bytes);
-        if !said.is_ok_and(|said| (least..=most).contains(&said)) && record.wrong.is_none() {
+        let said = result.first_chunk().copied().map(u64::from_be_bytes);
+        if !said.is_some_and(|said| (least..=most).contains(&said)) && record.wrong.is_none() {
             record.wrong = Some(format!(
                 "the answer to entry {most} says that {said:?} are applied; it must be {least} to {most}"
             ));

@@ -42,6 +42,11 @@ pub struct Args {
     /// Stages of a leader's time-out
     #[arg(long, value_name = "MS")]
     request_timeout: Option<u64>,
+    /// Length of a result, if more than the ledger has to say
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    reply: u32,
+    #[arg(long)]
+    no_checkpoints: bool,
 }
 
 /// What a replica says.
@@ -81,6 +86,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let failed =
         |cause: String| Failure::new(format!("replica {} has stopped", args.id)).cause(cause);
     let plan = plan(args).map_err(failed)?;
+    let reply = args.reply as usize;
     // Replicas share the machine's cores: a thread each for links and order, besides the service's.
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = match cores / 4 {
@@ -99,7 +105,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         .name("replica".to_owned())
         .spawn(move || {
             // Nobody waits for the answer once the process ends.
-            let _ = sender.send(runtime.block_on(serve(plan)));
+            let _ = sender.send(runtime.block_on(serve(plan, reply)));
         })
         .map_err(|error| failed(error.to_string()))?;
     ended
@@ -118,12 +124,19 @@ fn plan(args: &Args) -> Result<NodeConfig, String> {
     if let Some(ms) = args.request_timeout {
         config.settings.request_timeout_ms = ms;
     }
+    if args.no_checkpoints {
+        config.settings.checkpoint_every = 0;
+    }
     Ok(config)
 }
 
-async fn serve(config: NodeConfig) -> Result<(), String> {
+async fn serve(config: NodeConfig, reply: usize) -> Result<(), String> {
     let shared = Shared::default();
-    let node = Node::start(config, Ledger(shared.clone()))
+    let ledger = Ledger {
+        shared: shared.clone(),
+        reply,
+    };
+    let node = Node::start(config, ledger)
         .await
         .map_err(|error| error.to_string())?;
     tokio::select! {

@@ -5,23 +5,24 @@ pub mod check;
 pub mod ledger;
 pub mod load;
 pub mod member;
+mod membership;
+mod plan;
 mod process;
 pub mod scene;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::consensus::{Change, PublicKey, ReplicaId, Step};
 use cluster::Cluster;
-use net::Identity;
 use nix::sys::signal::Signal;
-use testbed::{Ground, Host, Network};
+use testbed::{Host, Network, Route};
 
 use self::ledger::Dump;
 use self::member::{ASK_DUMP, ASK_STATE, Standing, Told};
+pub use self::plan::{Far, Options, Plan};
 use self::process::Process;
 use super::layout::{self, Layout};
 use crate::failure::Failure;
@@ -37,25 +38,13 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How much of what a replica said last goes into a failure, in bytes.
 const TAIL: usize = 1_500;
 
-/// What a group is made of.
-#[derive(Default)]
-pub struct Plan {
-    pub replicas: u16,
-    /// Further ones, which have keys and hosts and may become members.
-    pub spares: u16,
-    pub clients: usize,
-    /// One more client, which may change the membership.
-    pub administrator: bool,
-    /// Each replica in a network namespace of its own.
-    pub namespaces: bool,
-    /// Stages of a leader's time-out in ms, if not the default.
-    pub request_timeout: Option<u64>,
-}
-
 /// The replicas; all end when this is dropped, and what was made for them is removed.
 pub struct Group {
     members: Vec<Member>,
-    request_timeout: Option<u64>,
+    far: Option<Far>,
+    /// The relays of the ways between sites.
+    routes: Vec<Route>,
+    options: Options,
     network: Option<Arc<Network>>,
     /// The membership now; the layout has the first one.
     cluster: Cluster,
@@ -64,10 +53,19 @@ pub struct Group {
 
 struct Member {
     process: Option<Process>,
-    paused: bool,
     /// Of its earlier processes too.
     peak_memory: u64,
     host: Host,
+}
+
+impl Member {
+    fn on(host: Host) -> Member {
+        Member {
+            process: None,
+            peak_memory: 0,
+            host,
+        }
+    }
 }
 
 /// One end of a way that can be cut.
@@ -79,89 +77,9 @@ pub enum End {
 }
 
 impl Group {
-    /// Makes hosts, keys and files; nothing runs yet.
-    pub fn create(plan: &Plan) -> Result<Group, Failure> {
-        let failed =
-            |error: testbed::Error| Failure::new("cannot make the replicas' hosts").cause(error);
-        let network = match plan.namespaces {
-            true => Some(Network::new().map_err(|error| {
-                failed(error).next(
-                    "run it as root with iproute2 installed, or without partitions: --no-partitions",
-                )
-            })?),
-            false => None,
-        };
-        let scratch = Layout::scratch()?;
-        let ground = Ground {
-            base: scratch.dir().to_owned(),
-            cores: None,
-            network: network.clone(),
-        };
-        let members = (0..plan.replicas + plan.spares)
-            .map(|id| {
-                Ok(Member {
-                    process: None,
-                    paused: false,
-                    peak_memory: 0,
-                    host: Host::new(&format!("replica-{id}"), "replica", &ground)
-                        .map_err(failed)?,
-                })
-            })
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let address = |member: &Member| SocketAddr::from((member.host.address(), PORT));
-        let addresses: Vec<SocketAddr> = members.iter().map(address).collect();
-        let clients = plan.clients + usize::from(plan.administrator);
-        let layout = scratch.cluster(&addresses, clients, |cluster| {
-            cluster.replicas.truncate(usize::from(plan.replicas));
-            cluster.f = (plan.replicas - 1) / 3;
-            let last = cluster.clients.last().filter(|_| plan.administrator);
-            cluster.administrators = last.map(|client| client.id).into_iter().collect();
-        })?;
-        Ok(Group {
-            cluster: layout.cluster.clone(),
-            layout,
-            members,
-            request_timeout: plan.request_timeout,
-            network,
-        })
-    }
-
     /// The members.
     pub fn ids(&self) -> Vec<u16> {
         self.cluster.replicas.iter().map(|entry| entry.id).collect()
-    }
-
-    /// The step that makes a spare replica a member.
-    pub fn joining(&self, id: u16) -> Result<Step, Failure> {
-        let file = layout::identity_file(self.layout.dir(), id);
-        let identity = Identity::load(file)
-            .map_err(|error| Failure::new(format!("replica {id} cannot join")).cause(error))?;
-        let address = SocketAddr::from((self.members[usize::from(id)].host.address(), PORT));
-        Ok(Step::AddReplica {
-            id: ReplicaId(id),
-            key: PublicKey(identity.public_key()),
-            contact: address.to_string(),
-        })
-    }
-
-    /// A change of the membership, and the membership that it makes.
-    pub fn changed(&self, step: Step) -> Result<(Change, Cluster), Failure> {
-        let cannot = |cause: String| Failure::new("the membership cannot change").cause(cause);
-        let before = self.cluster.membership();
-        let change = Change {
-            base: before.id,
-            steps: vec![step],
-        };
-        let after = before
-            .changed(&change)
-            .map_err(|error| cannot(error.to_string()))?;
-        let cluster = self.cluster.of_view(&after).map_err(cannot)?;
-        Ok((change, cluster))
-    }
-
-    /// From now on these are the members.
-    pub fn adopt(&mut self, cluster: Cluster) {
-        self.cluster = cluster;
     }
 
     /// How many may be faulty.
@@ -186,28 +104,21 @@ impl Group {
         let mut errors = std::fs::OpenOptions::new();
         let errors = errors.create(true).append(true).open(self.errors(id));
         let mut command = self.members[usize::from(id)].host.command(program);
-        command.args(["bench", "member", "--id", &id.to_string()]);
-        let first = layout::cluster_file(dir);
-        if self.layout.cluster.address(id).is_some() {
-            command.arg("--cluster").arg(first);
-        } else {
-            // One that joins needs the view that names it, and the first one.
-            let own = dir.join(format!("replica-{id}.toml"));
-            std::fs::write(&own, self.cluster.to_text()).map_err(failed)?;
-            command
-                .arg("--cluster")
-                .arg(own)
-                .arg("--genesis")
-                .arg(first);
-        }
+        let (first, own) = (layout::cluster_file(dir), layout::own_cluster_file(dir, id));
+        let file = if own.exists() { &own } else { &first };
         command
+            .args(["bench", "member", "--id", &id.to_string()])
+            .arg("--cluster")
+            .arg(file)
             .arg("--identity")
             .arg(layout::identity_file(dir, id))
             .arg("--log")
             .arg(layout::log_dir(dir, id))
+            .args(self.options.arguments())
             .stderr(errors.map_err(failed)?);
-        if let Some(ms) = self.request_timeout {
-            command.args(["--request-timeout", &ms.to_string()]);
+        // One that joins needs the first view too.
+        if self.layout.cluster.address(id).is_none() {
+            command.arg("--genesis").arg(first);
         }
         self.member(id).process = Some(Process::start(id, command.into())?);
         Ok(())
@@ -232,7 +143,6 @@ impl Group {
     /// SIGKILL. One that does not run is left alone.
     pub async fn kill(&mut self, id: u16) -> Result<(), Failure> {
         self.measure_memory();
-        self.member(id).paused = false;
         match self.member(id).process.take() {
             Some(process) => process.kill().await,
             None => Ok(()),
@@ -241,13 +151,11 @@ impl Group {
 
     /// SIGSTOP.
     pub fn pause(&mut self, id: u16) -> Result<(), Failure> {
-        self.member(id).paused = true;
         self.signal(id, Signal::SIGSTOP)
     }
 
     /// SIGCONT.
     pub fn resume(&mut self, id: u16) -> Result<(), Failure> {
-        self.member(id).paused = false;
         self.signal(id, Signal::SIGCONT)
     }
 

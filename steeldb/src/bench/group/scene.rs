@@ -43,9 +43,9 @@ pub struct Ended {
 
 impl Scene {
     /// Lets all clients of the group begin.
-    pub async fn start(group: Group, shape: Shape) -> Result<Scene, Failure> {
+    pub async fn start(mut group: Group, shape: Shape) -> Result<Scene, Failure> {
         Ok(Scene {
-            load: Load::start(&group.layout, shape, 0).await?,
+            load: Load::start(group.seats()?, shape, 0).await?,
             earlier: Vec::new(),
             marks: Marks::default(),
             regencies: BTreeSet::new(),
@@ -61,7 +61,7 @@ impl Scene {
         let next = Load::idle(first_lane);
         let ended = std::mem::replace(&mut self.load, next);
         self.earlier.extend(ended.finish().await?);
-        self.load = Load::start(&self.group.layout, shape, first_lane).await?;
+        self.load = Load::start(self.group.seats()?, shape, first_lane).await?;
         Ok(())
     }
 
@@ -116,8 +116,8 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until all replicas run, keep up, and are as far as the furthest is now; tells how long it took.
-    pub async fn caught_up(&mut self) -> Result<Duration, Failure> {
+    /// Waits until all replicas run, keep up, and are as far as the furthest is now.
+    pub async fn caught_up(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
         let furthest = |group: &Group| {
             let all = group.standings();
@@ -141,7 +141,7 @@ impl Scene {
                 })
                 .collect();
             if behind.is_empty() {
-                return Ok(began.elapsed());
+                return Ok(());
             }
             if began.elapsed() > CATCH_UP {
                 return Err(Failure::new(format!(
