@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// What throughput is averaged over, at each side of an event.
 const AROUND: Duration = Duration::from_secs(5);
 /// From one value of the picture to the next.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(250);
 
 /// Throughput while replicas are added, killed, restarted and removed
 ///
@@ -83,7 +83,7 @@ struct Report {
 struct Event {
     what: String,
     at_s: f64,
-    /// Until it was done: the new view answered, or the replica was where the others were.
+    /// Until it was done: the change answered, the replica where the others were, another leader seen.
     took_s: f64,
     /// The longest time without an answer to any client around it.
     silence_ms: f64,
@@ -195,7 +195,7 @@ async fn course(
     let leader = scene.group.leader().unwrap_or(0);
     let begun = Begun::now(scene, progress, format!("leader {leader} is killed"));
     scene.group.kill(leader).await?;
-    scene.load.answers_again(AGAIN).await?;
+    another_leads(scene, leader).await?;
     happened.push(begun.done(scene));
 
     until(scene, length.mul_f64(RESTART), progress).await?;
@@ -218,6 +218,19 @@ async fn course(
 
     until(scene, length, progress).await?;
     Ok(happened)
+}
+
+async fn another_leads(scene: &mut Scene, gone: u16) -> Result<(), Failure> {
+    let until = scene.load.now() + AGAIN;
+    while scene.group.leader().is_none_or(|leader| leader == gone) {
+        scene.look().await?;
+        if scene.load.now() > until {
+            return Err(Failure::new(format!(
+                "no leader followed {gone} within {AGAIN:?}"
+            )));
+        }
+    }
+    scene.load.answers_again(AGAIN).await
 }
 
 async fn until(scene: &mut Scene, time: Duration, progress: &Progress) -> Result<(), Failure> {

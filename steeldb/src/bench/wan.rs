@@ -41,10 +41,10 @@ const ROWS: [usize; 5] = [OREGON, IRELAND, SYDNEY, SAO_PAULO, VIRGINIA];
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long to measure
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=86_400), value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(5..=86_400), value_name = "SECONDS")]
     duration: u64,
-    /// From one request of a client to its next, at least
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000), value_name = "MS")]
+    /// From one request of a client to its next, on average; each is drawn between half of it and one and a half times
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(10..=60_000), value_name = "MS")]
     interval: u64,
     /// Size of a request and of a reply
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]

@@ -8,11 +8,12 @@ use super::load::LaneRecord;
 /// Broken rules that are told: one is enough to fail.
 const TOLD: usize = 50;
 
-/// What one replica holds at the end: its ledger, and the digest of its whole replicated state.
+/// What one replica holds at the end.
 pub struct Held {
     pub replica: u16,
     pub ledger: Dump,
     pub height: u64,
+    /// The digest of the whole replicated state, where it can be equal.
     pub state: String,
 }
 
@@ -92,8 +93,15 @@ fn unequal(replicas: &[Held]) -> impl Iterator<Item = String> {
             == (first.height, &first.state, &first.ledger.digest);
         (!same).then(|| {
             format!(
-                "replicas {} and {} differ: heights {} and {}, states {} and {}",
-                first.replica, held.replica, first.height, held.height, first.state, held.state
+                "replicas {} and {} differ: heights {} and {}, ledgers {} and {}, states {} and {}",
+                first.replica,
+                held.replica,
+                first.height,
+                held.height,
+                first.ledger.digest,
+                held.ledger.digest,
+                first.state,
+                held.state
             )
         })
     })

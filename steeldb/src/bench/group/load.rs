@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Shape {
     /// Lanes of each client; one client's identity and links carry them all.
     pub lanes: u16,
-    /// Entries a second, all together; without, each lane goes on as soon as it is answered.
+    /// Entries a second, all together, at moments that are drawn; without, each lane goes on as soon as it is answered.
     pub rate: Option<f64>,
     /// What an entry carries.
     pub bytes: usize,
@@ -233,7 +233,8 @@ impl Lane {
             self.write(asked, &mut record).await?;
             // What was late is not made up for: a spell without answers is not followed by a flood.
             if let Some(interval) = self.interval {
-                tokio::time::sleep_until((asked + interval).into()).await;
+                let drawn = interval.mul_f64(rand::random_range(0.5..1.5));
+                tokio::time::sleep_until((asked + drawn).into()).await;
             }
         }
         Ok(record)

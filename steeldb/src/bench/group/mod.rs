@@ -82,6 +82,11 @@ impl Group {
         self.cluster.replicas.iter().map(|entry| entry.id).collect()
     }
 
+    /// Whether its links are long.
+    pub fn is_far(&self) -> bool {
+        self.far.is_some()
+    }
+
     /// How many may be faulty.
     pub fn f(&self) -> u16 {
         self.cluster.f
