@@ -3,6 +3,7 @@
 //! It knows nothing of SQL or of any other service: whoever takes the [`Delivered`] batches is the replicated service.
 //! [`node`] is a whole replica around it, for a service of one's own.
 
+mod background;
 pub mod checkpoint;
 pub mod log;
 mod membership;

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod doing;
 mod feed;
+mod leaving;
 mod parts;
 
 use crate::log::{Log, Position};
@@ -15,11 +16,12 @@ use net::{Endpoint, PeerId};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
+use crate::background::Background;
 use crate::state::{State, StateDone};
 
 use feed::Feed;
+use leaving::Leaving;
 
 pub use parts::{
     Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Repeat, ToService, Wire, inbound,
@@ -73,8 +75,9 @@ struct Order {
     repeats: mpsc::Sender<Repeat>,
     status: watch::Sender<Status>,
     done: mpsc::UnboundedSender<Done>,
-    /// Reads of decisions for peers that lag.
-    loads: JoinSet<()>,
+    /// Reads and cuts of the log.
+    log_work: Background,
+    leaving: Leaving,
 }
 
 enum Done {
@@ -93,6 +96,14 @@ enum Done {
     Standing {
         below: Height,
         position: Position,
+    },
+    /// Time is up for the replicas that this view has left behind.
+    Parted {
+        view: u64,
+    },
+    LoadedForLeaver {
+        to: ReplicaId,
+        decisions: Vec<Decided>,
     },
 }
 
@@ -126,7 +137,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         Some(parts) => {
             let at = View::clone(&now);
             let (links, done) = (endpoint.clone(), state_sender.clone());
-            let state = State::new(&parts, me, at, every, links, state_sender);
+            let mut state = State::new(&parts, me, at, every, links, state_sender);
             let (out, decided) = mpsc::channel(64);
             let (log, last) = (log.clone(), recovered.height());
             let feed = Feed {
@@ -137,7 +148,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
                 out,
                 done,
             };
-            tokio::spawn(feed.run(parts.begin, live));
+            state.tasks().spawn(feed.run(parts.begin, live));
             (Some(state), decided)
         }
     };
@@ -175,7 +186,8 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         repeats: repeats_sender,
         status: status_sender,
         done: done_sender,
-        loads: JoinSet::new(),
+        log_work: Background::default(),
+        leaving: Leaving::default(),
     };
     tokio::spawn(order.run(inbox, own, done, state_done));
     let handle = OrderHandle {
@@ -210,8 +222,18 @@ impl Order {
         state_done: mpsc::UnboundedReceiver<StateDone>,
     ) {
         self.serve(inbox, own, done, state_done).await;
-        // Whoever waits for the end may open the log again.
-        while self.loads.join_next().await.is_some() {}
+        // Whoever waits for the end may open the files again.
+        let Order {
+            state,
+            decided,
+            mut log_work,
+            ..
+        } = self;
+        drop(decided);
+        log_work.finish().await;
+        if let Some(mut state) = state {
+            state.tasks().finish().await;
+        }
     }
 
     async fn serve(
@@ -226,6 +248,8 @@ impl Order {
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         let mut slept_for = None;
+        let mut look = tokio::time::interval(leaving::LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let transfer = self.state.as_ref().and_then(State::next_deadline);
             let deadline = [self.core.next_deadline(), transfer]
@@ -271,6 +295,7 @@ impl Order {
                     }
                 }
                 () = free => self.release(&mut actions),
+                _ = look.tick() => self.look_for_peers(),
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -292,6 +317,10 @@ impl Order {
             Done::Loaded { to, decisions } => Input::LoadedDecisions { to, decisions },
             Done::Gone { to, from, oldest } => Input::DecisionsGone { to, from, oldest },
             Done::Standing { below, position } => return self.cut(below, position),
+            Done::Parted { view } => return self.parted(view),
+            Done::LoadedForLeaver { to, decisions } => {
+                return self.answer_leaver(to, &Message::Decisions { decisions });
+            }
         };
         self.core.handle(now_ms(), input, actions);
     }
@@ -311,6 +340,7 @@ impl Order {
                             state.hear(now, from, message);
                         }
                     }
+                    Ok(message) if self.hear_leaver(from, &message) => {}
                     Ok(message) => self
                         .core
                         .handle(now, Input::Message { from, message }, actions),

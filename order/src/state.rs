@@ -11,6 +11,7 @@ use consensus::{Height, Message, ReplicaId, Summary, View};
 use net::{Endpoint, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::background::Background;
 use crate::checkpoint::{CheckpointError, Checkpoints, Incoming, Loaded};
 use crate::log::Log;
 
@@ -71,6 +72,7 @@ pub(crate) struct State {
     /// One checkpoint is written at a time.
     writing: Arc<tokio::sync::Mutex<()>>,
     taking: usize,
+    tasks: Background,
     done: mpsc::UnboundedSender<StateDone>,
 }
 
@@ -112,6 +114,7 @@ impl State {
             incoming: None,
             writing: Arc::default(),
             taking: 0,
+            tasks: Background::default(),
             done,
         }
     }
@@ -136,7 +139,7 @@ impl State {
         let (done, writing, log) = (self.done.clone(), self.writing.clone(), log.clone());
         // The decision is among what was appended so far.
         let decision = log.end();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             // A service that is gone takes the order with it.
             let Ok(state) = state.await else { return };
             let _writing = writing.lock_owned().await;
@@ -193,6 +196,11 @@ impl State {
         self.sink.tick(now, &mut receiving);
         self.serve(sending);
         self.receive(receiving);
+    }
+
+    /// What replays the past, too.
+    pub fn tasks(&mut self) -> &mut Background {
+        &mut self.tasks
     }
 
     pub fn next_deadline(&self) -> Option<u64> {
@@ -253,7 +261,7 @@ impl State {
         let kept = self.source.keep(now, list);
         let below = kept.first().copied().filter(|_| kept.len() >= 2)?;
         let checkpoints = self.checkpoints.clone();
-        tokio::task::spawn_blocking(move || {
+        self.tasks.spawn_blocking(move || {
             if let Err(error) = checkpoints.keep_only(&kept) {
                 tracing::warn!(%error, "an old checkpoint was not deleted");
             }
@@ -261,7 +269,7 @@ impl State {
         Some(Outcome::Cut { below })
     }
 
-    fn serve(&self, actions: Vec<SourceAction>) {
+    fn serve(&mut self, actions: Vec<SourceAction>) {
         for action in actions {
             let (to, height, index) = match action {
                 SourceAction::Send { to, message } => {
@@ -272,7 +280,7 @@ impl State {
                 SourceAction::SendChunk { to, height, index } => (to, height, Some(index)),
             };
             let (checkpoints, endpoint) = (self.checkpoints.clone(), self.endpoint.clone());
-            tokio::task::spawn_blocking(move || {
+            self.tasks.spawn_blocking(move || {
                 let read = match index {
                     None => checkpoints
                         .list(height)
@@ -356,11 +364,11 @@ impl State {
     }
 
     fn background(
-        &self,
+        &mut self,
         work: impl FnOnce() -> Result<StateDone, CheckpointError> + Send + 'static,
     ) {
         let done = self.done.clone();
-        tokio::task::spawn_blocking(move || {
+        self.tasks.spawn_blocking(move || {
             let _ = done.send(work().unwrap_or_else(StateDone::Failed));
         });
     }

@@ -1,6 +1,7 @@
 //! The map that the scenarios replicate, and wrappers that are wrong, slow or broken.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
@@ -155,6 +156,37 @@ impl Service for Fragile {
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        self.0.restore(state)
+    }
+}
+
+/// What a watched map was asked to do since its replica was started.
+#[derive(Default)]
+pub struct Seen {
+    pub executed: AtomicU64,
+    pub restored: AtomicU64,
+}
+
+/// A map that tells.
+#[derive(Default)]
+pub struct Watched(Map, pub Arc<Seen>);
+
+impl Service for Watched {
+    fn execute(&mut self, context: &Context, op: &[u8]) -> Bytes {
+        self.1.executed.fetch_add(1, Ordering::SeqCst);
+        self.0.execute(context, op)
+    }
+
+    fn query(&self, op: &[u8]) -> Bytes {
+        self.0.query(op)
+    }
+
+    fn snapshot(&self) -> Bytes {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        self.1.restored.fetch_add(1, Ordering::SeqCst);
         self.0.restore(state)
     }
 }

@@ -43,7 +43,7 @@ impl Order {
     }
 
     /// The log is to begin above a height: what the core needs of what lies before is written again first.
-    fn stand(&self, below: Height) {
+    fn stand(&mut self, below: Height) {
         let mut first = None;
         for record in self.core.standing_records() {
             let payload =
@@ -55,7 +55,7 @@ impl Order {
             return;
         };
         let log = self.log.clone();
-        tokio::spawn(async move {
+        self.log_work.spawn(async move {
             let end = log.end();
             if log.durable(end).await.is_ok() {
                 let _ = done.send(Done::Standing { below, position });
@@ -63,9 +63,9 @@ impl Order {
         });
     }
 
-    pub(super) fn cut(&self, below: Height, standing: Position) {
+    pub(super) fn cut(&mut self, below: Height, standing: Position) {
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || {
+        self.log_work.spawn_blocking(move || {
             let keep = log
                 .first(record::DECIDED, below.saturating_add(1))
                 .min(standing);

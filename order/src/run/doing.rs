@@ -25,15 +25,11 @@ impl Order {
         if let Some(state) = &mut self.state {
             state.in_view(&view);
         }
+        let old = std::mem::replace(&mut self.view, Arc::new(view));
         // One that joins passes views that do not name it yet: its links are those of the view that does.
-        if view.id >= self.links_since {
-            let changed = crate::links(self.me, &view)
-                .and_then(|links| self.endpoint.change(links).map_err(|e| e.to_string()));
-            if let Err(error) = changed {
-                tracing::error!(view = view.id, error, "the links do not follow the view");
-            }
+        if self.view.id >= self.links_since {
+            self.links_follow(&old);
         }
-        self.view = Arc::new(view);
         self.views.send_replace(self.view.clone());
     }
 
@@ -65,9 +61,8 @@ impl Order {
             Action::Decide(decided) => return self.decided(decided).await,
             Action::ViewChanged(view) => self.view_changed(view),
             Action::LoadDecisions { to, from, max } => {
-                while self.loads.try_join_next().is_some() {}
                 let (log, done) = (self.log.clone(), self.done.clone());
-                self.loads.spawn_blocking(move || {
+                self.log_work.spawn_blocking(move || {
                     let decisions = load(&log, from, max);
                     // Decisions become durable in their order: if a later one is there, this one will never be.
                     let next = log.next_key(record::DECIDED, from);
@@ -151,7 +146,7 @@ impl Order {
         taken
     }
 
-    fn send(&self, to: ReplicaId, bytes: &Bytes) {
+    pub(super) fn send(&self, to: ReplicaId, bytes: &Bytes) {
         if let Err(error) =
             self.endpoint
                 .send(PeerId::Replica(to.0), channel::CONSENSUS, bytes.clone())
