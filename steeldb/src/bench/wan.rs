@@ -286,7 +286,8 @@ impl System {
                 request_timeout: Some(patience.as_millis() as u64),
                 reply: args.bytes,
                 // Replicas know each other by other addresses each, which a checkpoint would hold.
-                no_checkpoints: true,
+                checkpoint_every: Some(0),
+                ..Options::default()
             },
             ..Plan::default()
         })?;

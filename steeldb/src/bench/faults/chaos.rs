@@ -109,7 +109,7 @@ pub fn served_without_quorum(happened: &[Happened], answers: &Answers) -> Vec<St
 }
 
 /// Bounds that were passed, in words.
-pub fn beyond_bounds(ended: &Ended, memory_mib: u64, disk_mib: Option<u64>) -> Vec<String> {
+pub fn beyond_bounds(ended: &Ended, memory_mib: u64, disk_mib: u64) -> Vec<String> {
     let over = |what: &str, peaks: &[u64], limit: u64| -> Vec<String> {
         let over = (0..).zip(peaks).filter(|(_, peak)| **peak > limit << 20);
         over.map(|(id, peak): (u16, &u64)| {
@@ -121,8 +121,6 @@ pub fn beyond_bounds(ended: &Ended, memory_mib: u64, disk_mib: Option<u64>) -> V
         .collect()
     };
     let mut all = over("memory", &ended.peak_memory, memory_mib);
-    if let Some(limit) = disk_mib {
-        all.extend(over("disk", &ended.peak_disk, limit));
-    }
+    all.extend(over("disk", &ended.peak_disk, disk_mib));
     all
 }

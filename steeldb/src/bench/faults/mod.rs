@@ -14,11 +14,17 @@ use self::report::{Asked, Report};
 use super::group::answers::Answers;
 use super::group::load::Shape;
 use super::group::scene::{Ended, Scene};
-use super::group::{Group, Plan, check};
+use super::group::{Group, Options, Plan, check};
 use super::output::print_json;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::signals;
+
+/// With four replicas each writes its state at every fourth of these heights, and keeps the log of twice as many.
+const CHECKPOINT_EVERY: u64 = 250;
+const SEGMENT_BYTES: u32 = 1 << 20;
+/// How long the first answer may take.
+const FIRST: Duration = Duration::from_secs(30);
 
 /// Kill, stop and cut off replicas under load, and check that nothing is lost, done twice or reordered
 ///
@@ -64,9 +70,9 @@ pub struct Args {
     /// The most memory that a replica may have resident
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     memory: u64,
-    /// The most that a replica's log may take on the disk [default: no bound]
-    #[arg(long, value_name = "MIB")]
-    disk: Option<u64>,
+    /// The most that a replica's log and checkpoints may take on the disk
+    #[arg(long, default_value_t = 64, value_name = "MIB")]
+    disk: u64,
     /// Where faults.md, faults.svg and faults.json go
     #[arg(long, default_value = "steeldb-bench-faults", value_name = "DIR")]
     report: PathBuf,
@@ -108,30 +114,34 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Replicas that run, and clients that are served.
-async fn set_up(
-    args: &Args,
-    partitions: bool,
-    clients: usize,
-    rate: Option<f64>,
-    progress: &Progress,
-) -> Result<Scene, Failure> {
-    progress.step("starting 4 replicas");
-    let mut group = Group::create(Plan {
-        replicas: 4,
-        clients,
-        namespaces: partitions,
-        ..Plan::default()
-    })?;
+async fn set_up(plan: Plan, shape: Shape, progress: &Progress) -> Result<Scene, Failure> {
+    progress.step(format!("starting {} replicas", plan.replicas));
+    let clients = plan.clients;
+    let mut group = Group::create(plan)?;
     group.start_all().await?;
     progress.step(format!("connecting {clients} clients"));
-    let shape = Shape {
-        lanes: 1,
-        rate,
-        bytes: args.bytes as usize,
-    };
     let scene = Scene::start(group, shape).await?;
-    scene.load.answers_again(Duration::from_secs(30)).await?;
+    scene.load.answers_again(FIRST).await?;
     Ok(scene)
+}
+
+impl Args {
+    /// Four replicas with their default settings, and these clients.
+    fn plan(&self) -> Plan {
+        Plan {
+            replicas: 4,
+            clients: usize::from(self.clients),
+            ..Plan::default()
+        }
+    }
+
+    fn steady(&self) -> Shape {
+        Shape {
+            lanes: 1,
+            rate: Some(self.rate),
+            bytes: self.bytes as usize,
+        }
+    }
 }
 
 async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
@@ -146,7 +156,19 @@ async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
         disk_limit_mib: args.disk,
     };
     progress.note(&format!("seed {}", asked.seed));
-    let mut scene = set_up(args, partitions, asked.clients, Some(args.rate), progress).await?;
+    // Checkpoints come often, and logs are cut in small pieces: a run of minutes sees many, and who was away for seconds may
+    // need another's state.
+    let options = Options {
+        checkpoint_every: Some(CHECKPOINT_EVERY),
+        segment_bytes: Some(SEGMENT_BYTES),
+        ..Options::default()
+    };
+    let plan = Plan {
+        namespaces: partitions,
+        options,
+        ..args.plan()
+    };
+    let mut scene = set_up(plan, args.steady(), progress).await?;
     let told = |failure: Failure| failure.next(format!("repeat it with --seed {}", asked.seed));
     let happened = chaos::run(&mut scene, asked.seed, partitions, duration, progress)
         .await
@@ -172,7 +194,7 @@ async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
 async fn leader_kills(args: &Args, progress: &Progress) -> Result<(), Failure> {
     let clients = usize::from(args.clients);
     // No cuts: the kernel tells others that the leader's connections are gone, as it does on every machine whose process dies.
-    let mut scene = set_up(args, false, clients, Some(args.rate), progress).await?;
+    let mut scene = set_up(args.plan(), args.steady(), progress).await?;
     let rounds = usize::from(args.rounds);
     let kills = leader_kills::run(&mut scene, rounds, progress).await?;
     let changes = scene.regency_changes();
@@ -194,7 +216,12 @@ async fn leader_kills(args: &Args, progress: &Progress) -> Result<(), Failure> {
 }
 
 async fn overload(args: &Args, progress: &Progress) -> Result<(), Failure> {
-    let mut scene = set_up(args, false, overload::CLIENTS, None, progress).await?;
+    let plan = Plan {
+        clients: overload::CLIENTS,
+        ..args.plan()
+    };
+    let shape = overload::shape(1, args.bytes as usize);
+    let mut scene = set_up(plan, shape, progress).await?;
     let duration = Duration::from_secs(args.duration.unwrap_or(20));
     let (bytes, busy) = (args.bytes as usize, usize::from(args.busy));
     let seen = overload::run(&mut scene, bytes, busy, duration, progress).await?;

@@ -66,7 +66,7 @@ pub async fn run(
     let mut tried: Vec<(u32, f64)> = Vec::new();
     let mut lanes = FIRST_LANES;
     loop {
-        renew(scene, lanes, bytes).await?;
+        scene.renew_load(shape(lanes, bytes)).await?;
         scene.pass(WARM_UP).await?;
         let (before, from) = (scene.load.answered(), scene.load.now());
         scene.pass(TRY).await?;
@@ -81,7 +81,7 @@ pub async fn run(
         }
         lanes *= 2;
     }
-    renew(scene, lanes * TIMES, bytes).await?;
+    scene.renew_load(shape(lanes * TIMES, bytes)).await?;
     let clients = u32::from(lanes * TIMES) * CLIENTS as u32;
     let busy_loops = busy * cores();
     progress.step(format!(
@@ -104,13 +104,13 @@ pub async fn run(
     })
 }
 
-async fn renew(scene: &mut Scene, lanes: u16, bytes: usize) -> Result<(), Failure> {
-    let shape = Shape {
+/// So many lanes of each client, without pause.
+pub fn shape(lanes: u16, bytes: usize) -> Shape {
+    Shape {
         lanes,
         rate: None,
         bytes,
-    };
-    scene.renew_load(shape).await
+    }
 }
 
 impl Report {

@@ -39,7 +39,7 @@ pub struct Report {
     pub height: u64,
     pub memory_limit_mib: u64,
     pub peak_memory_mib: Vec<u64>,
-    pub disk_limit_mib: Option<u64>,
+    pub disk_limit_mib: u64,
     pub peak_disk_mib: Vec<u64>,
     /// Broken rules; none when all is well.
     pub broken: Vec<String>,
@@ -97,7 +97,7 @@ pub struct Asked {
     pub clients: usize,
     pub rate: f64,
     pub memory_limit_mib: u64,
-    pub disk_limit_mib: Option<u64>,
+    pub disk_limit_mib: u64,
 }
 
 pub fn ms(time: Duration) -> f64 {
@@ -239,7 +239,7 @@ impl Report {
              | faults; regencies begun | {}; {} |\n\
              | heights; equal marks compared while it ran | {}; {} |\n\
              | most memory resident, each replica (bound {}) | {} MiB |\n\
-             | largest log, each replica{} | {} MiB |\n",
+             | most disk, each replica (bound {}) | {} MiB |\n",
             self.verdict(),
             self.replicas,
             self.acknowledged,
@@ -252,8 +252,7 @@ impl Report {
             self.marks_compared,
             self.memory_limit_mib,
             list(&self.peak_memory_mib),
-            self.disk_limit_mib
-                .map_or(String::new(), |limit| format!(" (bound {limit})")),
+            self.disk_limit_mib,
             list(&self.peak_disk_mib),
         );
         text += "\n## By kind of fault\n\n\
@@ -391,7 +390,7 @@ mod tests {
             clients: 1,
             rate: 1.0,
             memory_limit_mib: 1,
-            disk_limit_mib: None,
+            disk_limit_mib: 1,
         };
         let report = Report::new(
             &asked,

@@ -45,8 +45,11 @@ pub struct Args {
     /// Length of a result, if more than the ledger has to say
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
     reply: u32,
-    #[arg(long)]
-    no_checkpoints: bool,
+    /// Heights from checkpoint to checkpoint; 0: none
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    #[arg(long, value_name = "BYTES")]
+    segment_bytes: Option<u32>,
 }
 
 /// What a replica says.
@@ -124,8 +127,11 @@ fn plan(args: &Args) -> Result<NodeConfig, String> {
     if let Some(ms) = args.request_timeout {
         config.settings.request_timeout_ms = ms;
     }
-    if args.no_checkpoints {
-        config.settings.checkpoint_every = 0;
+    if let Some(heights) = args.checkpoint_every {
+        config.settings.checkpoint_every = heights;
+    }
+    if let Some(bytes) = args.segment_bytes {
+        config.log_options.segment_bytes = bytes;
     }
     Ok(config)
 }

@@ -49,18 +49,24 @@ pub struct Options {
     pub request_timeout: Option<u64>,
     /// Length of a result, if more than the ledger has to say.
     pub reply: u32,
-    /// No checkpoints.
-    pub no_checkpoints: bool,
+    /// Heights from checkpoint to checkpoint, if not the default; 0: none.
+    pub checkpoint_every: Option<u64>,
+    /// Bytes of a log's segment, if not the default; logs are cut by whole segments.
+    pub segment_bytes: Option<u32>,
 }
 
 impl Options {
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--reply".to_owned(), self.reply.to_string()];
-        if let Some(ms) = self.request_timeout {
-            arguments.extend(["--request-timeout".to_owned(), ms.to_string()]);
-        }
-        if self.no_checkpoints {
-            arguments.push("--no-checkpoints".to_owned());
+        let optional = [
+            ("--request-timeout", self.request_timeout),
+            ("--checkpoint-every", self.checkpoint_every),
+            ("--segment-bytes", self.segment_bytes.map(u64::from)),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                arguments.extend([name.to_owned(), value.to_string()]);
+            }
         }
         arguments
     }
