@@ -4,6 +4,7 @@ mod chaos;
 mod inject;
 mod leader_kills;
 pub mod overload;
+mod page;
 mod report;
 mod schedule;
 
@@ -181,7 +182,7 @@ async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
     broken.extend(chaos::served_without_quorum(&happened, &answers));
     broken.extend(chaos::beyond_bounds(&ended, args.memory, args.disk));
     let report = Report::new(&asked, &happened, &ended, regency_changes, &answers, broken);
-    let chart = report::chart(&happened, &answers, duration);
+    let chart = page::chart(&happened, &answers, duration);
     report.write(&args.report, &chart)?;
     match args.json {
         true => print_json(&report)?,
