@@ -1,5 +1,6 @@
 //! `steeldb bench wan`: latencies in five regions, BFT-SMaRt's way against WHEAT's, beside Table 5.8 of Sousa's thesis.
 
+mod alone;
 mod report;
 mod systems;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 use ::consensus::Mode;
 use testbed::Links;
 
+use self::alone::Alone;
 use self::report::{Measured, Report, Row};
 use self::systems::{ROWS, SYSTEMS, System};
 use super::group::answers::Answers;
@@ -91,39 +93,12 @@ async fn measure(args: &Args, progress: &Progress) -> Result<(), Failure> {
         broken: Vec::new(),
     };
     for ((system, scene), from) in systems().zip(scenes).zip(from) {
-        let to = scene.load.now();
-        if scene.regency_changes() > 0 {
-            report
-                .broken
-                .push(format!("{}: a leader was given up", system.name));
-        }
-        let ended = scene.end().await?;
-        let broken = check::broken(&ended.records, &ended.replicas);
-        report.broken.extend(
-            broken
-                .into_iter()
-                .map(|what| format!("{}: {what}", system.name)),
-        );
-        let mut rows: Vec<Row> = Vec::new();
-        let published = system.published;
-        for (site, published) in ROWS.into_iter().zip(published) {
-            if let Some(place) = system.sites.iter().position(|at| *at == site) {
-                let answers = Answers::of([&ended.records[place]]);
-                rows.push(Row::new(
-                    &links.sites()[site],
-                    &answers,
-                    (from, to),
-                    published,
-                ));
-            }
-        }
-        let all = Answers::of(&ended.records);
-        rows.push(Row::new("all", &all, (from, to), published[ROWS.len()]));
-        report.systems.push(Measured {
-            system: system.name.to_owned(),
-            replicas: system.sites.len(),
-            rows,
-        });
+        let (measured, broken) = measured(system, scene, from, &links).await?;
+        report.systems.push(measured);
+        let named = broken
+            .into_iter()
+            .map(|what| format!("{}: {what}", system.name));
+        report.broken.extend(named);
     }
     match args.json {
         true => print_json(&report)?,
@@ -133,6 +108,44 @@ async fn measure(args: &Args, progress: &Progress) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::new("a rule was broken").cause(report.broken.join("\n"))),
     }
+}
+
+/// What was measured of a system from this moment on, and the rules that it broke.
+async fn measured(
+    system: &System,
+    scene: Scene,
+    from: Duration,
+    links: &Links,
+) -> Result<(Measured, Vec<String>), Failure> {
+    let to = scene.load.now();
+    let given_up = (scene.regency_changes() > 0).then(|| "a leader was given up".to_owned());
+    let view = scene.group.layout.cluster.membership();
+    let alone = Alone {
+        links,
+        view: &view,
+        sites: system.sites,
+        tentative: false,
+    };
+    let ended = scene.end().await?;
+    let mut broken = check::broken(&ended.records, &ended.replicas);
+    broken.extend(given_up);
+    let mut rows: Vec<Row> = Vec::new();
+    let published = system.published;
+    for (site, published) in ROWS.into_iter().zip(published) {
+        if let Some(place) = system.sites.iter().position(|at| *at == site) {
+            let answers = Answers::of([&ended.records[place]]);
+            let row = Row::new(&links.sites()[site], &answers, (from, to), published);
+            rows.push(row.beside(alone.latency(place)));
+        }
+    }
+    let all = Answers::of(&ended.records);
+    rows.push(Row::new("all", &all, (from, to), published[ROWS.len()]));
+    let measured = Measured {
+        system: system.name.to_owned(),
+        replicas: system.sites.len(),
+        rows,
+    };
+    Ok((measured, broken))
 }
 
 async fn pass(

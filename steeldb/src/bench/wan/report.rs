@@ -32,6 +32,8 @@ pub struct Row {
     pub requests: usize,
     pub p50_ms: f64,
     pub p90_ms: f64,
+    /// What the mean delays alone come to, for one request.
+    pub alone_ms: Option<f64>,
     /// Of Table 5.8.
     pub published_p50_ms: Option<u32>,
     pub published_p90_ms: Option<u32>,
@@ -51,6 +53,7 @@ impl Row {
             requests: answers.between(from, to),
             p50_ms: p50,
             p90_ms: p90,
+            alone_ms: None,
             published_p50_ms: published.map(|row| row.0),
             published_p90_ms: published.map(|row| row.1),
         }
@@ -60,7 +63,8 @@ impl Row {
 impl Report {
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{}; {} s, a request of {} bytes every {} ms from each site; median / 90th percentile in ms, Table 5.8's in brackets\n\n| client |",
+            "{}; {} s, a request of {} bytes every {} ms from each site; \
+             median / 90th percentile in ms (Table 5.8's) [what the mean delays alone come to]\n\n| client |",
             self.links, self.seconds, self.bytes, self.interval_ms
         );
         for system in &self.systems {
@@ -94,11 +98,23 @@ impl Report {
 }
 
 impl Row {
+    /// With what the delays alone come to.
+    pub fn beside(self, alone: Duration) -> Row {
+        let alone_ms = Some(alone.as_secs_f64() * 1e3);
+        Row { alone_ms, ..self }
+    }
+
     fn cell(&self) -> String {
         let published = match (self.published_p50_ms, self.published_p90_ms) {
             (Some(p50), Some(p90)) => format!(" ({p50} / {p90})"),
             _ => String::new(),
         };
-        format!(" {:.0} / {:.0}{published} |", self.p50_ms, self.p90_ms)
+        let alone = self
+            .alone_ms
+            .map_or(String::new(), |ms| format!(" [{ms:.0}]"));
+        format!(
+            " {:.0} / {:.0}{published}{alone} |",
+            self.p50_ms, self.p90_ms
+        )
     }
 }

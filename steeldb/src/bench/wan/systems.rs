@@ -97,7 +97,7 @@ pub const SYSTEMS: [System; 4] = [
 
 impl System {
     /// Its replica at a site.
-    fn at(&self, site: usize) -> u16 {
+    pub fn at(&self, site: usize) -> u16 {
         let place = self.sites.iter().position(|at| *at == site);
         place.expect("the systems' sites are constants, and hold the leader's and the fast ones")
             as u16
