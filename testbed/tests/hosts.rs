@@ -202,6 +202,7 @@ fn hosts_in_namespaces_reach_each_other_and_leave_none_behind() {
 }
 
 /// Whether what one host sends arrives at another; the sender must not hear of it either way.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn arrives(from: &Host, to: &Host) -> bool {
     let receive = format!(
         "import socket; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(('{}', 7001)); s.settimeout(1); print('x', flush=True)\n\

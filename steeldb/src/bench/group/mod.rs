@@ -209,8 +209,8 @@ impl Group {
             let (view, regency) = (standing.view, standing.regency);
             *named.entry((view, regency, standing.leader)).or_default() += 1;
         }
-        let believed = named.iter().filter(|(_, so_many)| **so_many > self.f());
-        believed.last().map(|((_, _, leader), _)| *leader)
+        let mut believed = named.iter().filter(|(_, so_many)| **so_many > self.f());
+        believed.next_back().map(|((_, _, leader), _)| *leader)
     }
 
     /// Fails when a replica ended that nobody killed.
