@@ -121,6 +121,7 @@ fn run(cores: &mut [Core], mut queue: VecDeque<(usize, Input)>) {
                 Action::Persist { id, .. } => queue.push_back((at, Input::Persisted(id))),
                 Action::Decide(_)
                 | Action::ViewChanged(_)
+                | Action::Tentative(_)
                 | Action::LoadDecisions { .. }
                 | Action::Reject { .. }
                 | Action::Checkpoint(_)

@@ -29,7 +29,7 @@ mod view;
 mod window;
 
 pub use crate::batch::{Batch, Entry};
-pub use crate::core::{Action, Core, Input, Reason, Status};
+pub use crate::core::{Action, Core, Input, Reason, Status, Tentative};
 pub use crate::crypto::{Digest, PublicKey, Signature};
 pub use crate::ids::{ClientId, Height, Regency, ReplicaId};
 pub use crate::message::{DecodeError, MAX_MESSAGE_BYTES, Message};

@@ -188,6 +188,12 @@ impl Recovered {
         self.summary.views.as_ref().map(|views| &views.now)
     }
 
+    /// Whether it is locked on a value after the last decided height: it may have told of it ([`Tentative`](crate::Tentative)).
+    pub fn is_locked(&self) -> bool {
+        let open = self.votes.get(&(self.height() + 1));
+        open.is_some_and(|votes| votes.lock.is_some())
+    }
+
     /// The summary after what was replayed so far.
     pub fn summary(&self) -> &Summary {
         &self.summary

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::Reason;
 use crate::crypto::Digest;
-use crate::ids::{ClientId, Height, ReplicaId};
+use crate::ids::{ClientId, Height, Regency, ReplicaId};
 use crate::reconfigure::ChangeError;
 use crate::request::Request;
 use crate::view::View;
@@ -81,6 +81,20 @@ pub enum ToClient {
     /// The membership that holds now, as [`announcement`] makes it. A client believes it when f + 1 members of the one that it
     /// knows say the same.
     View(Box<View>),
+    /// The answer to an ordered request if this value is decided in this regency: the replica is durably locked on it. Believed when Q
+    /// replicas say so of the same regency and value, or have it decided.
+    Tentative {
+        /// The request's incarnation.
+        incarnation: u64,
+        /// Its number.
+        seq: u64,
+        /// The regency of the lock.
+        regency: Regency,
+        /// The value's digest.
+        value: Digest,
+        /// The result.
+        outcome: Outcome,
+    },
 }
 
 /// A view as clients need it: without the other clients.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub max_values: usize,
     /// Every so many heights a checkpoint is due ([`Action::Checkpoint`](crate::Action)); 0: never. Equal at all replicas.
     pub checkpoint_every: u64,
+    /// WHEAT: values that this replica is locked on are executed before they are decided ([`Action::Tentative`](crate::Action)).
+    pub tentative: bool,
     /// A seeded fault, for the simulator's mutation table.
     #[cfg(feature = "mutation")]
     pub mutation: Option<Mutation>,
@@ -145,6 +147,7 @@ impl Default for Settings {
             max_fetch: 256,
             max_values: 1_024,
             checkpoint_every: 0,
+            tentative: false,
             #[cfg(feature = "mutation")]
             mutation: None,
         }

@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use common::{CLIENT, Table, request};
+use common::{ADMIN, CLIENT, Table, request};
 use consensus::transfer::{
     ChunkList, Content, Sink, SinkAction, Source, SourceAction, StateMessage, TransferLimits,
 };
@@ -40,6 +40,8 @@ struct World {
     written: BTreeMap<u32, Bytes>,
     finished: Option<Height>,
     to_sink: VecDeque<(ReplicaId, StateMessage)>,
+    /// Who sent lists.
+    listed: Vec<ReplicaId>,
     /// Chunks that each peer sent, with the time.
     sent: Vec<(ReplicaId, u64)>,
     /// Chunks asked for and not written yet.
@@ -100,6 +102,7 @@ impl World {
             written: BTreeMap::new(),
             finished: None,
             to_sink: VecDeque::new(),
+            listed: Vec::new(),
             sent: Vec::new(),
             under_way: BTreeSet::new(),
             most_under_way: 0,
@@ -138,6 +141,7 @@ impl World {
             let message = match action {
                 SourceAction::Send { message, .. } => message,
                 SourceAction::SendList { height, .. } => {
+                    self.listed.push(id);
                     let kept = &self.disks[&id][&height];
                     let last = kept.summary.last.clone().unwrap();
                     StateMessage::List {
@@ -364,6 +368,39 @@ fn a_list_without_the_proof_of_its_last_decision_is_refused() {
     world.want(0);
     world.run(10_000);
     world.assert_received(4);
+}
+
+/// Where the view may have changed, only the content tells by whose keys the proof is to be checked.
+#[test]
+fn a_source_whose_proof_turns_out_false_in_the_end_is_not_asked_again() {
+    let mut world = World::new(4, &[(1, &[12]), (3, &[12])]);
+    world.view.administrators = [ADMIN].into();
+    world.sink = Sink::new(world.view.clone(), ReplicaId(0), world.limits.clone());
+    world.lies(1, |message| match message {
+        StateMessage::List { list, mut last } => {
+            last.proof.accepts.pop();
+            Some(StateMessage::List { list, last })
+        }
+        other => Some(other),
+    });
+    world.want(0);
+    world.run(10_000);
+    assert_eq!(world.finished.take(), Some(12));
+    let chunks = world.sent.len();
+    let list = world.begun.clone().unwrap();
+    assert_eq!(chunks, list.chunks.len());
+    // The runtime has opened it and found the proof false.
+    world.at_sink(|sink, now, out| sink.disproven(now, 12, out));
+    world.run(10_000);
+    world.assert_received(12);
+    assert_eq!(world.sent.len(), chunks, "its chunks were true and count");
+    let listed = world.listed.clone();
+    assert_eq!(listed, [ReplicaId(1), ReplicaId(3)]);
+    // It is not asked again though the other one is gone, and nobody else keeps it.
+    world.finished = None;
+    world.at_sink(|sink, now, out| sink.disproven(now, 12, out));
+    world.run(10_000);
+    assert_eq!((world.finished, world.listed), (None, listed));
 }
 
 #[test]

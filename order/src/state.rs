@@ -47,6 +47,11 @@ pub(crate) enum StateDone {
         index: u32,
     },
     Received(Box<Loaded>),
+    /// The checkpoint is complete, and its source's proof is false.
+    Disproven {
+        height: Height,
+        error: CheckpointError,
+    },
     /// The transfer is given up; the core will ask again.
     Failed(CheckpointError),
 }
@@ -244,6 +249,12 @@ impl State {
                 self.sink.abandon();
                 Some(Outcome::Install(loaded))
             }
+            StateDone::Disproven { height, error } => {
+                tracing::warn!(%error, height, "the source of a checkpoint lied: another one is asked");
+                self.incoming = None;
+                self.sink.disproven(now, height, &mut out);
+                None
+            }
             StateDone::Failed(error) => {
                 tracing::error!(%error, "the checkpoint of a peer was not taken over; it is tried again");
                 self.incoming = None;
@@ -347,9 +358,12 @@ impl State {
                         continue;
                     };
                     let (checkpoints, view) = (self.checkpoints.clone(), self.view.clone());
-                    self.background(move || {
-                        let loaded = checkpoints.received(&incoming, &view)?;
-                        Ok(StateDone::Received(Box::new(loaded)))
+                    self.background(move || match checkpoints.received(&incoming, &view) {
+                        Ok(loaded) => Ok(StateDone::Received(Box::new(loaded))),
+                        Err(error @ CheckpointError::Content { .. }) => {
+                            Ok(StateDone::Disproven { height, error })
+                        }
+                        Err(error) => Err(error),
                     });
                 }
             }

@@ -134,7 +134,20 @@ impl Engine {
                 outcome,
             } if incarnation == self.identity.incarnation => {
                 if let Some(pending) = self.requests.get_mut(&seq)
-                    && pending.vote(from, outcome)
+                    && pending.vote(from, outcome, None)
+                {
+                    self.judge(now, seq);
+                }
+            }
+            ToClient::Tentative {
+                incarnation,
+                seq,
+                regency,
+                value,
+                outcome,
+            } if incarnation == self.identity.incarnation => {
+                if let Some(pending) = self.requests.get_mut(&seq)
+                    && pending.vote(from, outcome, Some((regency, value)))
                 {
                     self.judge(now, seq);
                 }
@@ -163,7 +176,7 @@ impl Engine {
                 }
             }
             // Of an earlier incarnation.
-            ToClient::Reply { .. } | ToClient::Refused { .. } => {}
+            ToClient::Reply { .. } | ToClient::Refused { .. } | ToClient::Tentative { .. } => {}
         }
     }
 

@@ -11,7 +11,7 @@ use super::engine::{Ticket, is_final};
 use super::error::InvokeError;
 use super::quorum::Quorums;
 use super::settings::Settings;
-use super::votes::Votes;
+use super::votes::{Lock, Votes};
 
 /// Why it is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +92,9 @@ impl Pending {
         self.votes.has(replica)
     }
 
-    /// Counts an answer; false when it contradicts itself.
-    pub fn vote(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
-        let counted = self.votes.add(from, outcome);
+    /// Counts an answer, final or standing on a lock; false when it contradicts itself.
+    pub fn vote(&mut self, from: ReplicaId, outcome: Outcome, lock: Option<Lock>) -> bool {
+        let counted = self.votes.add(from, outcome, lock);
         if counted {
             self.refusals.remove(&from);
         }

@@ -103,7 +103,7 @@ impl Reading {
 
     /// Counts an answer; false when it contradicts itself.
     pub fn vote(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
-        !self.for_the_order && self.votes.add(from, outcome)
+        !self.for_the_order && self.votes.add(from, outcome, None)
     }
 
     pub fn next(

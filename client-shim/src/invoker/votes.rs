@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use consensus::service::Outcome;
-use consensus::{Digest, Height, ReplicaId, View};
+use consensus::{Digest, Height, Regency, ReplicaId, View};
 
 use super::quorum::Quorums;
 
@@ -12,10 +12,22 @@ use super::quorum::Quorums;
 /// came back later (A, B, A) would let a lagging replica confirm what it has not seen, and a later read go back to B.
 type Key = (u64, Height, Digest);
 
+/// The lock that a tentative answer stands on.
+pub type Lock = (Regency, Digest);
+
+/// What a replica said last.
+#[derive(Debug)]
+struct Vote {
+    key: Key,
+    result: Option<Bytes>,
+    /// None: it is final.
+    lock: Option<Lock>,
+}
+
 /// Answers to one request, or to one round of a query: the newest of each replica, by the identity of its link.
 #[derive(Debug, Default)]
 pub struct Votes {
-    by_replica: BTreeMap<ReplicaId, (Key, Option<Bytes>)>,
+    by_replica: BTreeMap<ReplicaId, Vote>,
     /// Answers of earlier views than this do not count.
     since: u64,
 }
@@ -46,17 +58,18 @@ impl Votes {
             .retain(|replica, _| view.replicas.contains_key(replica));
     }
 
-    /// Counts an answer; false when its result is not what its digest says, and then it says nothing at all.
-    pub fn add(&mut self, from: ReplicaId, outcome: Outcome) -> bool {
+    /// Counts an answer, a tentative one by its lock; false when its result is not what its digest says, and then it says nothing
+    /// at all.
+    pub fn add(&mut self, from: ReplicaId, outcome: Outcome, lock: Option<Lock>) -> bool {
         if !outcome.is_consistent() {
             return false;
         }
         let key = (outcome.view, outcome.height, outcome.digest);
         let result = outcome.result.or_else(|| {
             let known = self.by_replica.remove(&from)?;
-            (known.0 == key).then_some(known.1).flatten()
+            (known.key == key).then_some(known.result).flatten()
         });
-        self.by_replica.insert(from, (key, result));
+        self.by_replica.insert(from, Vote { key, result, lock });
         true
     }
 
@@ -71,6 +84,10 @@ impl Votes {
     }
 
     /// The answer that a quorum gives, if one does. There cannot be two: quorums intersect, and each replica counts once.
+    ///
+    /// Tentative answers count with the final ones, of which one by a correct replica makes it true, but only those that stand on one
+    /// lock: Q locks on one value in one regency are what a decision stands on, so nothing else is ever decided there. Locks of different
+    /// regencies do not add up to that, and those of another view than the client's are not weighed by its members.
     pub fn matched(&self, quorums: &Quorums) -> Option<Matched> {
         self.classes(quorums)
             .into_iter()
@@ -79,7 +96,7 @@ impl Votes {
                 height,
                 result: replicas
                     .iter()
-                    .find_map(|replica| self.by_replica[replica].1.clone()),
+                    .find_map(|replica| self.by_replica[replica].result.clone()),
                 replicas,
             })
     }
@@ -88,7 +105,7 @@ impl Votes {
     pub fn open(&self, members: impl Iterator<Item = ReplicaId>, quorums: &Quorums) -> bool {
         let silent: BTreeSet<ReplicaId> = members.filter(|member| !self.has(*member)).collect();
         (quorums.intersecting)(&silent)
-            || self.classes(quorums).into_values().any(|mut replicas| {
+            || self.classes(quorums).into_iter().any(|(_, mut replicas)| {
                 replicas.extend(&silent);
                 (quorums.intersecting)(&replicas)
             })
@@ -99,7 +116,7 @@ impl Votes {
         let mut heights: Vec<(Height, ReplicaId)> = self
             .by_replica
             .iter()
-            .map(|(replica, ((_, height, _), _))| (*height, *replica))
+            .map(|(replica, vote)| (vote.key.1, *replica))
             .collect();
         heights.sort_unstable();
         let mut at_least = BTreeSet::new();
@@ -112,14 +129,32 @@ impl Votes {
         0
     }
 
-    fn classes(&self, quorums: &Quorums) -> BTreeMap<Key, BTreeSet<ReplicaId>> {
-        let mut classes: BTreeMap<Key, BTreeSet<ReplicaId>> = BTreeMap::new();
+    /// Who agrees with whom: by answer, and among the tentative ones by lock.
+    fn classes(&self, quorums: &Quorums) -> Vec<(Key, BTreeSet<ReplicaId>)> {
         let counted = self.since..=quorums.view;
-        let answers = self.by_replica.iter();
-        for (replica, (key, _)) in answers.filter(|(_, (key, _))| counted.contains(&key.0)) {
-            classes.entry(*key).or_default().insert(*replica);
+        let votes = self.by_replica.iter();
+        let votes = votes.filter(|(_, vote)| counted.contains(&vote.key.0));
+        let (mut classes, mut locked) = (BTreeMap::new(), BTreeMap::new());
+        for (replica, vote) in votes {
+            let of_key: &mut BTreeSet<ReplicaId> = classes.entry(vote.key).or_default();
+            match vote.lock {
+                None => {
+                    of_key.insert(*replica);
+                }
+                Some(lock) if vote.key.0 == quorums.view => {
+                    let of_lock: &mut BTreeSet<_> = locked.entry((vote.key, lock)).or_default();
+                    of_lock.insert(*replica);
+                }
+                Some(_) => {}
+            }
         }
-        classes
+        let with_final = |((key, _), mut replicas): ((Key, Lock), BTreeSet<ReplicaId>)| {
+            replicas.extend(classes.get(&key).into_iter().flatten());
+            (key, replicas)
+        };
+        let mut all: Vec<_> = locked.into_iter().map(with_final).collect();
+        all.extend(classes);
+        all
     }
 }
 
@@ -144,7 +179,7 @@ mod tests {
     fn votes(said: &[(u16, Outcome)]) -> Votes {
         let mut votes = Votes::default();
         for (replica, outcome) in said {
-            votes.add(ReplicaId(*replica), outcome.clone());
+            votes.add(ReplicaId(*replica), outcome.clone(), None);
         }
         votes
     }
@@ -162,7 +197,7 @@ mod tests {
         let (right, wrong) = (outcome(5, b"right"), outcome(5, b"wrong"));
         let mut votes = votes(&[(0, right.clone()), (1, wrong), (2, right.clone())]);
         assert_eq!(result(&votes), None);
-        votes.add(ReplicaId(3), right);
+        votes.add(ReplicaId(3), right, None);
         assert_eq!(result(&votes), Some(Bytes::from_static(b"right")));
     }
 
@@ -171,13 +206,13 @@ mod tests {
         let right = outcome(5, b"right");
         let mut votes = votes(&[(0, right.clone()), (1, right.clone())]);
         for _ in 0..5 {
-            votes.add(ReplicaId(0), right.clone());
+            votes.add(ReplicaId(0), right.clone(), None);
         }
         assert_eq!((result(&votes), votes.answered()), (None, 2));
-        votes.add(ReplicaId(1), outcome(5, b"other"));
-        votes.add(ReplicaId(2), right.clone());
+        votes.add(ReplicaId(1), outcome(5, b"other"), None);
+        votes.add(ReplicaId(2), right.clone(), None);
         assert_eq!(result(&votes), None, "replica 1 left");
-        votes.add(ReplicaId(3), right);
+        votes.add(ReplicaId(3), right, None);
         assert!(result(&votes).is_some());
     }
 
@@ -192,6 +227,65 @@ mod tests {
             (3, other_view),
         ]);
         assert_eq!(result(&votes), None);
+    }
+
+    fn lock(regency: u64, value: u8) -> Option<Lock> {
+        Some((regency, Digest([value; 32])))
+    }
+
+    fn believed(said: &[(u16, Option<Lock>)]) -> bool {
+        let mut votes = Votes::default();
+        for (replica, lock) in said {
+            votes.add(ReplicaId(*replica), outcome(5, b"x"), *lock);
+        }
+        votes.matched(&three_of_four()).is_some()
+    }
+
+    #[test]
+    fn tentative_answers_add_up_when_they_stand_on_one_lock() {
+        assert!(believed(&[
+            (0, lock(1, 7)),
+            (1, lock(1, 7)),
+            (2, lock(1, 7))
+        ]));
+        // A liar's lock on another value, or in another regency, makes no third.
+        assert!(!believed(&[
+            (0, lock(1, 7)),
+            (1, lock(1, 7)),
+            (2, lock(1, 8))
+        ]));
+        assert!(!believed(&[
+            (0, lock(1, 7)),
+            (1, lock(1, 7)),
+            (2, lock(2, 7))
+        ]));
+    }
+
+    #[test]
+    fn final_answers_count_with_the_tentative_ones_of_one_lock() {
+        assert!(believed(&[(0, None), (1, lock(1, 7)), (2, lock(1, 7))]));
+        assert!(believed(&[(0, None), (1, None), (2, lock(1, 7))]));
+        assert!(!believed(&[(0, None), (1, lock(1, 7)), (2, lock(2, 7))]));
+        // What becomes final counts once.
+        let locks = [(0, lock(1, 7)), (1, lock(2, 7)), (0, None)];
+        assert!(!believed(&locks));
+        assert!(believed(
+            &[&locks[..], &[(1, None), (2, lock(2, 7))]].concat()
+        ));
+    }
+
+    #[test]
+    fn tentative_answers_of_an_earlier_view_do_not_count() {
+        let quorums = Quorums {
+            view: 1,
+            ..three_of_four()
+        };
+        let mut votes = Votes::default();
+        for id in 0..3 {
+            votes.add(ReplicaId(id), outcome(5, b"x"), lock(1, 7));
+        }
+        assert!(votes.matched(&quorums).is_none());
+        assert!(votes.matched(&three_of_four()).is_some());
     }
 
     #[test]
@@ -216,7 +310,7 @@ mod tests {
         };
         let same = |mut votes: Votes| {
             for id in 0..3 {
-                votes.add(ReplicaId(id), outcome(5, b"x"));
+                votes.add(ReplicaId(id), outcome(5, b"x"), None);
             }
             (
                 votes.matched(&quorums).is_some(),
@@ -232,7 +326,7 @@ mod tests {
         let mut forged = outcome(5, b"right");
         forged.result = Some(Bytes::from_static(b"forged"));
         let mut votes = votes(&[(0, outcome(5, b"right")), (1, outcome(5, b"right"))]);
-        assert!(!votes.add(ReplicaId(2), forged));
+        assert!(!votes.add(ReplicaId(2), forged, None));
         assert_eq!((result(&votes), votes.answered()), (None, 2));
     }
 
@@ -247,8 +341,8 @@ mod tests {
         ]);
         let matched = votes.matched(&three_of_four()).unwrap();
         assert_eq!((matched.height, matched.result), (5, None));
-        votes.add(ReplicaId(1), Outcome::new(0, 5, long.clone(), true));
-        votes.add(ReplicaId(1), digest);
+        votes.add(ReplicaId(1), Outcome::new(0, 5, long.clone(), true), None);
+        votes.add(ReplicaId(1), digest, None);
         assert_eq!(result(&votes), Some(long));
     }
 
@@ -257,7 +351,7 @@ mod tests {
         let quorums = three_of_four();
         let mut votes = votes(&[(0, outcome(5, b"a")), (1, outcome(5, b"b"))]);
         assert!(votes.open(members(), &quorums));
-        votes.add(ReplicaId(2), outcome(6, b"a"));
+        votes.add(ReplicaId(2), outcome(6, b"a"), None);
         assert!(!votes.open(members(), &quorums), "2 of a kind at most");
         assert!(Votes::default().open(members(), &quorums));
     }
@@ -286,7 +380,7 @@ mod tests {
         let same = outcome(5, b"x");
         let mut light = votes(&[(2, same.clone()), (3, same.clone()), (4, same.clone())]);
         assert!(light.matched(&quorums).is_none());
-        light.add(ReplicaId(0), same.clone());
+        light.add(ReplicaId(0), same.clone(), None);
         assert!(light.matched(&quorums).is_some());
         let heavy = votes(&[(0, same.clone()), (1, same.clone()), (2, same)]);
         assert!(heavy.matched(&quorums).is_some());

@@ -17,6 +17,7 @@ mod pool;
 mod proposing;
 mod regency;
 mod stopping;
+mod tentative;
 mod tick;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use peers::Peers;
 use persist::Held;
 use pool::Pool;
 use stopping::Stopping;
+pub use tentative::Tentative;
 use tick::Clock;
 
 /// What happens to a core.
@@ -111,6 +113,9 @@ pub enum Action {
     },
     /// The next height is decided: append it to the same log, execute it.
     Decide(Decided),
+    /// This replica is durably locked on a value: with [`Settings::tentative`], execute it, and be ready to undo it if another one is
+    /// decided at its height. Said again when it is locked in a later regency.
+    Tentative(Box<Tentative>),
     /// The height just decided made this view: it holds from the next one on. Links, keys and broadcasts follow it; a
     /// replica that it does not name stops.
     ViewChanged(View),

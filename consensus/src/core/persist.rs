@@ -97,6 +97,7 @@ impl Core {
                     signature,
                 };
                 out.push(Action::Broadcast { message });
+                self.tell_tentative(height, regency, digest, out);
             }
             Held::StopData(data) => {
                 if (data.state.view, data.state.regency) == (self.view.id, self.regency) {

@@ -53,7 +53,7 @@ pub enum SinkAction {
         bytes: Bytes,
     },
     /// All chunks are written: make the checkpoint durable and install it. Tell with [`Sink::reached`], or
-    /// with [`Sink::abandon`] if it could not be.
+    /// with [`Sink::disproven`] or [`Sink::abandon`] if it could not be.
     Finish {
         /// Which checkpoint.
         height: Height,
@@ -153,6 +153,20 @@ impl Sink {
         (self.phase, self.download) = (Phase::Idle, None);
         self.offers = Offers::default();
         self.patience_ms = self.limits.patience_ms;
+    }
+
+    /// The checkpoint is complete, and the proof of its last decision does not hold ([`Content::open`](super::Content::open)). The
+    /// chunks are what f + 1 members vouch for, so it is the proof that is false: whoever sent it is not asked again. The
+    /// chunks count if another source has the same checkpoint.
+    pub fn disproven(&mut self, now: u64, height: Height, out: &mut Vec<SinkAction>) {
+        let finishing = self.phase == Phase::Finishing;
+        let download = self
+            .download
+            .take_if(|d| finishing && d.root.height == height);
+        if let Some(download) = download {
+            self.offers.lied(download.lister);
+            self.gather(now, out);
+        }
     }
 
     fn gather(&mut self, now: u64, out: &mut Vec<SinkAction>) {
@@ -273,7 +287,7 @@ impl Sink {
             return;
         }
         self.phase = Phase::Opening { source };
-        self.download = Some(Download::of(target, list.clone()));
+        self.download = Some(Download::of(target, from, list.clone()));
         let vouched = self.offers.vouched(self.view.one_correct()).into_iter();
         out.push(SinkAction::Begin {
             list: Box::new(list),

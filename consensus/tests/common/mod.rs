@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
     Action, Change, ClientId, Core, Decided, Input, Message, PublicKey, Reason, Record, RecordId,
-    Recovered, ReplicaId, Request, Settings, SigningKey, Step, Summary, Verified, View, Views,
+    Recovered, ReplicaId, Request, Settings, SigningKey, Step, Summary, Tentative, Verified, View,
+    Views,
 };
 
 pub const CLIENT: ClientId = ClientId(70_000);
@@ -83,6 +84,8 @@ pub struct Table {
     pub disks_are_slow: bool,
     newest_record: Vec<RecordId>,
     pub decided: Vec<Vec<Decided>>,
+    /// What each told before it was decided.
+    pub tentative: Vec<(ReplicaId, Tentative)>,
     pub rejected: Vec<(ReplicaId, Reason)>,
     /// Each replica's log serves no decision below this height.
     pub log_begins: Vec<u64>,
@@ -119,6 +122,7 @@ impl Table {
             disks_are_slow: false,
             newest_record: vec![0; n.into()],
             decided: vec![Vec::new(); n.into()],
+            tentative: Vec::new(),
             rejected: Vec::new(),
             log_begins: vec![0; n.into()],
             state_wanted: Vec::new(),
@@ -185,6 +189,11 @@ impl Table {
                     Action::Decide(decided) => {
                         self.logs[usize::from(i)].push(Logged::Decided(decided.clone()));
                         self.decided[usize::from(i)].push(decided);
+                    }
+                    Action::Tentative(value) => {
+                        // Its ACCEPT is durable, and the height below is decided.
+                        assert_eq!(value.height, self.decided[usize::from(i)].len() as u64 + 1);
+                        self.tentative.push((me, *value));
                     }
                     Action::ViewChanged(view) => {
                         if view.id > self.view.id {

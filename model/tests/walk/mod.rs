@@ -335,6 +335,7 @@ impl<'a> Walk<'a> {
                 Action::Persist { id, record } => self.hosts[i].pending.push((id, record)),
                 Action::Decide(decided) => self.decide(i, &decided)?,
                 Action::ViewChanged(_)
+                | Action::Tentative(_)
                 | Action::Checkpoint(_)
                 | Action::FetchState { .. }
                 | Action::LoadDecisions { .. }

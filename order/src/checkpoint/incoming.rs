@@ -24,18 +24,31 @@ impl Incoming {
         last: LastDecided,
         roots: Vec<(Height, Digest)>,
     ) -> Result<(Incoming, Vec<u32>), CheckpointError> {
-        if let Some(opened) = resume(&path, &list) {
-            let chunks = 0..list.chunks.len() as u32;
-            let have = chunks
-                .filter(|index| opened.chunk(*index).is_ok())
-                .collect();
+        let mut before = resume(&path, &list);
+        let chunks = 0..list.chunks.len() as u32;
+        let sound = |opened: &Opened| {
+            let sound = chunks.filter(|index| opened.chunk(*index).is_ok());
+            sound.collect::<Vec<_>>()
+        };
+        let have = before.as_ref().map(sound).unwrap_or_default();
+        if let Some(opened) = before.take_if(|opened| opened.head.last == last) {
             return Ok((Incoming { opened }, have));
         }
-        let head = Head { list, last, roots };
+        // Another source has the same chunks and another proof, which may be longer.
+        let incoming = Incoming::create(path, Head { list, last, roots })?;
+        for index in &have {
+            if let Some(before) = &before {
+                incoming.store(*index, &before.chunk(*index)?)?;
+            }
+        }
+        Ok((incoming, have))
+    }
+
+    fn create(path: PathBuf, head: Head) -> Result<Incoming, CheckpointError> {
         let bytes = head.encode();
         let begin = bytes.len() as u64;
         let created = || -> io::Result<File> {
-            // A file of its own: an earlier one may still be written to.
+            // A file of its own: an earlier one may still be written to, or read.
             let _ = fs::remove_file(&path);
             let mut file = OpenOptions::new()
                 .read(true)
@@ -48,17 +61,14 @@ impl Incoming {
             Ok(file)
         };
         let file = created().map_err(CheckpointError::io(&path))?;
-        Ok((
-            Incoming {
-                opened: Opened {
-                    path,
-                    file,
-                    head,
-                    begin,
-                },
+        Ok(Incoming {
+            opened: Opened {
+                path,
+                file,
+                head,
+                begin,
             },
-            Vec::new(),
-        ))
+        })
     }
 
     /// Whose state it is.

@@ -223,6 +223,32 @@ fn a_checkpoint_from_a_peer_survives_restarts_chunk_by_chunk() {
     assert_eq!(have, []);
 }
 
+#[test]
+fn chunks_count_under_another_proof_when_the_first_was_false() {
+    let (theirs, ours) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let source = Checkpoints::open(theirs.path()).unwrap();
+    write(&source, 10).unwrap();
+    let (list, last) = source.list(10).unwrap();
+    let mut forged = last.clone();
+    forged.proof.accepts.pop();
+    let checkpoints = Checkpoints::open(ours.path()).unwrap();
+    let (incoming, _) = checkpoints
+        .receive(list.clone(), forged, Vec::new())
+        .unwrap();
+    let count = list.chunks.len() as u32;
+    for index in 0..count {
+        incoming
+            .store(index, &source.chunk(10, index).unwrap())
+            .unwrap();
+    }
+    let unproven = checkpoints.received(&incoming, &view());
+    assert!(matches!(unproven, Err(CheckpointError::Content { .. })));
+    let (incoming, have) = checkpoints.receive(list, last, Vec::new()).unwrap();
+    assert_eq!(have.len() as u32, count);
+    let loaded = checkpoints.received(&incoming, &view()).unwrap();
+    assert_eq!((loaded.summary, loaded.state), (summary(10), state(10)));
+}
+
 /// The disk is a process of its own whose files may not grow past 64 KiB.
 const FULL_DISK: &str = "STEELDB_TEST_FULL_DISK_CHECKPOINT";
 

@@ -28,12 +28,12 @@ impl Dispatch {
         while let Some(event) = events.recv().await {
             match inbound(event) {
                 Ok(inbound) => self.order.inbound(inbound).await,
-                Err(event) => self.from_client(event).await,
+                Err(event) => self.client_event(event).await,
             }
         }
     }
 
-    async fn from_client(&self, event: Event) {
+    async fn client_event(&self, event: Event) {
         match event {
             Event::Down(PeerId::Client(id), _) => {
                 // When the service is too busy to hear it, its answers go nowhere.

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 use consensus::service::{Outcome, Refusal, ToClient, designated};
-use consensus::{ClientId, Decided, Height, ReplicaId};
+use consensus::{ClientId, Decided, Digest, Height, Regency, ReplicaId, Tentative};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::machine::{Executed, Machine};
@@ -18,6 +18,8 @@ use crate::run::Repeat;
 pub enum Job {
     /// The next batch.
     Decided(Decided),
+    /// What may be the next batch.
+    Tentative(Box<Tentative>),
     /// A request that was ordered before came again.
     Repeat(Repeat),
     /// The whole state, as the owner wants it.
@@ -44,12 +46,24 @@ pub struct Answers {
     pub messages: Vec<(ClientId, Bytes)>,
 }
 
+/// What makes tentative answers add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    height: Height,
+    regency: Regency,
+    value: Digest,
+}
+
 /// What the service's thread owns.
 pub struct Executor<S> {
     pub machine: Machine<S>,
     pub me: ReplicaId,
     /// Where this replica stood when it was stopped: what it told then, no query that it answers may miss.
     pub stood_at: Height,
+    /// No query is answered below this height: what was told of it, tentatively perhaps, may have been answered to its client.
+    pub queries_from: Height,
+    /// Whose answers were told tentatively last: those are not sent again if just this is decided.
+    pub told: Option<Told>,
     pub answers: mpsc::Sender<Answers>,
     /// The last height executed.
     pub finished: watch::Sender<Height>,
@@ -96,14 +110,13 @@ impl<S: Service> Executor<S> {
     async fn work(&mut self, inputs: &mut Inputs) -> Result<(), String> {
         let mut waiting = Waiting::default();
         loop {
-            let caught_up = self.machine.height() >= self.stood_at;
             // Neither starves the other: which of two that are ready comes first is drawn by lot.
             let answers = tokio::select! {
                 job = inputs.jobs.recv() => match job {
                     Some(job) => self.job(job, &mut waiting)?,
                     None => return Ok(()),
                 },
-                Some(ask) = inputs.asks.recv(), if caught_up => self.ask(ask, &mut waiting),
+                Some(ask) = inputs.asks.recv() => self.ask(ask, &mut waiting),
             };
             if !answers.is_empty() {
                 let answers = Answers {
@@ -120,7 +133,14 @@ impl<S: Service> Executor<S> {
     fn job(&mut self, job: Job, waiting: &mut Waiting) -> Result<Vec<(ClientId, Bytes)>, String> {
         match job {
             Job::Decided(decided) => {
-                let executed = self.machine.apply(&decided)?;
+                let mut executed = self.machine.apply(&decided)?;
+                if let Some(told) = self.told.take()
+                    && (told.height, told.regency) == (decided.height, decided.regency)
+                    && told.value == decided.batch.digest()
+                {
+                    // A client that lacks one of these answers asks again. Of what is too long it has heard nothing.
+                    executed.retain(|executed| executed.reply.is_none());
+                }
                 // What it tells again while it catches up with itself, clients ask for.
                 let mut answers = Vec::new();
                 if self.machine.height() > self.stood_at {
@@ -129,6 +149,7 @@ impl<S: Service> Executor<S> {
                 self.arrived(waiting, &mut answers);
                 Ok(answers)
             }
+            Job::Tentative(value) => self.tentative(&value),
             Job::Repeat(repeat) if repeat.by > self.machine.height() => {
                 // Its batch is still on its way here.
                 waiting.repeats.add(repeat);
@@ -143,7 +164,7 @@ impl<S: Service> Executor<S> {
                     ));
                 }
                 // The order may have been stopped meanwhile.
-                let _ = reply.send(self.machine.snapshot());
+                let _ = reply.send(self.machine.snapshot()?);
                 Ok(Vec::new())
             }
             Job::Restore { height, state } => {
@@ -161,7 +182,7 @@ impl<S: Service> Executor<S> {
                 Ok(answers)
             }
             Job::Snapshot(taker) => {
-                let snapshot = self.machine.snapshot();
+                let snapshot = self.machine.snapshot()?;
                 // Whoever asked may have gone.
                 let _ = taker.send((self.machine.height(), snapshot));
                 Ok(Vec::new())
@@ -176,19 +197,50 @@ impl<S: Service> Executor<S> {
         while let Some(repeat) = waiting.repeats.due(height) {
             answers.push(self.again(&repeat));
         }
-        while height >= self.stood_at
-            && let Some(query) = waiting.queries.due(height)
-        {
+        while let Some(query) = waiting.queries.due(height) {
             answers.push(self.answer(&query));
         }
     }
 
+    /// Executes what may be the next batch, and tells its clients so.
+    fn tentative(&mut self, value: &Tentative) -> Result<Vec<(ClientId, Bytes)>, String> {
+        let Some(executed) = self.machine.apply_tentatively(value)? else {
+            return Ok(Vec::new());
+        };
+        let told = Told {
+            height: value.height,
+            regency: value.regency,
+            value: value.batch.digest(),
+        };
+        // With Q such answers its clients go on: nobody may read here what was before. Until it is decided it may be undone, so
+        // nobody may read it either.
+        (self.told, self.queries_from) = (Some(told), value.height);
+        let message = |executed: Executed| {
+            let reply = executed.reply?;
+            let whole = self.is_designated(executed.client, executed.seq);
+            let message = ToClient::Tentative {
+                incarnation: executed.incarnation,
+                seq: executed.seq,
+                regency: told.regency,
+                value: told.value,
+                outcome: Outcome::new(reply.view, reply.height, reply.result, whole),
+            };
+            Some((executed.client, encode(&message)))
+        };
+        Ok(executed.into_iter().filter_map(message).collect())
+    }
+
+    fn is_designated(&self, client: ClientId, seq: u64) -> bool {
+        designated(self.machine.view(), client, seq) == Some(self.me)
+    }
+
     fn ask(&mut self, ask: Ask, waiting: &mut Waiting) -> Vec<(ClientId, Bytes)> {
         match ask {
-            Ask::Query(query) if query.min_height <= self.machine.height() => {
-                vec![self.answer(&query)]
-            }
-            Ask::Query(query) => {
+            Ask::Query(mut query) => {
+                query.min_height = query.min_height.max(self.queries_from);
+                if query.min_height <= self.machine.height() {
+                    return vec![self.answer(&query)];
+                }
                 waiting.queries.add(query);
                 Vec::new()
             }
@@ -219,7 +271,7 @@ impl<S: Service> Executor<S> {
             seq,
             reply,
         } = executed;
-        let whole = designated(self.machine.view(), client, seq) == Some(self.me);
+        let whole = self.is_designated(client, seq);
         (client, message(incarnation, seq, reply.as_ref(), whole))
     }
 
@@ -250,157 +302,4 @@ fn message(incarnation: u64, seq: u64, reply: Option<&Reply>, whole: bool) -> By
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::service::Context;
-    use super::*;
-    use consensus::service::Call;
-    use consensus::{Batch, Proof, Request, SigningKey, View};
-
-    const CLIENT: ClientId = ClientId(70_000);
-
-    /// Counts what it executes.
-    struct Count(u8);
-
-    impl Service for Count {
-        fn execute(&mut self, _: &Context, _: &[u8]) -> Bytes {
-            self.0 += 1;
-            vec![self.0].into()
-        }
-
-        fn query(&self, _: &[u8]) -> Bytes {
-            vec![self.0].into()
-        }
-
-        fn snapshot(&self) -> Bytes {
-            vec![self.0].into()
-        }
-
-        fn restore(&mut self, state: &[u8]) -> Result<(), String> {
-            self.0 = *state.first().ok_or("empty")?;
-            Ok(())
-        }
-    }
-
-    fn decided(height: Height) -> Decided {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let op = Call::Execute(Bytes::new()).encode();
-        Decided {
-            height,
-            regency: 0,
-            batch: Batch {
-                time_ms: 0,
-                entries: Vec::new(),
-            },
-            requests: vec![Request::sign(&key, CLIENT, 1, height, op)],
-            proof: Proof {
-                regency: 0,
-                accepts: Vec::new(),
-            },
-        }
-    }
-
-    fn executor(stood_at: Height) -> (Executor<Count>, mpsc::Receiver<Answers>) {
-        let (answers, sent) = mpsc::channel(100);
-        let executor = Executor {
-            machine: Machine::new(Count(0), View::default()),
-            me: ReplicaId(0),
-            stood_at,
-            answers,
-            finished: watch::channel(0).0,
-        };
-        (executor, sent)
-    }
-
-    fn repeat(seq: u64, by: Height) -> Job {
-        Job::Repeat(Repeat {
-            client: CLIENT,
-            incarnation: 1,
-            seq,
-            by,
-        })
-    }
-
-    fn query(id: u64) -> Ask {
-        Ask::Query(Query {
-            client: CLIENT,
-            id,
-            min_height: 0,
-            op: Bytes::new(),
-            whole: true,
-        })
-    }
-
-    fn said(messages: Vec<(ClientId, Bytes)>) -> Vec<ToClient> {
-        let read = |(_, message): (_, Bytes)| postcard::from_bytes(&message).unwrap();
-        messages.into_iter().map(read).collect()
-    }
-
-    #[test]
-    fn what_came_again_waits_until_all_that_was_decided_before_is_executed() {
-        let (mut executor, _sent) = executor(0);
-        let mut waiting = Waiting::default();
-        assert!(executor.job(repeat(2, 2), &mut waiting).unwrap().is_empty());
-        executor
-            .job(Job::Decided(decided(1)), &mut waiting)
-            .unwrap();
-        let second = executor.job(Job::Decided(decided(2)), &mut waiting);
-        let second = said(second.unwrap());
-        assert_eq!(second.len(), 2, "first and again: {second:?}");
-        assert!(
-            second
-                .iter()
-                .all(|m| matches!(m, ToClient::Reply { seq: 2, .. }))
-        );
-        let never = said(executor.job(repeat(9, 2), &mut waiting).unwrap());
-        let gone = Refusal::AnswerGone;
-        assert!(matches!(never[..], [ToClient::Refused { refusal, .. }] if refusal == gone));
-    }
-
-    #[test]
-    fn a_state_that_is_not_of_its_height_stops_the_service() {
-        let mut waiting = Waiting::default();
-        let (mut one, _sent) = executor(0);
-        one.job(Job::Decided(decided(1)), &mut waiting).unwrap();
-        let (reply, mut state) = oneshot::channel();
-        let height = 1;
-        one.job(Job::Checkpoint { height, reply }, &mut waiting)
-            .unwrap();
-        let state = state.try_recv().unwrap();
-        let (mut other, _sent) = executor(0);
-        let restore = |height| Job::Restore {
-            height,
-            state: state.clone(),
-        };
-        assert!(other.job(restore(2), &mut waiting).is_err());
-        other.job(restore(1), &mut waiting).unwrap();
-        assert_eq!(*other.finished.borrow(), 1);
-        let again = said(other.job(repeat(1, 1), &mut waiting).unwrap());
-        assert!(matches!(again[..], [ToClient::Reply { seq: 1, .. }]));
-        let (reply, _state) = oneshot::channel();
-        let height = 2;
-        assert!(
-            one.job(Job::Checkpoint { height, reply }, &mut waiting)
-                .is_err()
-        );
-    }
-
-    /// It may have answered queries at the height where it stood, and an answer at a lower one would go back behind those.
-    #[tokio::test]
-    async fn no_query_is_answered_before_a_replica_is_where_it_stood() {
-        let (executor, mut sent) = executor(2);
-        let (jobs_sender, jobs) = mpsc::channel(10);
-        let (asks_sender, asks) = mpsc::channel(10);
-        let _ended = start(executor, Inputs { jobs, asks }).unwrap();
-        asks_sender.send(query(1)).await.unwrap();
-        jobs_sender.send(Job::Decided(decided(1))).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        assert!(sent.try_recv().is_err());
-        jobs_sender.send(Job::Decided(decided(2))).await.unwrap();
-        let answers = sent.recv().await.unwrap();
-        assert_eq!(answers.height, 2);
-        assert!(matches!(
-            said(answers.messages)[..],
-            [ToClient::Answer { .. }]
-        ));
-    }
-}
+mod tests;

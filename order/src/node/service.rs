@@ -44,4 +44,22 @@ pub trait Service: Send + 'static {
     /// # Errors
     /// Why the bytes are no state, for people.
     fn restore(&mut self, state: &[u8]) -> Result<(), String>;
+
+    /// With tentative execution: what follows may be undone. Returns what [`rollback`](Service::rollback) needs; by itself, the whole
+    /// state. A service whose state is large keeps an undo log instead and returns nothing.
+    fn save(&mut self) -> Bytes {
+        self.snapshot()
+    }
+
+    /// What was executed since [`save`](Service::save) is final: nothing of it is undone any more.
+    fn settle(&mut self) {}
+
+    /// Back to the state at the last [`save`](Service::save), whose result comes again. Nothing was asked in between but `execute` and
+    /// ordered queries.
+    ///
+    /// # Errors
+    /// Why that is not possible, for people; the replica stops.
+    fn rollback(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.restore(saved)
+    }
 }

@@ -77,6 +77,8 @@ impl Node {
         let begins_in = first.clone();
         let past = blocking(move || Past::read(kept, replay, begins_in)).await??;
         let (me, stood_at) = (config.me, past.recovered.height());
+        // What it is locked on it may have told of, and its clients may have gone on from there.
+        let told = Height::from(config.settings.tentative && past.recovered.is_locked());
         let Place {
             view: place,
             identity,
@@ -111,6 +113,8 @@ impl Node {
             machine: Machine::new(service, first.clone()),
             me,
             stood_at,
+            queries_from: stood_at + told,
+            told: None,
             answers: answers_sender,
             finished,
         };

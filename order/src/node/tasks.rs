@@ -36,6 +36,7 @@ pub async fn feed(
 fn job(task: ToService) -> Job {
     match task {
         ToService::Execute(delivered) => Job::Decided(delivered.decided),
+        ToService::Tentative(value) => Job::Tentative(value),
         ToService::Snapshot { height, reply } => Job::Checkpoint { height, reply },
         ToService::Restore { height, state } => Job::Restore { height, state },
     }

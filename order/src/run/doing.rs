@@ -59,6 +59,9 @@ impl Order {
                     });
             }
             Action::Decide(decided) => return self.decided(decided).await,
+            Action::Tentative(value) => {
+                return self.decided.send(ToService::Tentative(value)).await.is_ok();
+            }
             Action::ViewChanged(view) => self.view_changed(view),
             Action::LoadDecisions { to, from, max } => {
                 let (log, done) = (self.log.clone(), self.done.clone());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cluster::channel;
 use consensus::{
-    ClientId, Decided, Height, Reason, Recovered, ReplicaId, Request, SigningKey, Status, View,
+    ClientId, Decided, Height, Reason, Recovered, ReplicaId, Request, SigningKey, Status,
+    Tentative, View,
 };
 use net::{Endpoint, Event, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,8 @@ pub struct Delivered {
 pub enum ToService {
     /// Execute this batch.
     Execute(Delivered),
+    /// With `Settings::tentative`: this value is likely the next batch; another may come instead.
+    Tentative(Box<Tentative>),
     /// Give the bytes of your state, as it is after this height: equal at all correct replicas. The order waits for
     /// nothing here; a service that can make a cheap copy may encode it elsewhere.
     Snapshot {

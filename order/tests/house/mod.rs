@@ -324,6 +324,7 @@ async fn serve(mut tasks: mpsc::Receiver<ToService>, toy: Arc<Mutex<Toy>>) {
         let mut toy = toy.lock().unwrap();
         match task {
             ToService::Execute(delivered) => toy.execute(&delivered.decided),
+            ToService::Tentative(_) => panic!("nobody set this"),
             ToService::Snapshot { height, reply } => {
                 assert_eq!(height, toy.height);
                 let _ = reply.send(toy.bytes.clone().into());

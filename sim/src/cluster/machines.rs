@@ -169,7 +169,7 @@ impl Cluster {
                 self.append(replica, Entry::Decided(decided));
             }
             // No client of these plans is an administrator.
-            Action::ViewChanged(_) => {}
+            Action::ViewChanged(_) | Action::Tentative(_) => {}
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ids::ReplicaId;
+
 use super::super::ChunkList;
 use super::super::offers::Target;
 
@@ -9,6 +11,8 @@ use super::super::offers::Target;
 #[derive(Debug)]
 pub(super) struct Download {
     pub root: Target,
+    /// Who sent the list, and with it the proof of the last decision, which the root does not cover.
+    pub lister: ReplicaId,
     pub list: ChunkList,
     /// Neither here nor asked for.
     pub missing: BTreeSet<u32>,
@@ -19,9 +23,10 @@ pub(super) struct Download {
 }
 
 impl Download {
-    pub fn of(root: Target, list: ChunkList) -> Self {
+    pub fn of(root: Target, lister: ReplicaId, list: ChunkList) -> Self {
         Self {
             root,
+            lister,
             missing: (0..list.chunks.len() as u32).collect(),
             list,
             asked: BTreeMap::new(),
