@@ -65,6 +65,9 @@ pub struct Args {
     /// Entries a second, all clients together
     #[arg(long, default_value_t = 500.0, value_parser = rate, value_name = "N")]
     rate: f64,
+    /// Replicas execute and answer after the WRITE quorum, and undo it where another value is decided
+    #[arg(long)]
+    tentative: bool,
     /// What an entry carries
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
     bytes: u32,
@@ -132,6 +135,10 @@ impl Args {
         Plan {
             replicas: 4,
             clients: usize::from(self.clients),
+            options: Options {
+                tentative: self.tentative,
+                ..Options::default()
+            },
             ..Plan::default()
         }
     }
@@ -151,6 +158,7 @@ async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
     let asked = Asked {
         seed: args.seed.unwrap_or_else(rand::random),
         partitions,
+        tentative: args.tentative,
         clients: usize::from(args.clients),
         rate: args.rate,
         memory_limit_mib: args.memory,
@@ -159,16 +167,10 @@ async fn chaos(args: &Args, progress: &Progress) -> Result<(), Failure> {
     progress.note(&format!("seed {}", asked.seed));
     // Checkpoints come often, and logs are cut in small pieces: a run of minutes sees many, and who was away for seconds may
     // need another's state.
-    let options = Options {
-        checkpoint_every: Some(CHECKPOINT_EVERY),
-        segment_bytes: Some(SEGMENT_BYTES),
-        ..Options::default()
-    };
-    let plan = Plan {
-        namespaces: partitions,
-        options,
-        ..args.plan()
-    };
+    let mut plan = args.plan();
+    plan.namespaces = partitions;
+    plan.options.checkpoint_every = Some(CHECKPOINT_EVERY);
+    plan.options.segment_bytes = Some(SEGMENT_BYTES);
     let mut scene = set_up(plan, args.steady(), progress).await?;
     let told = |failure: Failure| failure.next(format!("repeat it with --seed {}", asked.seed));
     let happened = chaos::run(&mut scene, asked.seed, partitions, duration, progress)

@@ -59,6 +59,10 @@ impl Report {
             true => "each in a network namespace of its own",
             false => "without partitions",
         };
+        let tentative = match self.tentative {
+            true => "; executed tentatively, after the WRITE quorum",
+            false => "",
+        };
         let list = |all: &[u64]| {
             all.iter()
                 .map(u64::to_string)
@@ -67,7 +71,7 @@ impl Report {
         };
         let mut text = format!(
             "# Faults under load\n\n{}\n\n![throughput over time with the faults](faults.svg)\n\n\
-             {seconds:.0} s with seed {seed}; {} replicas as processes, {partitions}; {clients} clients, {rate:.0} entries a second.\n\n\
+             {seconds:.0} s with seed {seed}; {} replicas as processes, {partitions}; {clients} clients, {rate:.0} entries a second{}.\n\n\
              | | |\n| --- | --- |\n\
              | entries acknowledged, of so many sent | {} of {} |\n\
              | outcome never learnt by the client | {} |\n\
@@ -79,6 +83,7 @@ impl Report {
              | most disk, each replica (bound {}) | {} MiB |\n",
             self.verdict(),
             self.replicas,
+            tentative,
             self.acknowledged,
             self.issued,
             self.unknown,

@@ -14,6 +14,7 @@ use crate::bench::group::scene::Ended;
 pub struct Report {
     pub seed: u64,
     pub partitions: bool,
+    pub tentative: bool,
     pub replicas: usize,
     pub clients: usize,
     pub rate: f64,
@@ -87,6 +88,7 @@ impl Spread {
 pub struct Asked {
     pub seed: u64,
     pub partitions: bool,
+    pub tentative: bool,
     pub clients: usize,
     pub rate: f64,
     pub memory_limit_mib: u64,
@@ -147,6 +149,7 @@ impl Report {
         Report {
             seed: asked.seed,
             partitions: asked.partitions,
+            tentative: asked.tentative,
             replicas: ended.replicas.len(),
             clients: asked.clients,
             rate: asked.rate,
@@ -232,6 +235,7 @@ mod tests {
         let asked = Asked {
             seed: 1,
             partitions: false,
+            tentative: true,
             clients: 1,
             rate: 1.0,
             memory_limit_mib: 1,

@@ -204,9 +204,21 @@ impl Shared {
 
 /// The service.
 pub struct Ledger {
-    pub shared: Shared,
+    shared: Shared,
     /// Results are filled up to this length.
-    pub reply: usize,
+    reply: usize,
+    /// What a tentative execution may have to go back to.
+    saved: Option<State>,
+}
+
+impl Ledger {
+    pub fn new(shared: Shared, reply: usize) -> Ledger {
+        Ledger {
+            shared,
+            reply,
+            saved: None,
+        }
+    }
 }
 
 impl Service for Ledger {
@@ -239,6 +251,22 @@ impl Service for Ledger {
         *self.shared.look() = Looked { state, mark: None };
         Ok(())
     }
+
+    /// A copy in memory: the kept contents are shared with it.
+    fn save(&mut self) -> Bytes {
+        self.saved = Some(self.shared.look().state.clone());
+        Bytes::new()
+    }
+
+    fn settle(&mut self) {
+        self.saved = None;
+    }
+
+    fn rollback(&mut self, _: &[u8]) -> Result<(), String> {
+        let saved = self.saved.take();
+        self.shared.look().state = saved.ok_or("there is nothing to go back to")?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -248,10 +276,7 @@ mod tests {
     use super::*;
 
     fn ledger() -> Ledger {
-        Ledger {
-            shared: Shared::default(),
-            reply: 0,
-        }
+        Ledger::new(Shared::default(), 0)
     }
 
     fn execute(ledger: &mut Ledger, height: u64, number: u64) -> u64 {
@@ -310,5 +335,20 @@ mod tests {
         execute(&mut second, 2, 2);
         assert_eq!(first.snapshot(), second.snapshot());
         assert!(second.restore(b"nonsense").is_err());
+    }
+
+    #[test]
+    fn what_was_executed_tentatively_can_be_undone_until_it_is_settled() {
+        let mut ledger = ledger();
+        execute(&mut ledger, 1, 1);
+        let before = ledger.snapshot();
+        let saved = ledger.save();
+        execute(&mut ledger, 2, 2);
+        ledger.rollback(&saved).unwrap();
+        assert_eq!(ledger.snapshot(), before);
+        let saved = ledger.save();
+        execute(&mut ledger, 2, 2);
+        ledger.settle();
+        assert!(ledger.rollback(&saved).is_err());
     }
 }

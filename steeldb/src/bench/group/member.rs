@@ -50,6 +50,9 @@ pub struct Args {
     checkpoint_every: Option<u64>,
     #[arg(long, value_name = "BYTES")]
     segment_bytes: Option<u32>,
+    /// Answer after the WRITE quorum
+    #[arg(long)]
+    tentative: bool,
 }
 
 /// What a replica says.
@@ -127,6 +130,7 @@ fn plan(args: &Args) -> Result<NodeConfig, String> {
     if let Some(ms) = args.request_timeout {
         config.settings.request_timeout_ms = ms;
     }
+    config.settings.tentative = args.tentative;
     if let Some(heights) = args.checkpoint_every {
         config.settings.checkpoint_every = heights;
     }
@@ -138,10 +142,7 @@ fn plan(args: &Args) -> Result<NodeConfig, String> {
 
 async fn serve(config: NodeConfig, reply: usize) -> Result<(), String> {
     let shared = Shared::default();
-    let ledger = Ledger {
-        shared: shared.clone(),
-        reply,
-    };
+    let ledger = Ledger::new(shared.clone(), reply);
     let node = Node::start(config, ledger)
         .await
         .map_err(|error| error.to_string())?;

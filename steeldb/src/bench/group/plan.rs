@@ -53,6 +53,8 @@ pub struct Options {
     pub checkpoint_every: Option<u64>,
     /// Bytes of a log's segment, if not the default; logs are cut by whole segments.
     pub segment_bytes: Option<u32>,
+    /// They answer after the WRITE quorum.
+    pub tentative: bool,
 }
 
 impl Options {
@@ -67,6 +69,9 @@ impl Options {
             if let Some(value) = value {
                 arguments.extend([name.to_owned(), value.to_string()]);
             }
+        }
+        if self.tentative {
+            arguments.push("--tentative".to_owned());
         }
         arguments
     }

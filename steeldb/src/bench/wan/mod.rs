@@ -29,7 +29,7 @@ const FIRST: Duration = Duration::from_secs(30);
 ///
 /// Replicas of a ledger as processes, and a client beside each, behind relays that delay what passes as Table 5.7 says (mean and
 /// deviation). The leader is in Oregon; Virginia is the additional replica of WHEAT; Oregon and Virginia weigh two votes
-/// (crash-only: Virginia). Each client sends 1 kB, is answered with 1 kB, and sends again after the interval. The systems run
+/// (crash-only: Virginia), and WHEAT answers tentatively, after the WRITE quorum. Each client sends 1 kB, is answered with 1 kB, and sends again after the interval. The systems run
 /// side by side.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,6 +45,9 @@ pub struct Args {
     /// Leave the crash-only systems out
     #[arg(long)]
     no_crash_only: bool,
+    /// WHEAT by its weights alone: answers after ACCEPT, as the other systems give them
+    #[arg(long)]
+    no_tentative: bool,
     /// Print the report as JSON on standard output
     #[arg(long)]
     json: bool,
@@ -93,7 +96,8 @@ async fn measure(args: &Args, progress: &Progress) -> Result<(), Failure> {
         broken: Vec::new(),
     };
     for ((system, scene), from) in systems().zip(scenes).zip(from) {
-        let (measured, broken) = measured(system, scene, from, &links).await?;
+        let (measured, broken) =
+            measured(system, scene, from, (&links, !args.no_tentative)).await?;
         report.systems.push(measured);
         let named = broken
             .into_iter()
@@ -115,7 +119,7 @@ async fn measured(
     system: &System,
     scene: Scene,
     from: Duration,
-    links: &Links,
+    (links, tentative): (&Links, bool),
 ) -> Result<(Measured, Vec<String>), Failure> {
     let to = scene.load.now();
     let given_up = (scene.regency_changes() > 0).then(|| "a leader was given up".to_owned());
@@ -124,7 +128,7 @@ async fn measured(
         links,
         view: &view,
         sites: system.sites,
-        tentative: false,
+        tentative: system.tentative && tentative,
     };
     let ended = scene.end().await?;
     let mut broken = check::broken(&ended.records, &ended.replicas);

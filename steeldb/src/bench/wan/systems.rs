@@ -30,6 +30,8 @@ pub struct System {
     pub name: &'static str,
     pub mode: Mode,
     pub sites: &'static [usize],
+    /// Answers come after the WRITE quorum.
+    pub tentative: bool,
     /// Sites whose replicas weigh more.
     pub fast: &'static [usize],
     /// Medians and 90th percentiles of Table 5.8, in the order of [`ROWS`]; the last of all clients.
@@ -40,6 +42,7 @@ pub const SYSTEMS: [System; 4] = [
     System {
         name: "BFT-SMaRt",
         mode: Mode::Byzantine,
+        tentative: false,
         sites: &[IRELAND, SAO_PAULO, OREGON, SYDNEY],
         fast: &[],
         published: [
@@ -54,6 +57,7 @@ pub const SYSTEMS: [System; 4] = [
     System {
         name: "WHEAT",
         mode: Mode::Byzantine,
+        tentative: true,
         sites: &[IRELAND, SAO_PAULO, OREGON, SYDNEY, VIRGINIA],
         fast: &[OREGON, VIRGINIA],
         published: [
@@ -68,6 +72,7 @@ pub const SYSTEMS: [System; 4] = [
     System {
         name: "BFT-SMaRt, crash-only",
         mode: Mode::CrashOnly,
+        tentative: false,
         sites: &[IRELAND, OREGON, SYDNEY],
         fast: &[],
         published: [
@@ -82,6 +87,7 @@ pub const SYSTEMS: [System; 4] = [
     System {
         name: "WHEAT, crash-only",
         mode: Mode::CrashOnly,
+        tentative: false,
         sites: &[IRELAND, OREGON, SYDNEY, VIRGINIA],
         fast: &[VIRGINIA],
         published: [
@@ -120,6 +126,7 @@ impl System {
             options: Options {
                 request_timeout: Some(patience.as_millis() as u64),
                 reply: args.bytes,
+                tentative: self.tentative && !args.no_tentative,
                 // Replicas know each other by other addresses each, which a checkpoint would hold.
                 checkpoint_every: Some(0),
                 ..Options::default()
