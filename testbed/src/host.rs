@@ -94,6 +94,10 @@ impl Host {
         &self.name
     }
 
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        Some(self.namespace.as_ref()?.name.as_str())
+    }
+
     pub fn role(&self) -> &str {
         &self.role
     }

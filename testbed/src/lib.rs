@@ -11,6 +11,7 @@ pub mod links;
 pub mod machine;
 mod names;
 pub mod network;
+mod partition;
 pub mod pgbench;
 pub mod postgres;
 mod process;

@@ -64,6 +64,10 @@ impl Network {
         self.address(1)
     }
 
+    pub(crate) fn bridge(&self) -> &str {
+        &self.bridge
+    }
+
     fn address(&self, host: u8) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
         Ipv4Addr::new(a, b, c, host)
@@ -134,7 +138,8 @@ fn free_subnet(pid: u32) -> Result<[u8; 3], Error> {
     Err(Error::new("no private subnet is free").next("do without network namespaces"))
 }
 
-fn ip(arguments: &[&str]) -> Result<String, Error> {
+/// Runs iproute2.
+pub(crate) fn ip(arguments: &[&str]) -> Result<String, Error> {
     let what = || format!("ip {}", arguments.join(" "));
     let done = Command::new("ip").args(arguments).output();
     let done =

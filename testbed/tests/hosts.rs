@@ -200,3 +200,60 @@ fn hosts_in_namespaces_reach_each_other_and_leave_none_behind() {
     });
     assert_eq!(left.count(), 0);
 }
+
+/// Whether what one host sends arrives at another; the sender must not hear of it either way.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
+fn arrives(from: &Host, to: &Host) -> bool {
+    let receive = format!(
+        "import socket; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(('{}', 7001)); s.settimeout(1); print('x', flush=True)\n\
+         try: print(s.recv(9))\n\
+         except TimeoutError: print('lost')",
+        to.address()
+    );
+    let mut receiver = to.command("python3");
+    let mut receiver = receiver
+        .args(["-c", &receive])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(receiver.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap();
+    let send = format!(
+        "import socket; s=socket.socket(type=socket.SOCK_DGRAM)\nfor _ in range(3): s.sendto(b'hello', ('{}', 7001))",
+        to.address()
+    );
+    run(from.command("python3").args(["-c", &send]));
+    let said = receiver.wait_with_output().unwrap().stdout;
+    match String::from_utf8(said).unwrap().trim() {
+        "b'hello'" => true,
+        "lost" => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_cut_loses_one_direction_in_silence_until_it_is_mended() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let ground = Ground {
+        network: Some(Network::new().unwrap()),
+        ..ground(None)
+    };
+    let (one, two) = (
+        Host::new("one", "w", &ground).unwrap(),
+        Host::new("two", "w", &ground).unwrap(),
+    );
+    assert!(arrives(&one, &two));
+    one.lose(&[two.address()]).unwrap();
+    assert!(!arrives(&one, &two));
+    assert!(arrives(&two, &one));
+    one.deliver(&[two.address()]).unwrap();
+    assert!(arrives(&one, &two));
+}
+
+#[test]
+fn a_host_without_a_namespace_cannot_be_cut_off() {
+    let host = Host::new("alone", "w", &ground(None)).unwrap();
+    let refused = host.lose(&[host.address()]).unwrap_err().to_string();
+    assert!(refused.contains("no network namespace"), "{refused}");
+}

@@ -20,25 +20,53 @@ pub struct Layout {
 impl Layout {
     /// New keys for everybody, on free loopback ports.
     pub fn create(replicas: u16, clients: usize) -> Result<Layout, Failure> {
-        let failed = |cause: String| {
-            Failure::new("cannot write the cluster to be measured")
-                .cause(cause)
-                .next("give a directory with room in TMPDIR")
-        };
+        let ports = ports::free(usize::from(replicas), 0)?;
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let addresses: Vec<SocketAddr> = ports.into_iter().map(address).collect();
+        Layout::scratch()?.cluster(&addresses, clients, |_| {})
+    }
+
+    /// An empty directory for a cluster.
+    pub fn scratch() -> Result<Scratch, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("steeldb-bench-")
             .tempdir()
-            .map_err(|error| failed(error.to_string()))?;
-        let entries = (0..replicas).zip(ports::free(usize::from(replicas), 0)?);
-        let replicas = entries
-            .map(|(id, port)| {
+            .map_err(|error| unwritten(error.to_string()))?;
+        Ok(Scratch(dir))
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Where a cluster will be; removed when it is dropped.
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// New keys for everybody: as many replicas as there are addresses, and so many clients. `adjust` may change the cluster
+    /// before it is written.
+    pub fn cluster(
+        self,
+        addresses: &[SocketAddr],
+        clients: usize,
+        adjust: impl FnOnce(&mut Cluster),
+    ) -> Result<Layout, Failure> {
+        let dir = self.0;
+        let replicas = (0..)
+            .zip(addresses)
+            .map(|(id, address)| {
                 let identity = Identity::generate();
                 identity
                     .save(identity_file(dir.path(), id))
-                    .map_err(|error| failed(error.to_string()))?;
+                    .map_err(|error| unwritten(error.to_string()))?;
                 Ok(ReplicaEntry {
                     id,
-                    address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                    address: *address,
                     key: hex::encode(identity.public_key()),
                 })
             })
@@ -51,7 +79,7 @@ impl Layout {
                 name: format!("client-{}", id - FIRST_CLIENT),
                 key: hex::encode(identity.public_key()),
             });
-        let cluster = Cluster {
+        let mut cluster = Cluster {
             f: (replicas.len() as u16 - 1) / 3,
             mode: Default::default(),
             fast: Default::default(),
@@ -61,22 +89,30 @@ impl Layout {
             replicas,
             clients: listed.collect(),
         };
+        adjust(&mut cluster);
         std::fs::write(cluster_file(dir.path()), cluster.to_text())
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| unwritten(error.to_string()))?;
         Ok(Layout {
             dir,
             cluster,
             clients,
         })
     }
+}
 
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
+fn unwritten(cause: String) -> Failure {
+    Failure::new("cannot write the cluster to be measured")
+        .cause(cause)
+        .next("give a directory with room in TMPDIR")
 }
 
 pub fn cluster_file(dir: &Path) -> PathBuf {
     dir.join("cluster.toml")
+}
+
+/// Of a replica that needs another one than all.
+pub fn own_cluster_file(dir: &Path, replica: u16) -> PathBuf {
+    dir.join(format!("replica-{replica}.toml"))
 }
 
 pub fn identity_file(dir: &Path, replica: u16) -> PathBuf {

@@ -1,17 +1,22 @@
 //! `steeldb bench`: what this machine can carry.
 
+mod chart;
 mod children;
 mod client;
 mod compare;
 mod consensus;
 mod cpu;
+mod faults;
+mod group;
 mod layout;
 mod output;
 mod pgbench;
+mod reconfiguration;
 mod report;
 mod service;
 mod steel;
 mod tpcc;
+mod wan;
 mod waterfall;
 
 use crate::failure::Failure;
@@ -29,8 +34,16 @@ enum What {
     Tpcc(Box<tpcc::Args>),
     Pgbench(pgbench::Args),
     Waterfall(waterfall::Args),
+    Faults(faults::Args),
+    Reconfiguration(reconfiguration::Args),
+    Wan(wan::Args),
     #[command(hide = true)]
     Replica(service::Args),
+    #[command(hide = true)]
+    Member(group::member::Args),
+    /// Use a processor until standard input ends
+    #[command(hide = true)]
+    Spin,
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
@@ -39,6 +52,14 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Tpcc(args) => tpcc::run(args).await,
         What::Pgbench(args) => pgbench::run(args).await,
         What::Waterfall(args) => waterfall::run(args),
+        What::Faults(args) => faults::run(args).await,
+        What::Reconfiguration(args) => reconfiguration::run(args).await,
+        What::Wan(args) => wan::run(args).await,
+        What::Member(args) => group::member::run(args).await,
+        What::Spin => {
+            faults::overload::spin();
+            Ok(())
+        }
         What::Replica(args) => service::run(args).await,
     }
 }
