@@ -6,6 +6,8 @@
 //! only after [`Input::Persisted`]. `docs/consensus.md` tells the protocol as built and
 //! why it is safe.
 
+mod auth;
+mod author;
 mod batch;
 mod core;
 mod crypto;
@@ -28,6 +30,8 @@ pub mod transfer;
 mod view;
 mod window;
 
+pub use crate::auth::{Auth, ClientAuthentication, MAC_BYTES, Macs};
+pub use crate::author::Author;
 pub use crate::batch::{Batch, Entry};
 pub use crate::core::{Action, Core, Input, Reason, Status};
 pub use crate::crypto::{Digest, PublicKey, Signature};

@@ -42,6 +42,7 @@ impl Group {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication: Default::default(),
             administrators: Default::default(),
             leader: None,
             view: 0,

@@ -5,7 +5,7 @@ use crate::batch::{Batch, Entry};
 use crate::crypto::Digest;
 use crate::ids::{Height, ReplicaId};
 use crate::message::Message;
-use crate::request::{Request, Verified, verify_batch};
+use crate::request::{Request, Verified};
 
 use crate::window::Place;
 
@@ -132,13 +132,14 @@ impl Core {
         self.advance(now, out);
     }
 
-    /// Those of `requests` that their clients signed.
-    pub(crate) fn verified(&self, requests: Vec<Request>) -> Vec<Verified<Request>> {
+    /// Those of `requests` that are their clients'.
+    pub(crate) fn verified(&mut self, requests: Vec<Request>) -> Vec<Verified<Request>> {
         #[cfg(feature = "mutation")]
         if crate::settings::mutated!(self.settings, SkipRequestSignature) {
             return requests.into_iter().map(Verified::unchecked).collect();
         }
-        verify_batch(requests, &self.view)
+        self.verifier
+            .verify_batch(requests, &self.view)
             .into_iter()
             .flatten()
             .collect()

@@ -19,6 +19,7 @@ use super::{Action, Core};
 impl Core {
     /// Another key that this replica signs with once the view says so.
     pub fn offer_key(&mut self, key: SigningKey) {
+        self.verifier.offer(&key);
         self.spare_keys.push(key);
         self.take_key();
     }

@@ -28,7 +28,7 @@ use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
-use crate::request::{Request, Verified};
+use crate::request::{Request, Verified, Verifier};
 use crate::settings::Settings;
 use crate::view::View;
 use crate::window::Place;
@@ -200,6 +200,8 @@ pub struct Core {
     key: SigningKey,
     /// Keys that a later view may name.
     spare_keys: Vec<SigningKey>,
+    /// Of requests that come from other replicas.
+    verifier: Verifier,
     /// Whether the view knows this replica by its key.
     member: bool,
     /// What is decided.
@@ -261,6 +263,7 @@ impl Core {
             settings,
             view,
             me,
+            verifier: Verifier::of(me, [&key]),
             key,
             spare_keys: Vec::new(),
             member: false,

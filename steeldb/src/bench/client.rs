@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ::consensus::{ClientId, ReplicaId, Request, SigningKey, View};
+use ::consensus::{Author, ClientId, ReplicaId, View};
 use bytes::Bytes;
 use client_shim::count::ReplyCounter;
 use cluster::{Cluster, FIRST_CLIENT, channel};
@@ -39,6 +39,7 @@ pub struct Gauge {
 
 /// The clients of one connection.
 pub struct Host {
+    me: u32,
     cluster: Cluster,
     identity: Identity,
     clients: Vec<Client>,
@@ -51,8 +52,7 @@ pub struct Host {
 }
 
 struct Client {
-    id: ClientId,
-    key: SigningKey,
+    author: Author,
     seq: u64,
     began: Instant,
     sent: Instant,
@@ -78,14 +78,14 @@ impl Host {
         let now = Instant::now();
         let own = (FIRST_CLIENT..).zip(clients).skip(host).step_by(hosts);
         let clients_here = own.map(|(id, identity)| Client {
-            id: ClientId(id),
-            key: identity.signing_key().clone(),
+            author: Author::new(ClientId(id), identity.signing_key().clone()),
             seq: 0,
             began: now,
             sent: now,
             counter: ReplyCounter::new(view.clone()),
         });
         Host {
+            me: FIRST_CLIENT + host as u32,
             cluster: cluster.clone(),
             identity: clients[host].clone(),
             clients: clients_here.collect(),
@@ -114,12 +114,8 @@ impl Host {
 
     async fn run(mut self) -> Result<Histogram<u64>, Failure> {
         let failed = |cause: String| Failure::new("the clients' links do not start").cause(cause);
-        let me = self
-            .clients
-            .first()
-            .map_or(FIRST_CLIENT, |client| client.id.0);
         let (endpoint, mut events) = Endpoint::start(EndpointConfig {
-            me: PeerId::Client(me),
+            me: PeerId::Client(self.me),
             identity: self.identity.clone(),
             directory: self
                 .cluster
@@ -204,13 +200,9 @@ impl Host {
         let client = &mut self.clients[index];
         client.sent = Instant::now();
         let incarnation = self.first_incarnation + index as u64;
-        let request = Request::sign(
-            &client.key,
-            client.id,
-            incarnation,
-            client.seq,
-            self.op.clone(),
-        );
+        let request = client
+            .author
+            .request(&self.view, incarnation, client.seq, self.op.clone());
         let bytes = postcard::to_stdvec(&ClientMessage::Request(request))
             .expect("these types have no unserialisable parts");
         let bytes = Bytes::from(bytes);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ::consensus::ClientAuthentication;
 use hdrhistogram::Histogram;
 
 use super::children::{Order, Replicas};
@@ -41,12 +42,34 @@ pub struct Args {
     /// How long to run before measuring
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=600), value_name = "SECONDS")]
     warmup: u64,
+    /// How clients authenticate their requests
+    #[arg(long, value_enum, default_value_t = Auth::Signatures)]
+    auth: Auth,
     /// Do not make the logs durable, to see what the disk costs
     #[arg(long)]
     no_fsync: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How clients authenticate their requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Each request is signed
+    Signatures,
+    /// Each request has a MAC for every replica
+    Macs,
+}
+
+impl From<Auth> for ClientAuthentication {
+    fn from(auth: Auth) -> Self {
+        match auth {
+            Auth::Signatures => Self::Signatures,
+            Auth::Macs => Self::Macs,
+        }
+    }
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
@@ -83,7 +106,7 @@ impl Measurement<'_> {
         progress.step(format!("starting {} replicas", args.replicas));
         let clients = usize::from(args.clients);
         let hosts = cores().div_ceil(4).min(clients);
-        let layout = Layout::create(args.replicas, clients)?;
+        let layout = Layout::create(args.replicas, clients, args.auth.into())?;
         let replicas = Replicas::start(&Order {
             dir: layout.dir(),
             replicas: args.replicas,

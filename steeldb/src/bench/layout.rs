@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ::consensus::ClientAuthentication;
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
 use net::Identity;
 
@@ -19,7 +20,11 @@ pub struct Layout {
 
 impl Layout {
     /// New keys for everybody, on free loopback ports.
-    pub fn create(replicas: u16, clients: usize) -> Result<Layout, Failure> {
+    pub fn create(
+        replicas: u16,
+        clients: usize,
+        client_authentication: ClientAuthentication,
+    ) -> Result<Layout, Failure> {
         let failed = |cause: String| {
             Failure::new("cannot write the cluster to be measured")
                 .cause(cause)
@@ -55,6 +60,7 @@ impl Layout {
             f: (replicas.len() as u16 - 1) / 3,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication,
             administrators: Default::default(),
             leader: Default::default(),
             view: 0,
