@@ -1,6 +1,7 @@
 //! A client's request, and the type that says it was verified.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
@@ -55,22 +56,31 @@ pub enum RequestError {
 /// A value whose signature was verified, with its digest, computed once.
 ///
 /// It can only be made by a verification, so that an unchecked request cannot
-/// stand where a checked one is needed.
+/// stand where a checked one is needed. Cloning it is cheap: all clones share the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified<T> {
+pub struct Verified<T>(Arc<Checked<T>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Checked<T> {
     value: T,
     digest: Digest,
 }
 
 impl<T> Verified<T> {
-    /// The digest of the value.
-    pub fn digest(&self) -> Digest {
-        self.digest
+    fn new(value: T, digest: Digest) -> Self {
+        Self(Arc::new(Checked { value, digest }))
     }
 
+    /// The digest of the value.
+    pub fn digest(&self) -> Digest {
+        self.0.digest
+    }
+}
+
+impl<T: Clone> Verified<T> {
     /// The value itself.
     pub fn into_inner(self) -> T {
-        self.value
+        Arc::unwrap_or_clone(self.0).value
     }
 }
 
@@ -78,7 +88,7 @@ impl<T> Deref for Verified<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.value
+        &self.0.value
     }
 }
 
@@ -86,7 +96,7 @@ impl Verified<Request> {
     /// Takes back a request from this replica's own log, where only verified ones are written.
     pub(crate) fn from_own_log(value: Request) -> Self {
         let digest = value.digest();
-        Self { value, digest }
+        Self::new(value, digest)
     }
 
     /// A request that f + 1 members vouch for, or that a correct one wrote: one of them verified it itself.
@@ -240,10 +250,7 @@ impl Verifier {
                     return Err(RequestError::SeqZero(request.client));
                 }
                 let digest = request.digest_with(content);
-                Ok(Verified {
-                    value: request,
-                    digest,
-                })
+                Ok(Verified::new(request, digest))
             })
             .collect()
     }

@@ -65,16 +65,21 @@ impl Windows {
     /// Whether a batch keeps exactly-once: each entry is free, none is there twice, and a
     /// client appears in one incarnation only.
     pub fn allow(&self, batch: &Batch) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut incarnations = BTreeMap::new();
-        batch.entries.iter().all(|entry| {
-            self.place(entry.client, entry.incarnation, entry.seq) == Place::Free
-                && seen.insert((entry.client, entry.seq))
-                && *incarnations
-                    .entry(entry.client)
-                    .or_insert(entry.incarnation)
-                    == entry.incarnation
-        })
+        let names = batch.entries.iter();
+        let mut names: Vec<_> = names.map(|e| (e.client, e.seq, e.incarnation)).collect();
+        names.sort_unstable();
+        let distinct = names.windows(2).all(|pair| {
+            let [
+                (client, seq, incarnation),
+                (next, next_seq, next_incarnation),
+            ] = *pair
+            else {
+                return true;
+            };
+            client != next || (seq != next_seq && incarnation == next_incarnation)
+        });
+        let mut entries = batch.entries.iter();
+        distinct && entries.all(|e| self.place(e.client, e.incarnation, e.seq) == Place::Free)
     }
 
     /// Moves the windows past a decided batch. Returns the clients whose incarnation changed.
@@ -88,6 +93,10 @@ impl Windows {
                     ..Window::default()
                 };
                 renewed.insert(entry.client);
+            }
+            if window.above.is_empty() && entry.seq == window.low + 1 {
+                window.low += 1;
+                continue;
             }
             window.above.insert(entry.seq);
             while window.above.remove(&(window.low + 1)) {

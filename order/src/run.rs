@@ -76,8 +76,9 @@ pub enum Inbound {
         from: ReplicaId,
         payload: Bytes,
     },
-    /// A client's request, not yet verified.
-    Request(Request),
+    /// Clients' requests, not yet verified. A request with a MAC vector is to come over its client's own link: who
+    /// sends a wrong one is blamed for it.
+    Requests(Vec<Request>),
     /// This replica's own wish.
     Submit(Vec<u8>),
     Link {
@@ -405,9 +406,11 @@ impl Order {
         let mut requests = Vec::new();
         for message in gulp.drain(..) {
             match message {
-                Inbound::Request(request) => {
-                    tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
-                    requests.push(request);
+                Inbound::Requests(some) => {
+                    for request in &some {
+                        tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
+                    }
+                    requests.extend(some);
                 }
                 Inbound::Consensus { from, payload } => match Message::decode(&payload) {
                     Ok(Message::State(message)) => {
@@ -461,10 +464,22 @@ impl Order {
         }
         let mut requests = Vec::with_capacity(self.held.len());
         let held = std::mem::take(&mut self.held);
-        for verified in self.verifier.verify_batch(held, &self.view) {
+        let names = held.iter().map(|r| (r.client, r.incarnation, r.seq));
+        let names: Vec<_> = names.collect();
+        let verified = self.verifier.verify_batch(held, &self.view);
+        for ((client, incarnation, seq), verified) in names.into_iter().zip(verified) {
             match verified {
                 Ok(request) => requests.push(request),
-                Err(error) => tracing::warn!(%error, "a request was dropped"),
+                Err(error) => {
+                    tracing::warn!(%error, "a request was dropped");
+                    let input = Input::Unverified {
+                        client,
+                        incarnation,
+                        seq,
+                        error,
+                    };
+                    self.core.handle(now_ms(), input, actions);
+                }
             }
         }
         self.core

@@ -40,10 +40,7 @@ impl Inner {
     }
 
     fn connect_to(&self, view: &View) {
-        let me = (
-            PeerId::Client(self.me.0),
-            self.key.verifying_key().to_bytes(),
-        );
+        let me = (PeerId::Client(self.me.0), self.key.0);
         let replicas = view.replicas.iter();
         let peers = replicas.map(|(id, key)| (PeerId::Replica(id.0), key.0));
         let dial = view.contacts.iter().filter_map(|(id, contact)| {

@@ -70,6 +70,10 @@ impl Core {
         // What was signed with a key that does not hold any more would be verified by some and not by others.
         self.pool
             .retain_clients(|client| view.client_key(client) == old.client_key(client));
+        let kept = |client| view.client_key(client) == old.client_key(client);
+        self.vouching.enter_view(kept);
+        // The same of vectors made for the old view.
+        self.drop_vectors(|_| true, out);
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));

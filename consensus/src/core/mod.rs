@@ -18,6 +18,7 @@ mod proposing;
 mod regency;
 mod stopping;
 mod tick;
+mod vouching;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::record::{Record, RecordId, Recovered, Start, Summary, VoteState};
-use crate::request::{Request, Verified, Verifier};
+use crate::request::{Request, RequestError, Verified, Verifier};
 use crate::settings::Settings;
 use crate::view::View;
 use crate::window::Place;
@@ -42,6 +43,7 @@ use persist::Held;
 use pool::Pool;
 use stopping::Stopping;
 use tick::Clock;
+use vouching::Vouching;
 
 /// What happens to a core.
 #[derive(Clone, Debug)]
@@ -50,6 +52,17 @@ pub enum Input {
     Request(Verified<Request>),
     /// Many of them, for one batch if they fit: they are looked at together.
     Requests(Vec<Verified<Request>>),
+    /// A request that came over its client's own link and did not convince the runtime.
+    Unverified {
+        /// The client.
+        client: ClientId,
+        /// Its incarnation, as the request has it.
+        incarnation: u64,
+        /// Its number.
+        seq: u64,
+        /// Why not.
+        error: RequestError,
+    },
     /// A message of a peer; `from` is the link's authenticated identity.
     Message {
         /// The peer.
@@ -165,6 +178,9 @@ pub enum Reason {
     /// Another request of the client waits under the same number.
     #[error("another request is pending under this number")]
     Conflict,
+    /// Its MAC vector does not do here: the client is to sign the same request.
+    #[error("the request must be signed")]
+    MustSign,
 }
 
 /// Where a core stands.
@@ -220,6 +236,7 @@ pub struct Core {
     early: BTreeMap<ReplicaId, Early>,
     pool: Pool,
     stopping: Stopping,
+    vouching: Vouching,
     peers: Peers,
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
@@ -277,6 +294,7 @@ impl Core {
             early: BTreeMap::new(),
             pool: Pool::default(),
             stopping: Stopping::default(),
+            vouching: Vouching::default(),
             held: BTreeMap::new(),
             next_record: 1,
         };
@@ -292,6 +310,12 @@ impl Core {
         match input {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
+            Input::Unverified {
+                client,
+                incarnation,
+                seq,
+                error,
+            } => self.on_unverified((client, incarnation, seq), error, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
                     self.on_message(now, from, message, out);
@@ -331,7 +355,17 @@ impl Core {
             } => {
                 self.on_accept(now, from, height, regency, digest, signature, out);
             }
-            Message::Forward { requests } => self.on_forward(now, requests, out),
+            Message::Forward { requests } => self.on_forward(now, from, requests, out),
+            Message::AskVouch { entries, doubted } => {
+                self.on_ask_vouch(from, entries, doubted, out)
+            }
+            Message::Vouch { digests } => self.on_vouch(now, from, digests, out),
+            Message::Refuse {
+                view,
+                regency,
+                height,
+                entries,
+            } => self.on_refuse(now, from, (view, regency, height), &entries, out),
             Message::Stop { view, regency } => self.on_stop(now, from, view, regency, out),
             Message::StopData(data) => self.on_stopdata(now, from, data, out),
             Message::Sync(sync) => self.on_sync(now, from, *sync, out),
@@ -386,6 +420,18 @@ impl Core {
 
     /// Puts a verified request into the pool; false: it was there.
     fn admit(&mut self, now: u64, request: Verified<Request>) -> Result<bool, Reason> {
+        if !request.auth.is_signature() && self.vouching.must_sign(request.client) {
+            // A proposal may have it nevertheless.
+            return match self.instance.fill(&request) {
+                true => Ok(true),
+                false => Err(Reason::MustSign),
+            };
+        }
+        self.admit_vouched(now, request)
+    }
+
+    /// The same, also with the vector of a client that must sign.
+    fn admit_vouched(&mut self, now: u64, request: Verified<Request>) -> Result<bool, Reason> {
         match self
             .summary
             .windows

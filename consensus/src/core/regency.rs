@@ -18,6 +18,7 @@ impl Core {
         (self.start, self.start_is_claimed) = (None, false);
         let writes = mutated!(self.settings, KeepWrites).then(|| self.instance.writes.clone());
         self.instance.enter_regency();
+        self.vouching.enter_regency();
         self.instance.writes.extend(writes.into_iter().flatten());
         self.stopping.mine = None;
         self.stopping.states.clear();

@@ -41,7 +41,7 @@ pub async fn dispatch(mut events: Events, order: OrderHandle, asks: mpsc::Sender
                 channel: channel::CLIENT,
                 payload,
             } => match client_message(from, &payload) {
-                Ok(Wanted::Order(request)) => Inbound::Request(request),
+                Ok(Wanted::Order(request)) => Inbound::Requests(vec![request]),
                 Ok(Wanted::Answer(query)) => {
                     if asks.try_send(Ask::Query(query)).is_err() {
                         tracing::debug!(%from, "too many queries wait: one was dropped");

@@ -359,7 +359,7 @@ async fn dispatch(mut events: Events, order: OrderHandle) {
                 channel: channel::CLIENT,
                 payload,
                 ..
-            } => Inbound::Request(postcard::from_bytes(&payload).unwrap()),
+            } => Inbound::Requests(vec![postcard::from_bytes(&payload).unwrap()]),
             _ => continue,
         };
         order.inbound(inbound).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ::consensus::{Author, ClientId, ReplicaId, View};
+use ::consensus::{Author, ClientId, ReplicaId, Request, View};
 use bytes::Bytes;
 use client_shim::count::ReplyCounter;
 use cluster::{Cluster, FIRST_CLIENT, channel};
@@ -16,6 +16,7 @@ use net::{Endpoint, EndpointConfig, Event, Events, Identity, PeerId};
 use txn::Ordered;
 use txn::client::{ClientMessage, ReplicaMessage, Reply};
 
+use super::service::FRAME;
 use crate::failure::Failure;
 
 /// A request without an answer is sent again after this time.
@@ -47,6 +48,8 @@ pub struct Host {
     first_incarnation: u64,
     view: Arc<View>,
     op: Bytes,
+    /// To be sent with the next [`flush`](Host::flush).
+    ready: Vec<Request>,
     gauge: Arc<Gauge>,
     latencies: Histogram<u64>,
 }
@@ -92,6 +95,7 @@ impl Host {
             first_incarnation,
             view,
             op: Ordered::Nothing(vec![0; request]).encode().into(),
+            ready: Vec::new(),
             gauge,
             latencies: histogram(),
         }
@@ -136,8 +140,9 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for index in 0..self.clients.len() {
-            self.next(index, &endpoint);
+            self.next(index);
         }
+        self.flush(&endpoint);
         self.listen(&mut events, &endpoint).await;
         endpoint.shutdown().await;
         Ok(self.latencies)
@@ -147,21 +152,32 @@ impl Host {
         let mut tick = tokio::time::interval(REPEAT / 10);
         while !self.gauge.stop.load(Relaxed) {
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(Event::Frame { from: PeerId::Replica(from), payload, .. }) => {
-                        self.heard(ReplicaId(from), &payload, endpoint);
+                event = events.recv() => {
+                    // What came together is answered together.
+                    let mut event = event;
+                    if event.is_none() {
+                        return;
                     }
-                    Some(_) => {}
-                    None => return,
-                },
-                _ = tick.tick() => self.repeat(endpoint),
+                    while let Some(one) = event {
+                        if let Event::Frame { from: PeerId::Replica(from), payload, .. } = one {
+                            self.heard(ReplicaId(from), &payload);
+                        }
+                        event = events.try_recv();
+                    }
+                }
+                _ = tick.tick() => self.repeat(),
             }
+            self.flush(endpoint);
         }
     }
 
-    fn heard(&mut self, from: ReplicaId, payload: &Bytes, endpoint: &Endpoint) {
+    fn heard(&mut self, from: ReplicaId, payload: &Bytes) {
         match postcard::from_bytes(payload) {
-            Ok(ReplicaMessage::Reply(reply)) => self.count(from, reply, endpoint),
+            Ok(ReplicaMessage::Replies(replies)) => {
+                for reply in replies {
+                    self.count(from, reply);
+                }
+            }
             Ok(ReplicaMessage::Rejected { reason, .. }) => {
                 tracing::warn!(%from, reason, "a request was refused");
                 self.gauge.refused.fetch_add(1, Relaxed);
@@ -170,7 +186,7 @@ impl Host {
         }
     }
 
-    fn count(&mut self, from: ReplicaId, reply: Reply, endpoint: &Endpoint) {
+    fn count(&mut self, from: ReplicaId, reply: Reply) {
         let index = reply.incarnation.wrapping_sub(self.first_incarnation) as usize;
         let Some(client) = self.clients.get_mut(index) else {
             return;
@@ -184,41 +200,51 @@ impl Host {
             self.latencies.saturating_record(latency);
         }
         self.gauge.answered.fetch_add(1, Relaxed);
-        self.next(index, endpoint);
+        self.next(index);
     }
 
-    /// Signs the client's next request and sends it to all replicas.
-    fn next(&mut self, index: usize, endpoint: &Endpoint) {
+    /// Makes the client's next request.
+    fn next(&mut self, index: usize) {
         let client = &mut self.clients[index];
         client.seq += 1;
         client.began = Instant::now();
         client.counter = ReplyCounter::new(self.view.clone());
-        self.send(index, endpoint);
+        self.prepare(index);
     }
 
-    fn send(&mut self, index: usize, endpoint: &Endpoint) {
+    fn prepare(&mut self, index: usize) {
         let client = &mut self.clients[index];
         client.sent = Instant::now();
         let incarnation = self.first_incarnation + index as u64;
         let request = client
             .author
             .request(&self.view, incarnation, client.seq, self.op.clone());
-        let bytes = postcard::to_stdvec(&ClientMessage::Request(request))
-            .expect("these types have no unserialisable parts");
-        let bytes = Bytes::from(bytes);
-        for replica in &self.cluster.replicas {
-            let to = PeerId::Replica(replica.id);
-            if let Err(error) = endpoint.send(to, channel::CLIENT, bytes.clone()) {
-                tracing::debug!(%to, %error, "a request was not sent");
+        self.ready.push(request);
+    }
+
+    /// Sends what is ready to all replicas, as much in a message as makes about [`FRAME`] bytes.
+    fn flush(&mut self, endpoint: &Endpoint) {
+        let most = FRAME / (self.op.len() + 128) + 1;
+        while !self.ready.is_empty() {
+            let rest = self.ready.split_off(self.ready.len().min(most));
+            let requests = std::mem::replace(&mut self.ready, rest);
+            let bytes = postcard::to_stdvec(&ClientMessage::Requests(requests))
+                .expect("these types have no unserialisable parts");
+            let bytes = Bytes::from(bytes);
+            for replica in &self.cluster.replicas {
+                let to = PeerId::Replica(replica.id);
+                if let Err(error) = endpoint.send(to, channel::CLIENT, bytes.clone()) {
+                    tracing::debug!(%to, %error, "requests were not sent");
+                }
             }
         }
     }
 
-    fn repeat(&mut self, endpoint: &Endpoint) {
+    fn repeat(&mut self) {
         for index in 0..self.clients.len() {
             if self.clients[index].sent.elapsed() >= REPEAT {
                 self.gauge.repeated.fetch_add(1, Relaxed);
-                self.send(index, endpoint);
+                self.prepare(index);
             }
         }
     }

@@ -19,6 +19,9 @@ use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
 use crate::failure::Failure;
 use crate::logging;
 
+/// Bytes of requests or replies that share a message.
+pub const FRAME: usize = 64 << 10;
+
 /// One replica of `bench consensus`
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -222,7 +225,7 @@ async fn dispatch(mut events: Events, order: OrderHandle) {
                 payload,
             },
             Event::Frame { from, payload, .. } => match postcard::from_bytes(&payload) {
-                Ok(ClientMessage::Request(request)) => Inbound::Request(request),
+                Ok(ClientMessage::Requests(requests)) => Inbound::Requests(requests),
                 _ => {
                     tracing::warn!(%from, "not a request: dropped");
                     continue;
@@ -291,10 +294,16 @@ impl Service {
 
     fn answer_all(&mut self, delivered: &Delivered) {
         let decided = &delivered.decided;
+        let mut replies: BTreeMap<PeerId, Vec<Reply>> = BTreeMap::new();
         for (index, request) in (0..).zip(&decided.requests) {
             let reply = self.reply(decided.height, index, decided.batch.time_ms, request);
-            self.send(request.client, reply.clone());
+            if let Some(host) = self.host(request.client) {
+                replies.entry(host).or_default().push(reply.clone());
+            }
             self.last.insert(request.client, reply);
+        }
+        for (host, replies) in replies {
+            self.send(host, replies);
         }
         self.ordered.heights.fetch_add(1, Relaxed);
         let requests = decided.requests.len() as u64;
@@ -320,22 +329,29 @@ impl Service {
             .last
             .get(&client)
             .filter(|reply| (reply.incarnation, reply.seq) == (incarnation, seq));
-        if let Some(reply) = known {
-            self.send(client, reply.clone());
+        if let (Some(reply), Some(host)) = (known, self.host(client)) {
+            self.send(host, vec![reply.clone()]);
         }
     }
 
     /// The client's host is known by the client's number; see `client.rs`.
-    fn send(&self, client: ClientId, reply: Reply) {
-        let Some(place) = client.0.checked_sub(FIRST_CLIENT) else {
-            return;
-        };
-        let host = PeerId::Client(FIRST_CLIENT + place % self.hosts);
-        let bytes = postcard::to_stdvec(&ReplicaMessage::Reply(reply))
-            .expect("these types have no unserialisable parts");
-        if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
-            // The client asks again.
-            tracing::debug!(%host, %error, "a reply was not sent");
+    fn host(&self, client: ClientId) -> Option<PeerId> {
+        let place = client.0.checked_sub(FIRST_CLIENT)?;
+        Some(PeerId::Client(FIRST_CLIENT + place % self.hosts))
+    }
+
+    /// As many in a message as make about [`FRAME`] bytes.
+    fn send(&self, host: PeerId, mut replies: Vec<Reply>) {
+        let each = self.frames.iter().map(Bytes::len).sum::<usize>() + 64;
+        while !replies.is_empty() {
+            let rest = replies.split_off(replies.len().min(FRAME / each + 1));
+            let bytes = postcard::to_stdvec(&ReplicaMessage::Replies(replies))
+                .expect("these types have no unserialisable parts");
+            if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
+                // The clients ask again.
+                tracing::debug!(%host, %error, "replies were not sent");
+            }
+            replies = rest;
         }
     }
 }
