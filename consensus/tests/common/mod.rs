@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod macs;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
@@ -17,7 +19,7 @@ pub fn key(replica: u16) -> SigningKey {
     SigningKey::from_bytes(&[replica as u8 + 1; 32])
 }
 
-fn client_key(client: ClientId) -> SigningKey {
+pub fn client_key(client: ClientId) -> SigningKey {
     SigningKey::from_bytes(&[(client.0 - 69_900) as u8; 32])
 }
 
