@@ -3,6 +3,7 @@
 //! A host is one connection to each replica that carries the requests of many clients, so that 200 clients do not cost 800
 //! TLS connections. Client `i` of the file belongs to host `i mod hosts`, and host `h` has the identity of client `h`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ use crate::failure::Failure;
 
 /// A request without an answer is sent again after this time.
 const REPEAT: Duration = Duration::from_secs(1);
+/// How often an open loop looks what has come.
+const ARRIVALS: Duration = Duration::from_millis(1);
 /// The longest latency told apart, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
@@ -48,6 +51,7 @@ pub struct Host {
     first_incarnation: u64,
     view: Arc<View>,
     op: Bytes,
+    pace: Option<Pace>,
     /// To be sent with the next [`flush`](Host::flush).
     ready: Vec<Request>,
     gauge: Arc<Gauge>,
@@ -62,6 +66,34 @@ struct Client {
     counter: ReplyCounter,
 }
 
+/// Requests that come at a steady rate.
+struct Pace {
+    between: Duration,
+    next: Instant,
+    idle: VecDeque<usize>,
+}
+
+impl Pace {
+    fn of(rate: f64) -> Pace {
+        Pace {
+            between: Duration::from_secs_f64(1.0 / rate),
+            next: Instant::now(),
+            idle: VecDeque::new(),
+        }
+    }
+
+    /// A request that has come, and who makes it. What finds nobody idle waits, and keeps the time when it came.
+    fn next(&mut self) -> Option<(usize, Instant)> {
+        let came = self.next;
+        if came > Instant::now() {
+            return None;
+        }
+        let index = self.idle.pop_front()?;
+        self.next += self.between;
+        Some((index, came))
+    }
+}
+
 /// Latencies in nanoseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants and valid")
@@ -74,6 +106,7 @@ impl Host {
         clients: &[Identity],
         (host, hosts): (usize, usize),
         request: usize,
+        rate: Option<f64>,
         first_incarnation: u64,
         gauge: Arc<Gauge>,
     ) -> Host {
@@ -95,6 +128,7 @@ impl Host {
             first_incarnation,
             view,
             op: Ordered::Nothing(vec![0; request]).encode().into(),
+            pace: rate.map(Pace::of),
             ready: Vec::new(),
             gauge,
             latencies: histogram(),
@@ -140,7 +174,7 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for index in 0..self.clients.len() {
-            self.next(index);
+            self.go_on(index, Instant::now());
         }
         self.flush(&endpoint);
         self.listen(&mut events, &endpoint).await;
@@ -150,6 +184,8 @@ impl Host {
 
     async fn listen(&mut self, events: &mut Events, endpoint: &Endpoint) {
         let mut tick = tokio::time::interval(REPEAT / 10);
+        let mut arrivals = tokio::time::interval(ARRIVALS);
+        arrivals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !self.gauge.stop.load(Relaxed) {
             tokio::select! {
                 event = events.recv() => {
@@ -166,8 +202,25 @@ impl Host {
                     }
                 }
                 _ = tick.tick() => self.repeat(),
+                _ = arrivals.tick(), if self.pace.is_some() => {}
             }
+            self.arrive();
             self.flush(endpoint);
+        }
+    }
+
+    /// Idle clients take what has come by now.
+    fn arrive(&mut self) {
+        while let Some((index, came)) = self.pace.as_mut().and_then(Pace::next) {
+            self.next(index, came);
+        }
+    }
+
+    /// A client is free: it asks at once, or when its next request comes.
+    fn go_on(&mut self, index: usize, now: Instant) {
+        match &mut self.pace {
+            Some(pace) => pace.idle.push_back(index),
+            None => self.next(index, now),
         }
     }
 
@@ -200,14 +253,14 @@ impl Host {
             self.latencies.saturating_record(latency);
         }
         self.gauge.answered.fetch_add(1, Relaxed);
-        self.next(index);
+        self.go_on(index, Instant::now());
     }
 
-    /// Makes the client's next request.
-    fn next(&mut self, index: usize) {
+    /// Makes the client's next request; its latency counts from `began`.
+    fn next(&mut self, index: usize, began: Instant) {
         let client = &mut self.clients[index];
         client.seq += 1;
-        client.began = Instant::now();
+        client.began = began;
         client.counter = ReplyCounter::new(self.view.clone());
         self.prepare(index);
     }

@@ -6,6 +6,7 @@ mod compare;
 mod consensus;
 mod cpu;
 mod layout;
+mod matrix;
 mod output;
 mod pgbench;
 mod report;

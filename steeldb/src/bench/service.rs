@@ -22,6 +22,9 @@ use crate::logging;
 /// Bytes of requests or replies that share a message.
 pub const FRAME: usize = 64 << 10;
 
+/// Instances in flight unless told otherwise.
+pub const PIPELINE: u16 = 1;
+
 /// One replica of `bench consensus`
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -43,6 +46,9 @@ pub struct Args {
     reply: u32,
     #[arg(long)]
     no_fsync: bool,
+    /// Instances in flight
+    #[arg(long)]
+    pipeline: u16,
 }
 
 /// What a replica tells of itself, in one line of JSON for each line that it reads.
@@ -100,6 +106,7 @@ struct Start {
     hosts: u32,
     reply: usize,
     fsync: bool,
+    pipeline: u16,
 }
 
 impl Start {
@@ -112,6 +119,7 @@ impl Start {
             hosts: args.hosts.max(1),
             reply: args.reply as usize,
             fsync: !args.no_fsync,
+            pipeline: args.pipeline,
         }
     }
 }
@@ -148,7 +156,7 @@ async fn serve(start: Start) -> Result<(), String> {
         spare_keys: Vec::new(),
         links_since: 0,
         view: cluster.membership(),
-        settings: ::consensus::Settings::default(),
+        settings: settings(start.pipeline),
         log: log.clone(),
         endpoint: endpoint.clone(),
         wire: Arc::new(replica::TransactionWire),
@@ -173,6 +181,11 @@ async fn serve(start: Start) -> Result<(), String> {
         error = log.failed() => Err(error.to_string()),
         () = tell(&endpoint, &log, &ordered) => Ok(()),
     }
+}
+
+/// The order's settings. One instance runs after another: the core has no other way yet.
+fn settings(_pipeline: u16) -> ::consensus::Settings {
+    ::consensus::Settings::default()
 }
 
 /// Batches and requests answered so far.
