@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use client_shim::invoker::{Client, Settings};
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
-use consensus::{ClientId, Height, ReplicaId};
+use consensus::{ClientAuthentication, ClientId, Height, ReplicaId};
 use net::Identity;
 use order::node::{Node, NodeConfig, NodeError, Service};
 use tempfile::TempDir;
@@ -70,6 +70,16 @@ impl Group {
             nodes: (0..4).map(|_| None).collect(),
             dir: TempDir::new().unwrap(),
         }
+    }
+
+    /// Four replicas of the map whose clients use MACs.
+    pub async fn with_macs() -> Group {
+        let mut group = Group::new();
+        group.cluster.client_authentication = ClientAuthentication::Macs;
+        for id in 0..4 {
+            group.start(id, Map::default()).await;
+        }
+        group
     }
 
     /// Four replicas of the map.
