@@ -73,7 +73,7 @@ impl Core {
         let kept = |client| view.client_key(client) == old.client_key(client);
         self.vouching.enter_view(kept);
         // The same of vectors made for the old view.
-        self.drop_vectors(|_| true, out);
+        self.drop_vectors(now, |_| true, out);
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));

@@ -315,7 +315,7 @@ impl Core {
                 incarnation,
                 seq,
                 error,
-            } => self.on_unverified((client, incarnation, seq), error, out),
+            } => self.on_unverified(now, (client, incarnation, seq), error, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
                     self.on_message(now, from, message, out);
@@ -357,7 +357,7 @@ impl Core {
             }
             Message::Forward { requests } => self.on_forward(now, from, requests, out),
             Message::AskVouch { entries, doubted } => {
-                self.on_ask_vouch(from, entries, doubted, out)
+                self.on_ask_vouch(now, from, entries, doubted, out)
             }
             Message::Vouch { digests } => self.on_vouch(now, from, digests, out),
             Message::Refuse {

@@ -148,30 +148,34 @@ impl Pool {
             .is_some_and(|there| there.auth.is_signature() || !request.auth.is_signature())
     }
 
-    /// Drops the requests that `dropped` names, and returns their names.
+    /// Drops the requests that `dropped` names, and returns their names. What is left of their clients waits from now on.
     pub fn drop_where(
         &mut self,
+        now: u64,
         dropped: impl Fn(&Verified<Request>) -> bool,
     ) -> Vec<(ClientId, u64, u64)> {
-        self.drop_of(|_| true, dropped)
+        self.drop_of(now, |_| true, dropped)
     }
 
     /// The same among those that clients wait for since `before` or longer.
     pub fn drop_overdue(
         &mut self,
+        now: u64,
         before: u64,
         dropped: impl Fn(&Verified<Request>) -> bool,
     ) -> Vec<(ClientId, u64, u64)> {
-        self.drop_of(|queue| queue.owed_since() <= before, dropped)
+        self.drop_of(now, |queue| queue.owed_since() <= before, dropped)
     }
 
     fn drop_of(
         &mut self,
+        now: u64,
         of: impl Fn(&Queue) -> bool,
         dropped: impl Fn(&Verified<Request>) -> bool,
     ) -> Vec<(ClientId, u64, u64)> {
         let (mut names, bytes, len) = (Vec::new(), &mut self.bytes, &mut self.len);
         self.clients.retain(|client, queue| {
+            let waiting = queue.requests.len();
             if of(queue) {
                 queue.requests.retain(|(incarnation, seq), request| {
                     let goes = dropped(request);
@@ -182,6 +186,10 @@ impl Pool {
                     }
                     !goes
                 });
+            }
+            if queue.requests.len() < waiting {
+                queue.since = now;
+                queue.settle(now);
             }
             !queue.requests.is_empty()
         });

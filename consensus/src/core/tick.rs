@@ -213,7 +213,7 @@ impl Core {
         }
         let Some(since) = waits else { return };
         if now >= since + 2 * stage && !mutated!(self.settings, NeverStop) {
-            self.drop_unproven(now - 2 * stage, out);
+            self.drop_unproven(now, now - 2 * stage, out);
             if self
                 .waiting_since(now)
                 .is_some_and(|since| now >= since + 2 * stage)

@@ -101,12 +101,13 @@ impl Core {
     /// A client's request did not convince the runtime, on that client's own link.
     pub(crate) fn on_unverified(
         &mut self,
+        now: u64,
         (client, incarnation, seq): (ClientId, u64, u64),
         error: RequestError,
         out: &mut Vec<Action>,
     ) {
         match error {
-            RequestError::BadMac(_) => self.list(client, out),
+            RequestError::BadMac(_) => self.list(now, client, out),
             RequestError::NoMac(_) => {}
             _ => return,
         }
@@ -114,18 +115,23 @@ impl Core {
     }
 
     /// From now on the client must sign. What waits of it with a vector goes.
-    fn list(&mut self, client: ClientId, out: &mut Vec<Action>) {
+    fn list(&mut self, now: u64, client: ClientId, out: &mut Vec<Action>) {
         if self.view.client_key(client).is_none() || !self.vouching.must_sign.insert(client) {
             return;
         }
-        self.drop_vectors(|of| of == client, out);
+        self.drop_vectors(now, |of| of == client, out);
     }
 
     /// Drops pooled requests with vectors of these clients, who are told to sign them.
-    pub(crate) fn drop_vectors(&mut self, of: impl Fn(ClientId) -> bool, out: &mut Vec<Action>) {
-        let dropped = self
-            .pool
-            .drop_where(|request| of(request.client) && !request.auth.is_signature());
+    pub(crate) fn drop_vectors(
+        &mut self,
+        now: u64,
+        of: impl Fn(ClientId) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        let dropped = self.pool.drop_where(now, |request| {
+            of(request.client) && !request.auth.is_signature()
+        });
         for (client, incarnation, seq) in dropped {
             out.push(must_sign(client, incarnation, seq));
         }
@@ -150,7 +156,7 @@ impl Core {
             return;
         }
         if wrong {
-            self.list(entry.client, out);
+            self.list(now, entry.client, out);
         }
         let doubt = Doubt {
             entry,
@@ -188,6 +194,7 @@ impl Core {
     /// Says which of these this replica holds verified.
     pub(crate) fn on_ask_vouch(
         &mut self,
+        now: u64,
         from: ReplicaId,
         mut entries: Vec<Entry>,
         doubted: bool,
@@ -211,7 +218,7 @@ impl Core {
             let complaints = self.vouching.complaints.entry(client).or_default();
             complaints.insert(from);
             if complaints.len() >= self.view.one_correct() {
-                self.list(client, out);
+                self.list(now, client, out);
             }
         }
     }
@@ -360,7 +367,7 @@ impl Core {
             });
         }
         for (_, client) in refused {
-            self.list(client, out);
+            self.list(now, client, out);
         }
         self.stop(now, self.regency + 1, out);
     }
@@ -407,10 +414,10 @@ impl Core {
     }
 
     /// Drops what waits since `before` with a vector that fewer than 2f + 1 vouch for, before a leader is stopped for it.
-    pub(crate) fn drop_unproven(&mut self, before: u64, out: &mut Vec<Action>) {
+    pub(crate) fn drop_unproven(&mut self, now: u64, before: u64, out: &mut Vec<Action>) {
         let backing = &self.vouching.backing;
         let enough = self.view.install();
-        let dropped = self.pool.drop_overdue(before, |request| {
+        let dropped = self.pool.drop_overdue(now, before, |request| {
             let backed = backing.get(&request.digest());
             let backers = backed.map_or(0, |(_, backers)| backers.len());
             !request.auth.is_signature() && backers + 1 < enough
