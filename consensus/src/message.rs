@@ -166,7 +166,13 @@ pub enum DecodeError {
 impl Message {
     /// The encoding that goes on the wire.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("writing plain data to memory cannot fail")
+        // Long ones have room from the start, instead of growing by doubling.
+        let entries = match self {
+            Self::Propose { batch, .. } => batch.entries.len(),
+            _ => 2,
+        };
+        postcard::to_extend(self, Vec::with_capacity(64 * (entries + 1)))
+            .expect("writing plain data to memory cannot fail")
     }
 
     /// Reads one message. Memory stays within a small factor of `bytes.len()`:

@@ -112,6 +112,15 @@ impl Verified<Request> {
 }
 
 impl Request {
+    /// Rough size of its encoding and of the entry that names it in a batch.
+    pub(crate) fn weight(&self) -> usize {
+        let auth = match &self.auth {
+            Auth::Signature(_) => 64,
+            Auth::Macs(macs) => macs.vector.len(),
+        };
+        self.op.len() + auth + 96
+    }
+
     /// Signs a request.
     pub fn sign(
         key: &SigningKey,

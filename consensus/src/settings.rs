@@ -125,10 +125,6 @@ pub enum Mutation {
     NeverFetch,
     /// STOPDATA leaves before the regency's record is durable.
     EarlyStopData,
-    /// f who vouch for a request are believed.
-    VouchedByF,
-    /// A proposal that cannot be verified is never refused.
-    NeverRefuse,
 }
 
 impl Default for Settings {

@@ -467,18 +467,13 @@ impl Order {
         let names = held.iter().map(|r| (r.client, r.incarnation, r.seq));
         let names: Vec<_> = names.collect();
         let verified = self.verifier.verify_batch(held, &self.view);
-        for ((client, incarnation, seq), verified) in names.into_iter().zip(verified) {
+        for (name, verified) in names.into_iter().zip(verified) {
             match verified {
                 Ok(request) => requests.push(request),
                 Err(error) => {
                     tracing::warn!(%error, "a request was dropped");
-                    let input = Input::Unverified {
-                        client,
-                        incarnation,
-                        seq,
-                        error,
-                    };
-                    self.core.handle(now_ms(), input, actions);
+                    self.core
+                        .handle(now_ms(), Input::Unverified(name, error), actions);
                 }
             }
         }

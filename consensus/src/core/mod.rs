@@ -52,17 +52,8 @@ pub enum Input {
     Request(Verified<Request>),
     /// Many of them, for one batch if they fit: they are looked at together.
     Requests(Vec<Verified<Request>>),
-    /// A request that came over its client's own link and did not convince the runtime.
-    Unverified {
-        /// The client.
-        client: ClientId,
-        /// Its incarnation, as the request has it.
-        incarnation: u64,
-        /// Its number.
-        seq: u64,
-        /// Why not.
-        error: RequestError,
-    },
+    /// A request (client, incarnation, number) that came over its client's own link and did not convince the runtime.
+    Unverified((ClientId, u64, u64), RequestError),
     /// A message of a peer; `from` is the link's authenticated identity.
     Message {
         /// The peer.
@@ -310,12 +301,7 @@ impl Core {
         match input {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
-            Input::Unverified {
-                client,
-                incarnation,
-                seq,
-                error,
-            } => self.on_unverified(now, (client, incarnation, seq), error, out),
+            Input::Unverified(request, error) => self.on_unverified(now, request, error, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
                     self.on_message(now, from, message, out);

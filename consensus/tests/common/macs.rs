@@ -44,17 +44,12 @@ pub fn right_at(view: &View, seq: u64, right: &[u16]) -> Request {
 impl Table {
     /// A request on its client's link to one replica, whose runtime looks at it.
     pub fn ask(&mut self, i: u16, request: &Request) {
-        let (client, incarnation, seq) = (request.client, request.incarnation, request.seq);
+        let name = (request.client, request.incarnation, request.seq);
         let mut verifier = Verifier::of(ReplicaId(i), [&key(i)]);
         let mut verdict = verifier.verify_batch(vec![request.clone()], &self.view);
         let input = match verdict.pop().expect("one in, one out") {
             Ok(verified) => Input::Request(verified),
-            Err(error) => Input::Unverified {
-                client,
-                incarnation,
-                seq,
-                error,
-            },
+            Err(error) => Input::Unverified(name, error),
         };
         self.feed(i, input);
     }

@@ -281,7 +281,8 @@ impl Host {
         while !self.ready.is_empty() {
             let rest = self.ready.split_off(self.ready.len().min(most));
             let requests = std::mem::replace(&mut self.ready, rest);
-            let bytes = postcard::to_stdvec(&ClientMessage::Requests(requests))
+            let room = Vec::with_capacity(requests.len() * (self.op.len() + 128));
+            let bytes = postcard::to_extend(&ClientMessage::Requests(requests), room)
                 .expect("these types have no unserialisable parts");
             let bytes = Bytes::from(bytes);
             for replica in &self.cluster.replicas {

@@ -358,7 +358,8 @@ impl Service {
         let each = self.frames.iter().map(Bytes::len).sum::<usize>() + 64;
         while !replies.is_empty() {
             let rest = replies.split_off(replies.len().min(FRAME / each + 1));
-            let bytes = postcard::to_stdvec(&ReplicaMessage::Replies(replies))
+            let room = Vec::with_capacity(replies.len() * each + 16);
+            let bytes = postcard::to_extend(&ReplicaMessage::Replies(replies), room)
                 .expect("these types have no unserialisable parts");
             if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
                 // The clients ask again.
