@@ -369,6 +369,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication: Default::default(),
             administrators: Default::default(),
             leader: Default::default(),
             view: 0,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster::Cluster;
-use consensus::{ClientId, ReplicaId, SigningKey, View};
+use consensus::{ClientId, PublicKey, ReplicaId, View};
 use net::{Directory, DirectoryError, Endpoint, EndpointConfig, Events, Identity, Limits};
 use net::{Membership, PeerId, StartError};
 
@@ -72,8 +72,8 @@ impl Announced {
 }
 
 /// The links go over to a view.
-pub(crate) fn follow(endpoint: &Endpoint, me: ClientId, key: &SigningKey, view: &View) {
-    let me = (PeerId::Client(me.0), key.verifying_key().to_bytes());
+pub(crate) fn follow(endpoint: &Endpoint, me: ClientId, key: &PublicKey, view: &View) {
+    let me = (PeerId::Client(me.0), key.0);
     let replicas = view.replicas.iter();
     let peers = replicas.map(|(id, key)| (PeerId::Replica(id.0), key.0));
     let dial = view.contacts.iter().filter_map(|(id, contact)| {
@@ -98,7 +98,7 @@ pub(crate) fn follow(endpoint: &Endpoint, me: ClientId, key: &SigningKey, view: 
 
 #[cfg(test)]
 mod tests {
-    use consensus::PublicKey;
+    use consensus::SigningKey;
 
     use super::*;
 

@@ -31,6 +31,7 @@ async fn lonely() -> Shim {
             key: hex::encode(Identity::generate().public_key()),
         });
     let cluster = Cluster {
+        client_authentication: Default::default(),
         f: 1,
         mode: Mode::Byzantine,
         fast: BTreeSet::new(),

@@ -3,7 +3,7 @@
 //! Every replica and every client of a cluster holds the same file. It names public keys only; private keys lie in
 //! identity files of their own (see `net::Identity`).
 
-use consensus::{ClientId, Mode, PublicKey, ReplicaId, Sizes, View};
+use consensus::{ClientAuthentication, ClientId, Mode, PublicKey, ReplicaId, Sizes, View};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -60,6 +60,9 @@ pub struct Cluster {
     /// WHEAT: replicas that weigh more than the others, 2f of them (crash-only: f); empty: all weigh the same.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub fast: BTreeSet<u16>,
+    /// `signatures`, or `macs`: clients authenticate requests by one MAC per replica, and sign only where they must.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub client_authentication: ClientAuthentication,
     /// The clients whose requests change the membership.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub administrators: BTreeSet<u32>,
@@ -193,6 +196,7 @@ impl Cluster {
                 .iter()
                 .map(|c| (ClientId(c.id), key(&c.key)))
                 .collect::<BTreeMap<_, _>>(),
+            client_authentication: self.client_authentication,
             administrators: self.administrators.iter().copied().map(ClientId).collect(),
             first_leader: self.leader.map(ReplicaId),
             contacts: self
@@ -231,6 +235,7 @@ impl Cluster {
             f: view.f,
             mode: view.mode,
             fast: view.fast.iter().map(|id| id.0).collect(),
+            client_authentication: view.client_authentication,
             administrators: view.administrators.iter().map(|id| id.0).collect(),
             leader: view.first_leader.map(|id| id.0),
             view: view.id,
@@ -280,6 +285,10 @@ impl Cluster {
     }
 }
 
+fn is_default(authentication: &ClientAuthentication) -> bool {
+    *authentication == ClientAuthentication::default()
+}
+
 fn parse_key(text: &str) -> Result<[u8; 32], String> {
     let bytes = hex::decode(text).map_err(|e| format!("key {text:?} is not hexadecimal: {e}"))?;
     bytes
@@ -296,6 +305,7 @@ mod tests {
             f: 1,
             mode: Mode::Byzantine,
             fast: BTreeSet::new(),
+            client_authentication: ClientAuthentication::Signatures,
             administrators: BTreeSet::new(),
             leader: None,
             view: 0,
@@ -335,6 +345,20 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = load(&format!("colour = 1\n{}", cluster().to_text())).unwrap_err();
         assert!(error.to_string().contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn clients_sign_unless_the_file_says_macs_and_anything_else_is_refused() {
+        let signed = cluster().to_text();
+        assert!(!signed.contains("client_authentication"));
+        let macs = load(&format!("client_authentication = \"macs\"\n{signed}")).unwrap();
+        assert_eq!(
+            macs.membership().client_authentication,
+            ClientAuthentication::Macs
+        );
+        assert_eq!(load(&macs.to_text()).unwrap(), macs);
+        let error = load(&format!("client_authentication = \"none\"\n{signed}")).unwrap_err();
+        assert!(error.to_string().contains("signatures"), "{error}");
     }
 
     #[test]

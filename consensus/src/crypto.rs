@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub(crate) const DOMAIN_REQUEST: &[u8] = b"steeldb/1/request";
 /// What identifies a signed request in a batch.
 pub(crate) const DOMAIN_REQUEST_DIGEST: &[u8] = b"steeldb/1/request-digest";
+/// What identifies a request with a MAC vector in a batch.
+pub(crate) const DOMAIN_REQUEST_DIGEST_MACS: &[u8] = b"steeldb/1/request-digest-macs";
 /// What identifies a proposed value.
 pub(crate) const DOMAIN_BATCH: &[u8] = b"steeldb/1/batch";
 /// What identifies a service's result.

@@ -7,6 +7,8 @@
 //! why it is safe.
 
 pub mod advisor;
+mod auth;
+mod author;
 mod batch;
 mod core;
 mod crypto;
@@ -30,6 +32,8 @@ pub mod transfer;
 mod view;
 mod window;
 
+pub use crate::auth::{Auth, ClientAuthentication, MAC_BYTES, Macs};
+pub use crate::author::Author;
 pub use crate::batch::{Batch, Entry};
 pub use crate::core::{Action, Core, Input, Reason, Status, Tentative};
 pub use crate::crypto::{Digest, PublicKey, Signature};

@@ -49,7 +49,7 @@ pub enum Message {
     },
     /// Requests that the sender still waits for. Alg. 3, l. 3. Unverified.
     Forward {
-        /// With their clients' signatures.
+        /// With what their clients authenticated them by.
         requests: Vec<Request>,
     },
     /// The sender wants every regency below this one to end. Alg. 3, l. 9.
@@ -122,6 +122,29 @@ pub enum Message {
         /// The first height that the sender can serve.
         oldest: Height,
     },
+    /// Asks which of these requests, with MAC vectors, the receiver has verified. See `core/vouching.rs`.
+    AskVouch {
+        /// What is asked about.
+        entries: Vec<Entry>,
+        /// The sender saw a wrong MAC, not merely none or too few vouchers.
+        doubted: bool,
+    },
+    /// "These I verified, or f + 1 others told me that they did."
+    Vouch {
+        /// [`Request::digest`]s.
+        digests: Vec<Digest>,
+    },
+    /// "These of the proposal I cannot verify, and too few vouch for them." f + 1 of them end the regency.
+    Refuse {
+        /// [`View::id`](crate::View) of the sender.
+        view: u64,
+        /// Its regency.
+        regency: Regency,
+        /// Instance.
+        height: Height,
+        /// What it refuses.
+        entries: Vec<Entry>,
+    },
     /// State transfer: not for the core, but for the [`transfer`](crate::transfer) beside it.
     State(StateMessage),
     /// Asks for [`Message::Pong`], to measure the round trip.
@@ -156,7 +179,13 @@ pub enum DecodeError {
 impl Message {
     /// The encoding that goes on the wire.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("writing plain data to memory cannot fail")
+        // Long ones have room from the start, instead of growing by doubling.
+        let entries = match self {
+            Self::Propose { batch, .. } => batch.entries.len(),
+            _ => 2,
+        };
+        postcard::to_extend(self, Vec::with_capacity(64 * (entries + 1)))
+            .expect("writing plain data to memory cannot fail")
     }
 
     /// Reads one message, within the bounds of [`decode`](crate::decode).
@@ -185,6 +214,9 @@ impl Message {
             Self::Decisions { .. } => "DECISIONS",
             Self::Status { .. } => "STATUS",
             Self::Gone { .. } => "GONE",
+            Self::AskVouch { .. } => "ASK-VOUCH",
+            Self::Vouch { .. } => "VOUCH",
+            Self::Refuse { .. } => "REFUSE",
             Self::State(message) => message.name(),
             Self::Ping { .. } => "PING",
             Self::Pong { .. } => "PONG",

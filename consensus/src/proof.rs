@@ -153,11 +153,8 @@ impl Decided {
 
     /// Bytes that the bodies and entries take, roughly; for bounds.
     pub fn weight(&self) -> usize {
-        self.requests
-            .iter()
-            .map(|r| r.op.len() + 160)
-            .sum::<usize>()
-            + 80 * self.proof.accepts.len()
+        let requests = self.requests.iter().map(Request::weight);
+        requests.sum::<usize>() + 80 * self.proof.accepts.len()
     }
 }
 

@@ -58,6 +58,19 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Rough size of its encoding.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Write {
+                value: Some((_, bodies)),
+                ..
+            } => 128 + bodies.iter().map(Request::weight).sum::<usize>(),
+            _ => 128,
+        }
+    }
+}
+
 /// How a regency begins: what SYNC left open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {

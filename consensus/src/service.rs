@@ -157,6 +157,9 @@ pub enum Refusal {
     /// Another request waits under this number.
     #[error("another request is pending under this number")]
     Conflict,
+    /// Its MAC vector does not do at this replica: the same request is to be signed.
+    #[error("the request must be signed")]
+    MustSign,
 }
 
 impl From<Reason> for Refusal {
@@ -168,6 +171,7 @@ impl From<Reason> for Refusal {
             Reason::OutsideWindow => Self::OutsideWindow,
             Reason::TooMuchPending => Self::TooMuchPending,
             Reason::Conflict => Self::Conflict,
+            Reason::MustSign => Self::MustSign,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub status_ms: u64,
     /// How long a proposal waits for the clients' copies of its bodies before it asks.
     pub body_grace_ms: u64,
+    /// How long a request that this replica cannot verify waits for f + 1 who vouch for it before it is refused.
+    pub vouch_patience_ms: u64,
     /// How far a fresh proposal's time may lie from the local clock.
     pub clock_skew_ms: u64,
     /// Unordered requests kept for one client.
@@ -192,6 +194,7 @@ impl Default for Settings {
             resend_ms: 200,
             status_ms: 1_000,
             body_grace_ms: 5,
+            vouch_patience_ms: 100,
             clock_skew_ms: 2_000,
             max_pending_requests_per_client: 4_096,
             max_pending_bytes_per_client: 128 << 20,

@@ -6,6 +6,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::auth::ClientAuthentication;
 use crate::crypto::PublicKey;
 use crate::ids::{ClientId, Regency, ReplicaId};
 use crate::quorum::{Mode, Sizes};
@@ -27,6 +28,9 @@ pub struct View {
     pub replicas: BTreeMap<ReplicaId, PublicKey>,
     /// The clients and their keys (ids from 65,536).
     pub clients: BTreeMap<ClientId, PublicKey>,
+    /// How clients show that their requests are theirs.
+    #[serde(default)]
+    pub client_authentication: ClientAuthentication,
     /// The clients whose requests change the view (see `reconfigure`).
     #[serde(default)]
     pub administrators: BTreeSet<ClientId>,

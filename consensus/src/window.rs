@@ -90,6 +90,10 @@ impl Window {
                 ..Window::default()
             };
         }
+        if self.above.is_empty() && seq == self.low + 1 {
+            self.low += 1;
+            return renewed;
+        }
         self.above.insert(seq);
         while self.above.remove(&(self.low + 1)) {
             self.low += 1;
@@ -119,16 +123,21 @@ impl WindowsAhead<'_> {
 
     /// As [`Windows::allow`].
     pub fn allow(&self, batch: &Batch) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut incarnations = BTreeMap::new();
-        batch.entries.iter().all(|entry| {
-            self.place(entry.client, entry.incarnation, entry.seq) == Place::Free
-                && seen.insert((entry.client, entry.seq))
-                && *incarnations
-                    .entry(entry.client)
-                    .or_insert(entry.incarnation)
-                    == entry.incarnation
-        })
+        let names = batch.entries.iter();
+        let mut names: Vec<_> = names.map(|e| (e.client, e.seq, e.incarnation)).collect();
+        names.sort_unstable();
+        let distinct = names.windows(2).all(|pair| {
+            let [
+                (client, seq, incarnation),
+                (next, next_seq, next_incarnation),
+            ] = *pair
+            else {
+                return true;
+            };
+            client != next || (seq != next_seq && incarnation == next_incarnation)
+        });
+        let mut entries = batch.entries.iter();
+        distinct && entries.all(|e| self.place(e.client, e.incarnation, e.seq) == Place::Free)
     }
 }
 

@@ -34,7 +34,7 @@ fn nonsense(next: &mut impl FnMut() -> u64) -> Message {
     };
     let junk = signed(CLIENT, next(), next(), "junk");
     let requests = vec![consensus::Request {
-        signature: Signature([next() as u8; 64]),
+        auth: consensus::Auth::Signature(Signature([next() as u8; 64])),
         ..junk
     }];
     match next() % 7 + next() % 7 {

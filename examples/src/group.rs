@@ -46,6 +46,7 @@ pub fn init(dir: &Path, addresses: &[SocketAddr]) -> anyhow::Result<()> {
         f,
         mode: Default::default(),
         fast: Default::default(),
+        client_authentication: Default::default(),
         administrators: Default::default(),
         leader: None,
         view: 0,

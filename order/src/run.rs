@@ -179,11 +179,11 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         own_record,
         held: Vec::new(),
         held_since: None,
+        verifier: Verifier::of(me, std::iter::once(&key).chain(&spare_keys)),
         me,
         key,
         spare_keys,
         links_since,
-        verifier: Verifier::default(),
         view: now,
         views,
         log,
@@ -354,9 +354,11 @@ impl Order {
         let mut requests = Vec::new();
         for (message, _share) in gulp.drain(..) {
             match message {
-                Inbound::Request(request) => {
-                    tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
-                    requests.push(request);
+                Inbound::Requests(some) => {
+                    for request in &some {
+                        tracing::trace!(target: "timeline", at = "request", client = %request.client, seq = request.seq);
+                    }
+                    requests.extend(some);
                 }
                 Inbound::Consensus { from, payload } => match Message::decode(&payload) {
                     Ok(Message::State(message)) => {
@@ -414,10 +416,17 @@ impl Order {
         }
         let mut requests = Vec::with_capacity(self.held.len());
         let held = std::mem::take(&mut self.held);
-        for verified in self.verifier.verify_batch(held, &self.view) {
+        let names = held.iter().map(|r| (r.client, r.incarnation, r.seq));
+        let names: Vec<_> = names.collect();
+        let verified = self.verifier.verify_batch(held, &self.view);
+        for (name, verified) in names.into_iter().zip(verified) {
             match verified {
                 Ok(request) => requests.push(request),
-                Err(error) => tracing::warn!(%error, "a request was dropped"),
+                Err(error) => {
+                    tracing::warn!(%error, "a request was dropped");
+                    self.core
+                        .handle(now_ms(), Input::Unverified(name, error), actions);
+                }
             }
         }
         self.core

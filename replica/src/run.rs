@@ -304,9 +304,8 @@ async fn dispatch(
                 from,
                 channel: channel::CLIENT,
                 payload,
-            }) => match request(&payload) {
-                // Whoever brings it: a request is signed by its client.
-                Some(request) => order.inbound(Inbound::Request(request)).await,
+            }) => match requests(from, &payload) {
+                Some(requests) => order.inbound(Inbound::Requests(requests)).await,
                 None => {
                     let frame = Frame::new(from, channel::CLIENT, payload, &room).await;
                     let _ = frames.send(frame).await;
@@ -325,15 +324,21 @@ async fn dispatch(
     }
 }
 
-/// The request in a client's message, if it is one: its variant's number comes first.
-fn request(payload: &Bytes) -> Option<Request> {
-    if payload.first() != Some(&0) {
+/// The requests in a client's message, if that is what it holds: its variant's number comes first.
+///
+/// Whoever brings a signed one; a MAC vector counts on its client's own link only, since a wrong one is held against it.
+fn requests(from: PeerId, payload: &Bytes) -> Option<Vec<Request>> {
+    if !matches!(payload.first(), Some(&0 | &8)) {
         return None;
     }
-    match consensus::decode(payload) {
-        Ok(ClientMessage::Request(request)) => Some(request),
-        _ => None,
-    }
+    let mut requests = match consensus::decode(payload) {
+        Ok(ClientMessage::Request(request)) => vec![request],
+        Ok(ClientMessage::Requests(requests)) => requests,
+        _ => return None,
+    };
+    requests
+        .retain(|request| request.auth.is_signature() || from == PeerId::Client(request.client.0));
+    Some(requests)
 }
 
 #[cfg(test)]

@@ -15,10 +15,13 @@ impl Wire for TransactionWire {
     }
 
     fn rejected(&self, incarnation: u64, seq: u64, reason: &Reason) -> Bytes {
-        encode(&ReplicaMessage::Rejected {
-            incarnation,
-            seq,
-            reason: reason.to_string(),
+        encode(&match reason {
+            Reason::MustSign => ReplicaMessage::MustSign { incarnation, seq },
+            reason => ReplicaMessage::Rejected {
+                incarnation,
+                seq,
+                reason: reason.to_string(),
+            },
         })
     }
 }

@@ -43,6 +43,19 @@ pub fn words(message: &Message) -> String {
         } => {
             format!("{name} height {height} regency {regency} value {digest}")
         }
+        Message::AskVouch { entries, doubted } => {
+            format!("{name} {} requests, doubted {doubted}", entries.len())
+        }
+        Message::Vouch { digests } => format!("{name} {} requests", digests.len()),
+        Message::Refuse {
+            regency,
+            height,
+            entries,
+            ..
+        } => {
+            let count = entries.len();
+            format!("{name} height {height} regency {regency} ({count} requests)")
+        }
         Message::Stop { regency, .. } => format!("{name} regency {regency}"),
         Message::StopData(data) => {
             let s = &data.state;

@@ -118,6 +118,7 @@ mod tests {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication: Default::default(),
             administrators: Default::default(),
             leader: Default::default(),
             view: 0,

@@ -65,6 +65,7 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
         f: plan.f,
         mode: plan.mode,
         fast: plan.fast.clone(),
+        client_authentication: Default::default(),
         administrators: clients
             .iter()
             .filter(|client| client.name == ADMINISTRATOR)

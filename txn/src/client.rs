@@ -49,6 +49,8 @@ pub enum ClientMessage {
     Cancel { tx: TxId },
     /// Cancel this read.
     CancelRead { id: u64 },
+    /// Several to be ordered, each with its client's word for it: what a host of many clients sends at once.
+    Requests(Vec<Request>),
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -158,6 +160,11 @@ pub enum ReplicaMessage {
         seq: u64,
         reason: String,
     },
+    /// The request's MAC vector does not do here; nothing was done. The client is to sign the same request.
+    MustSign {
+        incarnation: u64,
+        seq: u64,
+    },
     /// The master's provisional answer.
     Operation {
         tx: TxId,
@@ -203,4 +210,6 @@ pub enum ReplicaMessage {
         epoch: u64,
         height: Height,
     },
+    /// Answers to several requests at once.
+    Replies(Vec<Reply>),
 }

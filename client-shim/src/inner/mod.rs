@@ -6,14 +6,14 @@ mod route;
 mod silence;
 mod views;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{Cluster, channel};
-use consensus::{ClientId, Digest, Height, ReplicaId, Request, View};
+use consensus::{Author, ClientId, Digest, Height, PublicKey, ReplicaId, View};
 use net::{Endpoint, Identity, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -52,6 +52,10 @@ pub(crate) struct ReadAnswer {
 
 pub(crate) struct Pending {
     message: Bytes,
+    /// Its operation, while it is not signed.
+    to_sign: Option<Bytes>,
+    /// Who wants it signed.
+    must_sign: BTreeSet<ReplicaId>,
     counter: ReplyCounter,
     done: Option<oneshot::Sender<Result<Reply, String>>>,
     sent: Instant,
@@ -70,7 +74,8 @@ pub(crate) struct Waiting {
 }
 pub(crate) struct Inner {
     pub me: ClientId,
-    key: ed25519_dalek::SigningKey,
+    key: PublicKey,
+    author: Mutex<Author>,
     pub incarnation: u64,
     /// The membership as this client knows it.
     view: RwLock<Arc<View>>,
@@ -106,7 +111,8 @@ impl Inner {
         let incarnation = links::incarnation();
         let inner = Arc::new(Inner {
             me,
-            key,
+            key: PublicKey::of(&key),
+            author: Mutex::new(Author::new(me, key)),
             incarnation,
             view: RwLock::new(Arc::new(cluster.membership())),
             endpoint,
@@ -197,11 +203,17 @@ impl Inner {
     }
 
     pub fn order_bytes(&self, seq: u64, op: Vec<u8>) -> oneshot::Receiver<Result<Reply, String>> {
-        let request = Request::sign(&self.key, self.me, self.incarnation, seq, op);
+        let op = Bytes::from(op);
+        let request = self
+            .author()
+            .request(&self.view(), self.incarnation, seq, op.clone());
+        let to_sign = (!request.auth.is_signature()).then_some(op);
         let message = encode(&ClientMessage::Request(request));
         let (sender, receiver) = oneshot::channel();
         let pending = Pending {
             message: message.clone(),
+            to_sign,
+            must_sign: BTreeSet::new(),
             counter: ReplyCounter::new(self.view()),
             done: Some(sender),
             sent: Instant::now(),
@@ -243,11 +255,42 @@ impl Inner {
     fn repeat(&self) {
         let mut waiting = self.waiting();
         let now = Instant::now();
-        for pending in waiting.ordered.values_mut() {
+        for (seq, pending) in &mut waiting.ordered {
             if now.duration_since(pending.sent) >= REPEAT_AFTER {
                 pending.sent = now;
+                // Whatever keeps a MAC vector from being ordered does not keep a signature.
+                self.sign(*seq, pending);
                 self.broadcast(&pending.message);
             }
+        }
+    }
+
+    fn author(&self) -> MutexGuard<'_, Author> {
+        self.author.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Signs a request, if it is not: the same operation under the same number.
+    fn sign(&self, seq: u64, pending: &mut Pending) {
+        if let Some(op) = pending.to_sign.take() {
+            let request = self.author().signed(self.incarnation, seq, op);
+            pending.message = encode(&ClientMessage::Request(request));
+        }
+    }
+
+    /// A replica wants a request signed. When a correct one must be among those who do, it and all that follow are.
+    fn must_sign(&self, waiting: &mut Waiting, from: ReplicaId, seq: u64) {
+        let Some(pending) = waiting.ordered.get_mut(&seq) else {
+            return;
+        };
+        let view = self.view();
+        if pending.to_sign.is_none() || view.replica_key(from).is_none() {
+            return;
+        }
+        pending.must_sign.insert(from);
+        if pending.must_sign.len() >= view.one_correct() {
+            self.author().sign_from_now_on();
+            self.sign(seq, pending);
+            self.broadcast(&pending.message);
         }
     }
 

@@ -14,6 +14,11 @@ impl Inner {
         let mut waiting = self.waiting();
         match message {
             ReplicaMessage::Reply(reply) => self.reply(&mut waiting, from, reply),
+            ReplicaMessage::Replies(replies) => {
+                for reply in replies {
+                    self.reply(&mut waiting, from, reply);
+                }
+            }
             ReplicaMessage::Rejected {
                 incarnation,
                 seq,
@@ -21,6 +26,11 @@ impl Inner {
             } => {
                 if incarnation == self.incarnation {
                     self.rejected(&mut waiting, from, seq, reason);
+                }
+            }
+            ReplicaMessage::MustSign { incarnation, seq } => {
+                if incarnation == self.incarnation {
+                    self.must_sign(&mut waiting, from, seq);
                 }
             }
             ReplicaMessage::Operation {

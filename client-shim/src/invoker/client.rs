@@ -102,7 +102,7 @@ impl Client {
         let driver = Driver {
             engine: Engine::new(identity, settings),
             me,
-            key,
+            key: consensus::PublicKey::of(&key),
             views,
             endpoint,
             events,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{ClientId, ReplicaId, SigningKey, View};
+use consensus::{ClientId, PublicKey, ReplicaId, View};
 use net::{Endpoint, Event, Events, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ pub struct Call {
 pub struct Driver {
     pub engine: Engine,
     pub me: ClientId,
-    pub key: SigningKey,
+    pub key: PublicKey,
     pub views: watch::Sender<Arc<View>>,
     pub endpoint: Endpoint,
     pub events: Events,

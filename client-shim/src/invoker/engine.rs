@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::service::{Call, MAX_QUERY_BYTES, Refusal, ToClient, ToReplica};
-use consensus::{ClientId, Height, ReplicaId, Request, SigningKey, View};
+use consensus::{Author, ClientId, Height, ReplicaId, SigningKey, View};
 
 use super::error::InvokeError;
-use super::pending::{Pending, Purpose, Verdict};
+use super::pending::{Asked, Pending, Purpose, Verdict};
 use super::quorum::Quorums;
 use super::reading::{Next, Reading};
 use super::settings::Settings;
@@ -44,6 +44,7 @@ pub struct Identity {
 /// One client. Time is what passed since the engine was made.
 pub struct Engine {
     identity: Identity,
+    author: Author,
     quorums: Quorums,
     settings: Settings,
     next_seq: u64,
@@ -62,6 +63,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(identity: Identity, settings: Settings) -> Self {
         Self {
+            author: Author::new(identity.me, identity.key.clone()),
             quorums: Quorums::of(&identity.view),
             identity,
             settings,
@@ -160,6 +162,7 @@ impl Engine {
                 if let Some(pending) = self.requests.get_mut(&seq) {
                     pending.refuse(from, refusal);
                     self.judge(now, seq);
+                    self.sign_if_told(seq);
                 }
             }
             ToClient::Answer { id, outcome } => {
@@ -245,7 +248,12 @@ impl Engine {
                 self.end(seq, Err(error));
                 continue;
             }
-            for replica in pending.due(now, &self.identity.view, &self.quorums, &self.settings) {
+            let due = pending.due(now, &self.identity.view, &self.quorums, &self.settings);
+            if !due.is_empty() {
+                // Whatever keeps a MAC vector from being ordered does not keep a signature.
+                pending.sign(&self.author, self.identity.incarnation, seq);
+            }
+            for replica in due {
                 self.out.push(send(replica, pending.message()));
                 silent.insert(replica);
             }
@@ -289,18 +297,38 @@ impl Engine {
         let seq = self.next_seq;
         self.next_seq += 1;
         let Identity {
-            me,
-            key,
-            incarnation,
-            ..
+            incarnation, view, ..
         } = &self.identity;
-        let request = Request::sign(key, *me, *incarnation, seq, op);
+        let request = self.author.request(view, *incarnation, seq, op.clone());
+        let to_sign = (!request.auth.is_signature()).then_some(op);
         let message = encode(&ToReplica::Request(request));
         for replica in self.identity.view.replicas.keys() {
             self.out.push(send(*replica, &message));
         }
-        let pending = Pending::new(ticket, purpose, message, asked, now, &self.settings);
+        let asked = Asked {
+            ticket,
+            purpose,
+            since: asked,
+        };
+        let pending = Pending::new(asked, message, to_sign, now, &self.settings);
         self.requests.insert(seq, pending);
+    }
+
+    /// Signs the same request, and all that follow, when a correct replica is among those who ask for it.
+    fn sign_if_told(&mut self, seq: u64) {
+        let Some(pending) = self.requests.get_mut(&seq) else {
+            return;
+        };
+        if !pending.must_sign(&self.quorums) {
+            return;
+        }
+        self.author.sign_from_now_on();
+        pending.sign(&self.author, self.identity.incarnation, seq);
+        for replica in self.identity.view.replicas.keys() {
+            if !pending.has(*replica) {
+                self.out.push(send(*replica, pending.message()));
+            }
+        }
     }
 
     fn judge(&mut self, now: Duration, seq: u64) {
@@ -439,6 +467,9 @@ pub(super) fn is_final(refusal: Refusal) -> Option<InvokeError> {
         Refusal::AnswerGone => Some(InvokeError::AnswerGone),
         Refusal::Stale => Some(InvokeError::Superseded),
         Refusal::TooLarge => Some(InvokeError::TooLarge),
-        Refusal::OutsideWindow | Refusal::TooMuchPending | Refusal::Conflict => None,
+        Refusal::OutsideWindow
+        | Refusal::TooMuchPending
+        | Refusal::Conflict
+        | Refusal::MustSign => None,
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::service::{Outcome, Refusal};
-use consensus::{Height, ReplicaId, View};
+use consensus::service::{Outcome, Refusal, ToReplica};
+use consensus::{Author, Height, ReplicaId, View};
 
-use super::engine::{Ticket, is_final};
+use super::engine::{Ticket, encode, is_final};
 use super::error::InvokeError;
 use super::quorum::Quorums;
 use super::settings::Settings;
@@ -33,11 +33,22 @@ pub enum Verdict {
     Refused(InvokeError),
 }
 
+/// Whose request it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub ticket: Ticket,
+    pub purpose: Purpose,
+    /// Since when its caller waits.
+    pub since: Duration,
+}
+
 /// A request until it is answered or given up.
 pub struct Pending {
     ticket: Ticket,
     purpose: Purpose,
     message: Bytes,
+    /// Its operation, while it is not signed.
+    to_sign: Option<Bytes>,
     asked: Duration,
     votes: Votes,
     refusals: BTreeMap<ReplicaId, Refusal>,
@@ -50,18 +61,18 @@ pub struct Pending {
 
 impl Pending {
     pub fn new(
-        ticket: Ticket,
-        purpose: Purpose,
+        asked: Asked,
         message: Bytes,
-        asked: Duration,
+        to_sign: Option<Bytes>,
         now: Duration,
         settings: &Settings,
     ) -> Self {
         Self {
-            ticket,
-            purpose,
+            ticket: asked.ticket,
+            purpose: asked.purpose,
             message,
-            asked,
+            to_sign,
+            asked: asked.since,
             votes: Votes::default(),
             refusals: BTreeMap::new(),
             send_at: now + settings.retransmit,
@@ -106,6 +117,23 @@ impl Pending {
         self.votes.in_view(view);
         self.refusals
             .retain(|replica, _| view.replicas.contains_key(replica));
+    }
+
+    /// Whether a correct replica is among those who want it signed, and it is not.
+    pub fn must_sign(&self, quorums: &Quorums) -> bool {
+        let said = self.refusals.iter();
+        let said = said.filter(|(_, refusal)| **refusal == Refusal::MustSign);
+        let said: BTreeSet<ReplicaId> = said.map(|(replica, _)| *replica).collect();
+        self.to_sign.is_some() && (quorums.one_correct)(&said)
+    }
+
+    /// Signs it, if it is not: the same operation under the same number.
+    pub fn sign(&mut self, author: &Author, incarnation: u64, seq: u64) {
+        if let Some(op) = self.to_sign.take() {
+            let request = author.signed(incarnation, seq, op);
+            self.message = encode(&ToReplica::Request(request));
+            self.refusals.retain(|_, said| *said != Refusal::MustSign);
+        }
     }
 
     /// A replica has no result. What it answered before stands.

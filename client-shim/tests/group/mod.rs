@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use client_shim::invoker::{Client, Settings};
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
-use consensus::{ClientId, Height, ReplicaId};
+use consensus::{ClientAuthentication, ClientId, Height, ReplicaId};
 use net::Identity;
 use order::log::LogOptions;
 use order::node::{Node, NodeConfig, NodeError, Service};
@@ -52,6 +52,7 @@ impl Group {
             f: 1,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication: Default::default(),
             administrators: [FIRST_CLIENT + ADMINISTRATOR].into(),
             leader: None,
             view: 0,
@@ -91,6 +92,16 @@ impl Group {
         let mut group = Group::new();
         group.settings.checkpoint_every = EVERY;
         group.log_options.segment_bytes = 4_000;
+        group
+    }
+
+    /// Four replicas of the map whose clients use MACs.
+    pub async fn with_macs() -> Group {
+        let mut group = Group::new();
+        group.cluster.client_authentication = ClientAuthentication::Macs;
+        for id in 0..4 {
+            group.start(id, Map::default()).await;
+        }
         group
     }
 

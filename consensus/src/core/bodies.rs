@@ -3,9 +3,9 @@
 
 use crate::batch::{Batch, Entry};
 use crate::crypto::Digest;
-use crate::ids::{Height, ReplicaId};
+use crate::ids::{ClientId, Height, ReplicaId};
 use crate::message::Message;
-use crate::request::{Request, Verified, verify_batch};
+use crate::request::{Request, RequestError, Verified};
 
 use crate::window::Place;
 
@@ -28,10 +28,21 @@ impl Core {
             return;
         };
         let candidate = instance.add_candidate(digest, batch, |entry| pool.get(entry).cloned());
+        let vouching = &self.vouching;
+        let missing = candidate.missing.keys();
+        // Of a client whose vectors are not pooled, none is under way.
+        let unpooled = missing
+            .map(|(client, ..)| ClientId(*client))
+            .any(|client| vouching.must_sign(client));
         if !candidate.is_complete() && instance.ask_bodies_at().is_none() {
             // The clients' own copies are usually under way.
             instance.asked = 0;
-            instance.set_ask_at(Some(now + self.settings.body_grace_ms));
+            let grace = if unpooled {
+                0
+            } else {
+                self.settings.body_grace_ms
+            };
+            instance.set_ask_at(Some(now + grace));
         }
         #[cfg(feature = "mutation")]
         self.planted_fill(height, &digest);
@@ -47,6 +58,7 @@ impl Core {
             }
             let open = instance.candidates.values();
             let missing = open.flat_map(|c| c.missing.values().map(|at| c.batch.entries[*at]));
+            let missing = missing.filter(|entry| !self.vouching.doubts(&entry.digest));
             let entries: Vec<Entry> = missing.take(self.settings.max_batch_requests).collect();
             if entries.is_empty() {
                 instance.set_ask_at(None);
@@ -122,8 +134,14 @@ impl Core {
             entries.any(|entry| entry.names(request))
         });
         let wanted: Vec<Request> = wanted.take(self.settings.max_batch_requests).collect();
-        for request in self.verified(wanted) {
-            self.pipeline.fill(&request);
+        let copies = wanted.clone();
+        for (body, verified) in copies.into_iter().zip(self.judged(wanted)) {
+            match verified {
+                Ok(request) => {
+                    self.pipeline.fill(&request);
+                }
+                Err(error) => self.doubt(now, body, error, out),
+            }
         }
         if let Some(instance) = self.pipeline.get_mut(height) {
             let mut values = instance.candidates.values();
@@ -136,21 +154,35 @@ impl Core {
         self.advance(now, out);
     }
 
-    /// Those of `requests` that their clients signed.
-    pub(crate) fn verified(&self, requests: Vec<Request>) -> Vec<Verified<Request>> {
+    /// Whether `requests` are their clients', as far as this replica can tell.
+    fn judged(&mut self, requests: Vec<Request>) -> Vec<Result<Verified<Request>, RequestError>> {
         #[cfg(feature = "mutation")]
         if crate::settings::mutated!(self.settings, SkipRequestSignature) {
-            return requests.into_iter().map(Verified::unchecked).collect();
+            let unchecked = requests.into_iter().map(Verified::unchecked);
+            return unchecked.map(Ok).collect();
         }
-        verify_batch(requests, &self.view)
-            .into_iter()
-            .flatten()
-            .collect()
+        self.verifier.verify_batch(requests, &self.view)
     }
 
     /// Requests that another replica waits for. Alg. 2, l. 18-20. They count only with
-    /// their clients' signatures; what is known already is not verified again.
-    pub(crate) fn on_forward(&mut self, now: u64, requests: Vec<Request>, out: &mut Vec<Action>) {
+    /// their clients' signatures, or MACs that are right here, or when f + 1 forward them; what is known already is not
+    /// verified again.
+    pub(crate) fn on_forward(
+        &mut self,
+        now: u64,
+        from: ReplicaId,
+        requests: Vec<Request>,
+        out: &mut Vec<Action>,
+    ) {
+        let requests: Vec<Request> = requests
+            .into_iter()
+            .take(self.settings.max_pending_requests_per_client)
+            .collect();
+        for request in requests.iter().filter(|r| !r.auth.is_signature()) {
+            if self.pool.holds(request) {
+                self.note_backer(from, &request.digest());
+            }
+        }
         let new = requests.into_iter().filter(|request| {
             let Request {
                 client,
@@ -161,12 +193,23 @@ impl Core {
             let place = self.summary.windows.place(client, incarnation, seq);
             place == Place::Free && !self.pool.holds(request)
         });
-        let new: Vec<Request> = new
-            .take(self.settings.max_pending_requests_per_client)
-            .collect();
-        for request in self.verified(new) {
-            // A forwarded request that finds no room is its client's and sender's to repeat.
-            let _refused = self.admit(now, request);
+        let new: Vec<Request> = new.collect();
+        let copies = new.clone();
+        for (copy, verified) in copies.into_iter().zip(self.judged(new)) {
+            let vector = !copy.auth.is_signature();
+            let vouched = match verified {
+                Ok(request) if vector && self.vouching.must_sign(copy.client) => {
+                    self.pipeline.fill(&request);
+                    self.forwarded(from, copy)
+                }
+                Ok(request) => Some(request),
+                Err(RequestError::BadMac(_)) => self.forwarded(from, copy),
+                Err(_) => None,
+            };
+            if let Some(request) = vouched {
+                // One that finds no room is its client's and sender's to repeat.
+                let _refused = self.admit_vouched(now, request);
+            }
         }
         self.after_admission(now, out);
     }

@@ -20,6 +20,7 @@ use super::{Action, Core};
 impl Core {
     /// Another key that this replica signs with once the view says so.
     pub fn offer_key(&mut self, key: SigningKey) {
+        self.verifier.offer(&key);
         self.spare_keys.push(key);
         let was_member = self.member;
         self.take_key();
@@ -105,6 +106,10 @@ impl Core {
         // What was signed with a key that does not hold any more would be verified by some and not by others.
         self.pool
             .retain_clients(|client| view.client_key(client) == old.client_key(client) || kept);
+        let kept = |client| view.client_key(client) == old.client_key(client);
+        self.vouching.enter_view(kept);
+        // The same of vectors made for the old view.
+        self.drop_vectors(now, |_| true, out);
         self.pool.restart_timers(now);
         self.clock.renew(now);
         out.push(Action::ViewChanged(self.view.clone()));

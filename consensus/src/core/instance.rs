@@ -144,6 +144,16 @@ impl Instance {
         self.candidates.insert(digest, candidate);
     }
 
+    /// Whether a value misses the body of this entry.
+    pub fn waits_for(&self, entry: &Entry) -> bool {
+        let name = (entry.client.0, entry.incarnation, entry.seq);
+        let mut open = self.candidates.values();
+        open.any(|c| {
+            let at = c.missing.get(&name);
+            at.is_some_and(|at| c.batch.entries[*at].digest == entry.digest)
+        })
+    }
+
     /// Gives a body to whichever value misses it.
     pub fn fill(&mut self, request: &Verified<Request>) -> bool {
         self.candidates

@@ -22,6 +22,7 @@ mod stopping;
 mod tentative;
 mod tick;
 mod trips;
+mod vouching;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use crate::message::Message;
 use crate::proof::Decided;
 use crate::reconfigure::Views;
 use crate::record::{Promised, Record, RecordId, Recovered, Start, Summary};
-use crate::request::{Request, Verified};
+use crate::request::{Request, RequestError, Verified, Verifier};
 use crate::settings::{MAX_PIPELINE, Settings, mutated};
 use crate::view::View;
 use crate::window::Place;
@@ -50,6 +51,7 @@ use stopping::Stopping;
 pub use tentative::Tentative;
 use tick::Clock;
 use trips::Trips;
+use vouching::Vouching;
 use watch::Watch;
 
 /// What happens to a core.
@@ -59,6 +61,8 @@ pub enum Input {
     Request(Verified<Request>),
     /// Many of them, for one batch if they fit: they are looked at together.
     Requests(Vec<Verified<Request>>),
+    /// A request (client, incarnation, number) that came over its client's own link and did not convince the runtime.
+    Unverified((ClientId, u64, u64), RequestError),
     /// A message of a peer; `from` is the link's authenticated identity.
     Message {
         /// The peer.
@@ -177,6 +181,9 @@ pub enum Reason {
     /// Another request of the client waits under the same number.
     #[error("another request is pending under this number")]
     Conflict,
+    /// Its MAC vector does not do here: the client is to sign the same request.
+    #[error("the request must be signed")]
+    MustSign,
 }
 
 /// Where a core stands.
@@ -212,6 +219,8 @@ pub struct Core {
     key: SigningKey,
     /// Keys that a later view may name.
     spare_keys: Vec<SigningKey>,
+    /// Of requests that come from other replicas.
+    verifier: Verifier,
     /// Whether the view knows this replica by its key.
     member: bool,
     /// What is decided.
@@ -233,6 +242,7 @@ pub struct Core {
     pool: Pool,
     stopping: Stopping,
     leading: Leading,
+    vouching: Vouching,
     peers: Peers,
     held: BTreeMap<RecordId, Held>,
     next_record: RecordId,
@@ -280,6 +290,7 @@ impl Core {
             settings,
             view,
             me,
+            verifier: Verifier::of(me, [&key]),
             key,
             spare_keys: Vec::new(),
             member: false,
@@ -295,6 +306,7 @@ impl Core {
             pool: Pool::default(),
             stopping: Stopping::default(),
             leading: Leading::recovered(led),
+            vouching: Vouching::default(),
             held: BTreeMap::new(),
             next_record: 1,
             trips: Trips::default(),
@@ -313,6 +325,7 @@ impl Core {
         match input {
             Input::Request(request) => self.on_requests(now, vec![request], out),
             Input::Requests(requests) => self.on_requests(now, requests, out),
+            Input::Unverified(request, error) => self.on_unverified(now, request, error, out),
             Input::Message { from, message } => {
                 let stranger = self.view.replica_key(from).is_none()
                     && !mutated!(self.settings, HearStrangers);
@@ -356,7 +369,17 @@ impl Core {
             } => {
                 self.on_accept(now, from, height, regency, digest, signature, out);
             }
-            Message::Forward { requests } => self.on_forward(now, requests, out),
+            Message::Forward { requests } => self.on_forward(now, from, requests, out),
+            Message::AskVouch { entries, doubted } => {
+                self.on_ask_vouch(now, from, entries, doubted, out)
+            }
+            Message::Vouch { digests } => self.on_vouch(now, from, digests, out),
+            Message::Refuse {
+                view,
+                regency,
+                height,
+                entries,
+            } => self.on_refuse(now, from, (view, regency, height), &entries, out),
             Message::Stop { view, regency } => self.on_stop(now, from, view, regency, out),
             Message::StopData(data) => self.on_stopdata(now, from, data, out),
             Message::Sync(sync) => self.on_sync(now, from, *sync, out),
@@ -413,6 +436,18 @@ impl Core {
 
     /// Puts a verified request into the pool; false: it was there.
     fn admit(&mut self, now: u64, request: Verified<Request>) -> Result<bool, Reason> {
+        if !request.auth.is_signature() && self.vouching.must_sign(request.client) {
+            // A proposal may have it nevertheless.
+            return match self.pipeline.fill(&request) {
+                true => Ok(true),
+                false => Err(Reason::MustSign),
+            };
+        }
+        self.admit_vouched(now, request)
+    }
+
+    /// The same, also with the vector of a client that must sign.
+    fn admit_vouched(&mut self, now: u64, request: Verified<Request>) -> Result<bool, Reason> {
         match self
             .summary
             .windows

@@ -81,12 +81,17 @@ impl Pool {
         let cost = request.op.len() + OVERHEAD;
         let bounded = !mutated!(settings, UnboundedPending);
         let queue = self.clients.entry(request.client).or_default();
-        if let Some(there) = queue.requests.get(&name) {
-            let same = there.digest() == request.digest();
-            return if same {
-                Ok(false)
-            } else {
-                Err(Reason::Conflict)
+        if let Some(there) = queue.requests.get_mut(&name) {
+            return match (there.auth.is_signature(), request.auth.is_signature()) {
+                _ if there.digest() == request.digest() => Ok(false),
+                // The client was told to sign. Its word that others can verify takes the place of the one that
+                // perhaps only this replica can; what it asks must be the same, or it would be another request.
+                (false, true) if there.op == request.op => {
+                    *there = request;
+                    Ok(true)
+                }
+                (true, false) if there.op == request.op => Ok(false),
+                _ => Err(Reason::Conflict),
             };
         }
         if queue.requests.is_empty() {
@@ -135,15 +140,66 @@ impl Pool {
             .filter(|request| request.digest() == entry.digest)
     }
 
-    /// Whether a request waits under this name, whatever its digest.
+    /// Whether a request waits under this name that `request` would not replace.
     pub fn holds(&self, request: &Request) -> bool {
-        self.holds_name(request.client, (request.incarnation, request.seq))
+        let queue = self.clients.get(&request.client);
+        queue
+            .and_then(|queue| queue.requests.get(&(request.incarnation, request.seq)))
+            .is_some_and(|there| there.auth.is_signature() || !request.auth.is_signature())
     }
 
     /// Whether a request waits under (incarnation, seq) of a client.
     pub fn holds_name(&self, client: ClientId, name: (u64, u64)) -> bool {
         let queue = self.clients.get(&client);
         queue.is_some_and(|queue| queue.requests.contains_key(&name))
+    }
+
+    /// Drops the requests that `dropped` names, and returns their names. What is left of their clients waits from now on.
+    pub fn drop_where(
+        &mut self,
+        now: u64,
+        dropped: impl Fn(&Verified<Request>) -> bool,
+    ) -> Vec<(ClientId, u64, u64)> {
+        self.drop_of(now, |_| true, dropped)
+    }
+
+    /// The same among those that clients wait for since `before` or longer.
+    pub fn drop_overdue(
+        &mut self,
+        now: u64,
+        before: u64,
+        dropped: impl Fn(&Verified<Request>) -> bool,
+    ) -> Vec<(ClientId, u64, u64)> {
+        self.drop_of(now, |queue| queue.owed_since() <= before, dropped)
+    }
+
+    fn drop_of(
+        &mut self,
+        now: u64,
+        of: impl Fn(&Queue) -> bool,
+        dropped: impl Fn(&Verified<Request>) -> bool,
+    ) -> Vec<(ClientId, u64, u64)> {
+        let (mut names, bytes, len) = (Vec::new(), &mut self.bytes, &mut self.len);
+        self.clients.retain(|client, queue| {
+            let waiting = queue.requests.len();
+            if of(queue) {
+                queue.requests.retain(|(incarnation, seq), request| {
+                    let goes = dropped(request);
+                    if goes {
+                        let cost = request.op.len() + OVERHEAD;
+                        (queue.bytes, *bytes, *len) = (queue.bytes - cost, *bytes - cost, *len - 1);
+                        names.push((*client, *incarnation, *seq));
+                    }
+                    !goes
+                });
+            }
+            if queue.requests.len() < waiting {
+                queue.since = now;
+                queue.settle(now);
+            }
+            !queue.requests.is_empty()
+        });
+        names
     }
 
     /// Drops what a decided batch ordered, and what it made stale.
@@ -229,7 +285,12 @@ impl Pool {
     /// Requests of clients that wait since `before` or longer and were not forwarded
     /// since then; at most `max_bytes` of operations, but at least one. Alg. 3, l. 2. Said again
     /// each time, since a FORWARD may be lost and its client may know no other replica.
-    pub fn take_overdue(&mut self, now: u64, before: u64, max_bytes: usize) -> Vec<Request> {
+    pub fn take_overdue(
+        &mut self,
+        now: u64,
+        before: u64,
+        max_bytes: usize,
+    ) -> Vec<Verified<Request>> {
         let (mut requests, mut bytes) = (Vec::new(), 0);
         for queue in self.clients.values_mut() {
             if queue.owed_since() > before || queue.forwarded.is_some_and(|at| at > before) {
@@ -246,7 +307,7 @@ impl Pool {
                 if bytes > max_bytes && !requests.is_empty() {
                     return requests;
                 }
-                requests.push((**request).clone());
+                requests.push(request.clone());
             }
         }
         requests

@@ -23,6 +23,7 @@ impl Core {
             instance.enter_regency();
             instance.writes.extend(writes.into_iter().flatten());
         }
+        self.vouching.enter_regency();
         self.stopping.mine = None;
         self.stopping.states.clear();
         (self.stopping.last, self.stopping.sync) = (None, None);

@@ -1,7 +1,9 @@
 //! Time: when to say things again, when to forward, when to give a leader up.
 
+use crate::batch::Entry;
 use crate::ids::ReplicaId;
 use crate::message::Message;
+use crate::request::Verified;
 use crate::settings::{Settings, mutated};
 
 use super::instance::Instance;
@@ -131,6 +133,7 @@ impl Clock {
 impl Core {
     pub(crate) fn on_tick(&mut self, now: u64, out: &mut Vec<Action>) {
         self.ask_bodies(now, out);
+        self.tick_vouching(now, out);
         if now >= self.clock.next_tick {
             self.suspect(now, out);
             self.ask_round_trips(now, out);
@@ -212,7 +215,13 @@ impl Core {
         }
         let Some(since) = waits else { return };
         if now >= since + 2 * stage && !mutated!(self.settings, NeverStop) {
-            self.stop(now, next, out);
+            self.drop_unproven(now, now - 2 * stage, out);
+            if self
+                .waiting_since(now)
+                .is_some_and(|since| now >= since + 2 * stage)
+            {
+                self.stop(now, next, out);
+            }
         }
     }
 
@@ -221,11 +230,16 @@ impl Core {
     fn forward(&mut self, now: u64, before: u64, out: &mut Vec<Action>) {
         let most = self.settings.max_transfer_bytes;
         let requests = self.pool.take_overdue(now, before, most);
-        if !requests.is_empty() && !mutated!(self.settings, NeverForward) {
-            out.push(Action::Broadcast {
-                message: Message::Forward { requests },
-            });
+        if requests.is_empty() || mutated!(self.settings, NeverForward) {
+            return;
         }
+        let vectors = requests.iter().filter(|r| !r.auth.is_signature());
+        let vectors: Vec<Entry> = vectors.map(Entry::of).collect();
+        let requests = requests.into_iter().map(Verified::into_inner).collect();
+        out.push(Action::Broadcast {
+            message: Message::Forward { requests },
+        });
+        self.ask_backers(vectors, out);
     }
 
     /// Since when something waits: a client's request, or an instance that is open here

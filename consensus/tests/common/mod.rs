@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod macs;
 pub mod timed;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +21,7 @@ pub fn key(replica: u16) -> SigningKey {
     SigningKey::from_bytes(&[replica as u8 + 1; 32])
 }
 
-fn client_key(client: ClientId) -> SigningKey {
+pub fn client_key(client: ClientId) -> SigningKey {
     SigningKey::from_bytes(&[(client.0 - 69_900) as u8; 32])
 }
 

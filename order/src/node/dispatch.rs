@@ -44,7 +44,9 @@ impl Dispatch {
                 channel: channel::CLIENT,
                 payload,
             } => match client_message(from, &payload) {
-                Ok(Wanted::Order(request)) => self.order.inbound(Inbound::Request(request)).await,
+                Ok(Wanted::Order(request)) => {
+                    self.order.inbound(Inbound::Requests(vec![request])).await;
+                }
                 Ok(Wanted::Answer(query)) => {
                     if self.asks.try_send(Ask::Query(query)).is_err() {
                         tracing::debug!(%from, "too many queries wait: one was dropped");

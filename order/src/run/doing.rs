@@ -12,6 +12,12 @@ use crate::past::load;
 
 use super::{Delivered, Done, OVERHEAD, Order, Repeat, ToService, now_ms, record};
 
+/// As the log keeps it; with about as much room from the start, since growing by doubling copies it again and again.
+fn encode(value: &impl serde::Serialize, weight: usize) -> Vec<u8> {
+    postcard::to_extend(value, Vec::with_capacity(weight))
+        .expect("records and decisions have no unserialisable parts")
+}
+
 impl Order {
     pub(super) fn view_changed(&mut self, view: View) {
         let (members, heavy) = (view.n(), view.fast.len());
@@ -47,8 +53,7 @@ impl Order {
                 }
             }
             Action::Persist { id, record } => {
-                let payload =
-                    postcard::to_stdvec(&record).expect("records have no unserialisable parts");
+                let payload = encode(&record, record.weight());
                 let done = self.done.clone();
                 self.log
                     .append_then(record::CORE, id, payload.into(), move |result| {
@@ -112,8 +117,7 @@ impl Order {
     /// height (the same argument as for regency changes, Alg. 4). So nobody waits for this record; it saves asking the peers after a
     /// restart, and shares the next fsync.
     pub(super) async fn decided(&mut self, decided: Decided) -> bool {
-        let payload =
-            postcard::to_stdvec(&decided).expect("decisions have no unserialisable parts");
+        let payload = encode(&decided, decided.weight());
         let (height, bytes) = (decided.height, payload.len());
         // PostgreSQL applies an item after this replica's own vote for it or after votes decided at a later height; the
         // record of either takes this one to the disk. Heights learnt from peers have no such record.

@@ -20,8 +20,9 @@ pub enum Inbound {
         from: ReplicaId,
         payload: Bytes,
     },
-    /// A client's request, not yet verified.
-    Request(Request),
+    /// Clients' requests, not yet verified. A request with a MAC vector is to come over its client's own link: who
+    /// sends a wrong one is blamed for it.
+    Requests(Vec<Request>),
     /// This replica's own wish.
     Submit(Vec<u8>),
     Link {
@@ -35,7 +36,7 @@ impl Inbound {
     fn bytes(&self) -> usize {
         let chosen = match self {
             Self::Consensus { payload, .. } => payload.len(),
-            Self::Request(request) => request.op.len(),
+            Self::Requests(requests) => requests.iter().map(|r| r.op.len() + OVERHEAD).sum(),
             Self::Submit(op) => op.len(),
             Self::Link { .. } => 0,
         };

@@ -346,8 +346,8 @@ async fn dispatch(mut events: Events, order: OrderHandle) {
                 payload,
                 ..
             }) => {
-                let request = postcard::from_bytes(&payload).unwrap();
-                order.inbound(Inbound::Request(request)).await;
+                let requests = vec![postcard::from_bytes(&payload).unwrap()];
+                order.inbound(Inbound::Requests(requests)).await;
             }
             Err(_) => {}
         }

@@ -19,6 +19,7 @@ pub struct Order<'a> {
     pub hosts: usize,
     pub reply: usize,
     pub fsync: bool,
+    pub pipeline: u16,
 }
 
 /// All replicas; killed when this is dropped, and ended by themselves if this process dies first, since their standard
@@ -97,7 +98,8 @@ impl Replica {
             .arg(layout::log_dir(order.dir, id))
             .args(["--hosts", &order.hosts.to_string()])
             .args(["--reply", &order.reply.to_string()])
-            .args(["--replicas", &order.replicas.to_string()]);
+            .args(["--replicas", &order.replicas.to_string()])
+            .args(["--pipeline", &order.pipeline.to_string()]);
         if !order.fsync {
             command.arg("--no-fsync");
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ::consensus::ClientAuthentication;
 use hdrhistogram::Histogram;
 
 use super::children::{Order, Replicas};
 use super::client::{Gauge, Host};
 use super::layout::Layout;
 use super::report::{Latency, Report, per, us_per_op};
-use super::{client, cpu};
+use super::{client, cpu, matrix};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::signals;
@@ -21,54 +22,142 @@ use crate::signals;
 /// Each client has its own key and number and sends its next request when a quorum of replies matches. Clients share
 /// connections: one to each replica for every four cores carries all of their signed requests. The replicas' logs
 /// lie in a directory of their own below TMPDIR, which is removed at the end.
+///
+/// With --rate the clients are an open loop: requests come at that rate whatever happened to those before, wait if all
+/// clients are busy, and their latency counts from when they came.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Replica processes; they bear f = (N-1)/3 liars
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31), value_name = "N")]
-    replicas: u16,
-    /// Closed-loop clients
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "N")]
-    clients: u16,
-    /// Size of a request's operation
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
-    request: u32,
-    /// Size of a reply
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
-    reply: u32,
-    /// How long to measure
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
-    duration: u64,
-    /// How long to run before measuring
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=600), value_name = "SECONDS")]
-    warmup: u64,
-    /// Do not make the logs durable, to see what the disk costs
-    #[arg(long)]
-    no_fsync: bool,
+    #[command(flatten)]
+    shape: Shape,
+    /// First measure how much it carries with this many clients, then measure an open loop at this share of it
+    #[arg(long, conflicts_with_all = ["rate", "matrix"], value_parser = clap::value_parser!(u8).range(1..=100), value_name = "PERCENT")]
+    rate_of_peak: Option<u8>,
+    /// Measure 0/0, 100/100 and 1024/1024 bytes with 1, 50, 200 and 1000 clients, MACs and signatures, with and without
+    /// pipelining, 2 s each
+    #[arg(long, conflicts_with_all = ["rate", "clients", "request", "reply", "auth", "pipeline"])]
+    matrix: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
+/// One measurement.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Shape {
+    /// Replica processes; they bear f = (N-1)/3 liars
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=31), value_name = "N")]
+    pub replicas: u16,
+    /// Clients, closed loops without --rate
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "N")]
+    pub clients: u16,
+    /// Size of a request's operation
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
+    pub request: u32,
+    /// Size of a reply
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20), value_name = "BYTES")]
+    pub reply: u32,
+    /// How long to measure
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub duration: u64,
+    /// How long to run before measuring
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=600), value_name = "SECONDS")]
+    pub warmup: u64,
+    /// How clients authenticate their requests
+    #[arg(long, value_enum, default_value_t = Auth::Signatures)]
+    pub auth: Auth,
+    /// Do not make the logs durable, to see what the disk costs
+    #[arg(long)]
+    pub no_fsync: bool,
+    /// Instances in flight at most; 1: one after another
+    #[arg(long, default_value_t = PIPELINE, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    pub pipeline: u16,
+    /// Requests a second, whether the ones before are answered or not
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "OPS")]
+    pub rate: Option<u32>,
+}
+
+/// What a replica does unless told otherwise.
+pub const PIPELINE: u16 = super::service::PIPELINE;
+
+/// How clients authenticate their requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Each request is signed
+    Signatures,
+    /// Each request has a MAC for every replica
+    Macs,
+}
+
+impl Auth {
+    /// In a table or a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signatures => "signatures",
+            Self::Macs => "MACs",
+        }
+    }
+}
+
+impl From<Auth> for ClientAuthentication {
+    fn from(auth: Auth) -> Self {
+        match auth {
+            Auth::Signatures => Self::Signatures,
+            Auth::Macs => Self::Macs,
+        }
+    }
+}
+
 pub async fn run(args: &Args) -> Result<(), Failure> {
     crate::logging::start()?;
     let stop_wish = signals::stop_wish()?;
-    let mut measurement = Measurement::start(args)?;
-    let report = tokio::select! {
-        report = measurement.run() => report?,
+    let measured = async {
+        match (args.matrix, args.rate_of_peak) {
+            (true, _) => matrix::measure_all(&args.shape).await,
+            (false, Some(percent)) => of_peak(&args.shape, percent).await,
+            (false, None) => Ok(vec![measure(&args.shape).await?]),
+        }
+    };
+    let reports = tokio::select! {
+        reports = measured => reports?,
         () = stop_wish => return Err(Failure::new("interrupted: nothing was measured")),
     };
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::new("cannot write the report").cause(error))?;
-        println!("{text}");
-    } else {
-        println!("{}", report.text());
-    }
+    let text = match (args.json, reports.as_slice()) {
+        (true, [report]) => json(report)?,
+        (true, reports) => json(reports)?,
+        (false, reports) if args.matrix => matrix::text(reports),
+        (false, reports) => {
+            let texts: Vec<String> = reports.iter().map(Report::text).collect();
+            texts.join("\n\n")
+        }
+    };
+    println!("{text}");
     Ok(())
 }
 
+fn json<T: serde::Serialize + ?Sized>(reports: &T) -> Result<String, Failure> {
+    serde_json::to_string_pretty(reports)
+        .map_err(|error| Failure::new("cannot write the report").cause(error))
+}
+
+/// Starts replicas, measures, ends them.
+pub async fn measure(shape: &Shape) -> Result<Report, Failure> {
+    Measurement::start(shape)?.run().await
+}
+
+/// What closed loops reach, then an open loop at a share of it.
+async fn of_peak(shape: &Shape, percent: u8) -> Result<Vec<Report>, Failure> {
+    let peak = measure(shape).await?;
+    let rate = peak.ops_per_second * f64::from(percent) / 100.0;
+    let paced = Shape {
+        rate: Some((rate as u32).max(1)),
+        ..shape.clone()
+    };
+    Ok(vec![peak, measure(&paced).await?])
+}
+
 struct Measurement<'a> {
-    args: &'a Args,
+    args: &'a Shape,
     progress: Progress,
     gauge: Arc<Gauge>,
     hosts: Vec<std::thread::JoinHandle<Result<Histogram<u64>, Failure>>>,
@@ -78,18 +167,19 @@ struct Measurement<'a> {
 }
 
 impl Measurement<'_> {
-    fn start(args: &Args) -> Result<Measurement<'_>, Failure> {
+    fn start(args: &Shape) -> Result<Measurement<'_>, Failure> {
         let progress = Progress::start();
         progress.step(format!("starting {} replicas", args.replicas));
         let clients = usize::from(args.clients);
         let hosts = cores().div_ceil(4).min(clients);
-        let layout = Layout::create(args.replicas, clients)?;
+        let layout = Layout::create(args.replicas, clients, args.auth.into())?;
         let replicas = Replicas::start(&Order {
             dir: layout.dir(),
             replicas: args.replicas,
             hosts,
             reply: args.reply as usize,
             fsync: !args.no_fsync,
+            pipeline: args.pipeline,
         })?;
         progress.step(format!("connecting {clients} clients"));
         let gauge = Arc::new(Gauge::default());
@@ -110,6 +200,7 @@ impl Measurement<'_> {
                 &measurement.layout.clients,
                 (host, hosts),
                 args.request as usize,
+                args.rate.map(|rate| f64::from(rate) / hosts as f64),
                 incarnation,
                 measurement.gauge.clone(),
             );
@@ -144,6 +235,9 @@ impl Measurement<'_> {
             clients: usize::from(self.args.clients),
             request_bytes: self.args.request as usize,
             reply_bytes: self.args.reply as usize,
+            auth: self.args.auth,
+            pipeline: self.args.pipeline,
+            rate: self.args.rate,
             fsync: !self.args.no_fsync,
             cores: cores(),
             seconds: elapsed.as_secs_f64(),

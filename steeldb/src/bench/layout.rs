@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ::consensus::ClientAuthentication;
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
 use net::Identity;
 
@@ -19,11 +20,17 @@ pub struct Layout {
 
 impl Layout {
     /// New keys for everybody, on free loopback ports.
-    pub fn create(replicas: u16, clients: usize) -> Result<Layout, Failure> {
+    pub fn create(
+        replicas: u16,
+        clients: usize,
+        authentication: ClientAuthentication,
+    ) -> Result<Layout, Failure> {
         let ports = ports::free(usize::from(replicas), 0)?;
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let addresses: Vec<SocketAddr> = ports.into_iter().map(address).collect();
-        Layout::scratch()?.cluster(&addresses, clients, |_| {})
+        Layout::scratch()?.cluster(&addresses, clients, |cluster| {
+            cluster.client_authentication = authentication;
+        })
     }
 
     /// An empty directory for a cluster.
@@ -83,6 +90,7 @@ impl Scratch {
             f: (replicas.len() as u16 - 1) / 3,
             mode: Default::default(),
             fast: Default::default(),
+            client_authentication: Default::default(),
             administrators: Default::default(),
             leader: Default::default(),
             view: 0,

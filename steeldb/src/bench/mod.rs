@@ -9,6 +9,7 @@ mod cpu;
 mod faults;
 mod group;
 mod layout;
+mod matrix;
 mod output;
 mod pgbench;
 mod reconfiguration;

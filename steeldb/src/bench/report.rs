@@ -5,6 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::consensus::Auth;
+
 /// Nanoseconds in a millisecond.
 const MS: f64 = 1e6;
 
@@ -16,6 +18,11 @@ pub struct Report {
     pub clients: usize,
     pub request_bytes: usize,
     pub reply_bytes: usize,
+    pub auth: Auth,
+    /// Instances in flight at most.
+    pub pipeline: u16,
+    /// Requests a second of an open loop; none: closed loops.
+    pub rate: Option<u32>,
     /// Whether the decision log was made durable.
     pub fsync: bool,
     pub cores: usize,
@@ -85,8 +92,11 @@ impl Report {
             true => "log made durable",
             false => "log not made durable (--no-fsync)",
         };
+        let paced = self
+            .rate
+            .map_or_else(String::new, |rate| format!(" at {rate} requests/s"));
         let mut text = format!(
-            "{} replicas (f = {}), {} clients, {}/{} bytes, {disk}, {} cores\n\
+            "{} replicas (f = {}), {} clients{paced}, {}, {}/{} bytes, {disk}, {} cores\n\
              throughput   {:.0} operations/s ({} in {:.1} s)\n\
              latency      mean {mean:.3} ms, p50 {p50:.3}, p90 {p90:.3}, p99 {p99:.3}, max {max:.3}\n\
              replica CPU  {:.0} µs an operation, all {} together\n\
@@ -95,6 +105,7 @@ impl Report {
             self.replicas,
             self.f,
             self.clients,
+            self.auth.name(),
             self.request_bytes,
             self.reply_bytes,
             self.cores,

@@ -19,6 +19,12 @@ use txn::client::{Answer, ClientMessage, ReplicaMessage, Reply};
 use crate::failure::Failure;
 use crate::logging;
 
+/// Bytes of requests or replies that share a message.
+pub const FRAME: usize = 64 << 10;
+
+/// Instances in flight unless told otherwise.
+pub const PIPELINE: u16 = 1;
+
 /// One replica of `bench consensus`
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -40,6 +46,9 @@ pub struct Args {
     reply: u32,
     #[arg(long)]
     no_fsync: bool,
+    /// Instances in flight
+    #[arg(long)]
+    pipeline: u16,
 }
 
 /// What a replica tells of itself, in one line of JSON for each line that it reads.
@@ -97,6 +106,7 @@ struct Start {
     hosts: u32,
     reply: usize,
     fsync: bool,
+    pipeline: u16,
 }
 
 impl Start {
@@ -109,6 +119,7 @@ impl Start {
             hosts: args.hosts.max(1),
             reply: args.reply as usize,
             fsync: !args.no_fsync,
+            pipeline: args.pipeline,
         }
     }
 }
@@ -145,7 +156,7 @@ async fn serve(start: Start) -> Result<(), String> {
         spare_keys: Vec::new(),
         links_since: 0,
         view: cluster.membership(),
-        settings: ::consensus::Settings::default(),
+        settings: settings(start.pipeline),
         log: log.clone(),
         endpoint: endpoint.clone(),
         wire: Arc::new(replica::TransactionWire),
@@ -170,6 +181,11 @@ async fn serve(start: Start) -> Result<(), String> {
         error = log.failed() => Err(error.to_string()),
         () = tell(&endpoint, &log, &ordered) => Ok(()),
     }
+}
+
+/// The order's settings. One instance runs after another: the core has no other way yet.
+fn settings(_pipeline: u16) -> ::consensus::Settings {
+    ::consensus::Settings::default()
 }
 
 /// Batches and requests answered so far.
@@ -206,8 +222,8 @@ async fn dispatch(mut events: Events, order: OrderHandle) {
         match order::inbound(event) {
             Ok(inbound) => order.inbound(inbound).await,
             Err(Event::Frame { from, payload, .. }) => match postcard::from_bytes(&payload) {
-                Ok(ClientMessage::Request(request)) => {
-                    order.inbound(Inbound::Request(request)).await;
+                Ok(ClientMessage::Requests(requests)) => {
+                    order.inbound(Inbound::Requests(requests)).await;
                 }
                 _ => tracing::warn!(%from, "not a request: dropped"),
             },
@@ -274,10 +290,16 @@ impl Service {
 
     fn answer_all(&mut self, delivered: &Delivered) {
         let decided = &delivered.decided;
+        let mut replies: BTreeMap<PeerId, Vec<Reply>> = BTreeMap::new();
         for (index, request) in (0..).zip(&decided.requests) {
             let reply = self.reply(decided.height, index, decided.batch.time_ms, request);
-            self.send(request.client, reply.clone());
+            if let Some(host) = self.host(request.client) {
+                replies.entry(host).or_default().push(reply.clone());
+            }
             self.last.insert(request.client, reply);
+        }
+        for (host, replies) in replies {
+            self.send(host, replies);
         }
         self.ordered.heights.fetch_add(1, Relaxed);
         let requests = decided.requests.len() as u64;
@@ -303,22 +325,30 @@ impl Service {
             .last
             .get(&client)
             .filter(|reply| (reply.incarnation, reply.seq) == (incarnation, seq));
-        if let Some(reply) = known {
-            self.send(client, reply.clone());
+        if let (Some(reply), Some(host)) = (known, self.host(client)) {
+            self.send(host, vec![reply.clone()]);
         }
     }
 
     /// The client's host is known by the client's number; see `client.rs`.
-    fn send(&self, client: ClientId, reply: Reply) {
-        let Some(place) = client.0.checked_sub(FIRST_CLIENT) else {
-            return;
-        };
-        let host = PeerId::Client(FIRST_CLIENT + place % self.hosts);
-        let bytes = postcard::to_stdvec(&ReplicaMessage::Reply(reply))
-            .expect("these types have no unserialisable parts");
-        if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
-            // The client asks again.
-            tracing::debug!(%host, %error, "a reply was not sent");
+    fn host(&self, client: ClientId) -> Option<PeerId> {
+        let place = client.0.checked_sub(FIRST_CLIENT)?;
+        Some(PeerId::Client(FIRST_CLIENT + place % self.hosts))
+    }
+
+    /// As many in a message as make about [`FRAME`] bytes.
+    fn send(&self, host: PeerId, mut replies: Vec<Reply>) {
+        let each = self.frames.iter().map(Bytes::len).sum::<usize>() + 64;
+        while !replies.is_empty() {
+            let rest = replies.split_off(replies.len().min(FRAME / each + 1));
+            let room = Vec::with_capacity(replies.len() * each + 16);
+            let bytes = postcard::to_extend(&ReplicaMessage::Replies(replies), room)
+                .expect("these types have no unserialisable parts");
+            if let Err(error) = self.endpoint.send(host, channel::CLIENT, bytes.into()) {
+                // The clients ask again.
+                tracing::debug!(%host, %error, "replies were not sent");
+            }
+            replies = rest;
         }
     }
 }

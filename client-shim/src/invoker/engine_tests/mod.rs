@@ -1,5 +1,6 @@
 //! The invoker's protocol in virtual time: four replicas, of which one may lie.
 
+mod macs;
 mod operations;
 mod queries;
 mod views;
@@ -47,7 +48,10 @@ impl Scene {
     }
 
     fn with(settings: Settings) -> Scene {
-        let view = view();
+        Scene::of(view(), settings)
+    }
+
+    fn of(view: View, settings: Settings) -> Scene {
         let identity = Identity {
             me: ME,
             key: SigningKey::from_bytes(&[99; 32]),
