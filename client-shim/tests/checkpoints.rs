@@ -42,16 +42,6 @@ async fn send(group: &Group, to: &[u16]) -> BTreeSet<(Height, Bytes)> {
     answers
 }
 
-async fn assert_equal(group: &Group) {
-    let height = group.height();
-    let mut snapshots = BTreeSet::new();
-    for id in 0..4 {
-        group.executed(id, height).await;
-        snapshots.insert(group.node(id).snapshot().await.unwrap());
-    }
-    assert_eq!(snapshots.len(), 1);
-}
-
 async fn watched(group: &mut Group, id: u16) -> Arc<Seen> {
     let service = Watched::default();
     let seen = service.1.clone();
@@ -87,7 +77,7 @@ async fn logs_are_cut_and_a_restart_begins_with_a_checkpoint() {
     assert_eq!(in_time(client.query("get m")).await.unwrap(), "1");
     let next = in_time(client.invoke("add n")).await.unwrap();
     assert_eq!(next, (count + 1).to_string());
-    assert_equal(&group).await;
+    group.assert_equal().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +89,7 @@ async fn a_replica_that_was_away_comes_back_by_a_peers_checkpoint() {
     let count = group.age(&client, "add n").await;
     let seen = watched(&mut group, 3).await;
     in_time(client.invoke("add n")).await.unwrap();
-    assert_equal(&group).await;
+    group.assert_equal().await;
     assert_eq!(seen.restored.load(SeqCst), 1);
     assert!(
         seen.executed.load(SeqCst) < count,
@@ -122,7 +112,7 @@ async fn a_replica_that_lost_its_disk_comes_back_by_a_peers_checkpoint() {
     std::fs::remove_dir_all(group.log_dir(2)).unwrap();
     let seen = watched(&mut group, 2).await;
     in_time(client.invoke("add n")).await.unwrap();
-    assert_equal(&group).await;
+    group.assert_equal().await;
     assert_eq!(seen.restored.load(SeqCst), 1);
     assert!(seen.executed.load(SeqCst) < count);
     assert_eq!(send(&group, &[2]).await, before);
@@ -130,7 +120,7 @@ async fn a_replica_that_lost_its_disk_comes_back_by_a_peers_checkpoint() {
     group.stop(2).await.unwrap();
     let again = watched(&mut group, 2).await;
     assert_eq!(again.restored.load(SeqCst), 1);
-    assert_equal(&group).await;
+    group.assert_equal().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,5 +155,5 @@ async fn a_state_that_the_service_refuses_stops_its_replica_with_a_reason() {
     let why = failed.unwrap_err().to_string();
     assert!(why.contains("an unknown format"), "{why}");
     group.start(1, Map::default()).await;
-    assert_equal(&group).await;
+    group.assert_equal().await;
 }

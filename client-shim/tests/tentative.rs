@@ -18,16 +18,6 @@ fn tentative(mut group: Group) -> Group {
     group
 }
 
-async fn assert_equal(group: &Group) {
-    let height = group.height();
-    let mut snapshots = BTreeSet::new();
-    for id in 0..4 {
-        group.executed(id, height).await;
-        snapshots.insert(group.node(id).snapshot().await.unwrap());
-    }
-    assert_eq!(snapshots.len(), 1);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_replicas_answer_tentatively_by_one_lock_and_once_more_when_asked_again() {
     let group = tentative(Group::new()).started().await;
@@ -115,7 +105,7 @@ async fn leaders_crash_and_every_operation_is_executed_once_and_seen_by_every_qu
             .unwrap();
         assert_eq!(seen, done.to_string());
     }
-    assert_equal(&group).await;
+    group.assert_equal().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ impl Load {
         let (stopped, count) = (stop.clone(), done.clone());
         let running = tokio::spawn(async move {
             while !stopped.load(SeqCst) {
-                let number = client.invoke("add n").await.unwrap();
+                let number = client.invoke("add n").await.expect("a quorum answers");
                 let next = count.fetch_add(1, SeqCst) + 1;
                 assert_eq!(number, next.to_string(), "each is executed once");
             }
@@ -52,7 +52,7 @@ impl Load {
 
     async fn end(self) -> u64 {
         self.stop.store(true, SeqCst);
-        self.running.await.unwrap();
+        self.running.await.expect("no operation failed");
         self.done.load(SeqCst)
     }
 }
@@ -64,8 +64,10 @@ async fn change(administrator: &Client, steps: Vec<Step>) -> Result<u64, Reconfi
 
 /// The configuration of a replica that joins with the view that holds now.
 fn joining(group: &Group, id: u16, identity: Identity) -> NodeConfig {
-    let view = group.nodes.iter().flatten().next().unwrap().view();
-    let newest = group.cluster.of_view(&view.borrow()).unwrap();
+    let view = group.nodes.iter().flatten().next();
+    let view = view.expect("one runs").view();
+    let newest = group.cluster.of_view(&view.borrow());
+    let newest = newest.expect("contacts are addresses");
     NodeConfig {
         settings: group.settings.clone(),
         log_options: group.log_options.clone(),

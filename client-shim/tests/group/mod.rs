@@ -5,6 +5,7 @@
 pub mod impostor;
 pub mod map;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -167,6 +168,17 @@ impl Group {
 
     pub fn node(&self, id: u16) -> &Node {
         self.nodes[usize::from(id)].as_ref().unwrap()
+    }
+
+    /// Waits until all four are at the height that was reached now, and holds them to equal states.
+    pub async fn assert_equal(&self) {
+        let height = self.height();
+        let mut snapshots = BTreeSet::new();
+        for id in 0..4 {
+            self.executed(id, height).await;
+            snapshots.insert(self.node(id).snapshot().await.unwrap());
+        }
+        assert_eq!(snapshots.len(), 1);
     }
 
     /// The greatest height that one of them has executed.
