@@ -29,8 +29,8 @@ const FIRST: Duration = Duration::from_secs(30);
 ///
 /// Replicas of a ledger as processes, and a client beside each, behind relays that delay what passes as Table 5.7 says (mean and
 /// deviation). The leader is in Oregon; Virginia is the additional replica of WHEAT; Oregon and Virginia weigh two votes
-/// (crash-only: Virginia), and WHEAT answers tentatively, after the WRITE quorum. Each client sends 1 kB, is answered with 1 kB, and sends again after the interval. The systems run
-/// side by side.
+/// (crash-only: Virginia), and WHEAT answers tentatively, after the WRITE quorum. Each client sends 1 kB, is answered with
+/// 1 kB, and sends again after the interval. The systems run side by side.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long to measure
