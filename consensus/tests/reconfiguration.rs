@@ -364,7 +364,10 @@ fn weights_move_by_reconfiguration() {
 /// Orders a change of replica 1's key, then leaves all with a lock at the next height.
 fn locked_after_a_new_key(table: &mut Table) -> SigningKey {
     let new = SigningKey::from_bytes(&[203; 32]);
-    table.cores[1].as_mut().unwrap().offer_key(new.clone());
+    table.cores[1]
+        .as_mut()
+        .expect("it runs")
+        .offer_key(new.clone());
     let (id, key) = (ReplicaId(1), PublicKey::of(&new));
     reconfigure(table, 1, &[Step::RotateReplicaKey { id, key }]);
     table.passes = Box::new(|_, _, message| !matches!(message, Message::Accept { .. }));
@@ -380,7 +383,7 @@ fn a_restart_signs_what_it_said_with_the_key_that_the_view_names() {
     let mut table = Table::of(4);
     let new = locked_after_a_new_key(&mut table);
     table.restart_whole(1);
-    table.cores[1].as_mut().unwrap().offer_key(new);
+    table.cores[1].as_mut().expect("it runs").offer_key(new);
     table.pass(2_000);
     assert_eq!(
         (table.heights(), table.regencies()),

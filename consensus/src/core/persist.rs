@@ -118,7 +118,7 @@ impl Core {
                     self.send_stopdata(now, out);
                 }
             }
-            Held::Leading(at) => self.leading.is_durable(at),
+            Held::Leading(at) => self.leads_durably(at, out),
             Held::Nothing => {}
         }
     }

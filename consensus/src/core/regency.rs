@@ -27,6 +27,7 @@ impl Core {
         self.stopping.mine = None;
         self.stopping.states.clear();
         (self.stopping.last, self.stopping.sync) = (None, None);
+        self.stopping.unsaid = None;
         // Alg. 3, l. 8 and 24: all timers start again, with more patience.
         self.pool.restart_timers(now);
         self.clock.entered(now);
@@ -189,6 +190,9 @@ impl Core {
             out.extend(message.map(|message| Action::Send { to, message }));
             return;
         }
+        if !self.may_collect(now, out) {
+            return;
+        }
         let highest = self.stopping.last.as_ref().map_or(0, |last| last.height);
         if state.decided > highest {
             self.stopping.last = last;
@@ -204,6 +208,12 @@ impl Core {
         let Some(start) = self.outcome(&sync) else {
             return;
         };
+        if self.speaks_once() {
+            self.stopping.unsaid = Some(Box::new(sync));
+            self.begin(now, start, out);
+            self.may_propose(now, out);
+            return;
+        }
         out.push(Action::Broadcast {
             message: Message::Sync(Box::new(sync.clone())),
         });

@@ -24,6 +24,8 @@ pub(crate) struct Stopping {
     pub last: Option<LastDecided>,
     /// As the new leader: the SYNC that it sent, for those who missed it.
     pub sync: Option<Box<Sync>>,
+    /// Crash-only: a SYNC that leaves when it is durable that this replica leads.
+    pub unsaid: Option<Box<Sync>>,
 }
 
 impl Stopping {
