@@ -6,6 +6,7 @@
 //! only after [`Input::Persisted`]. `docs/consensus.md` tells the protocol as built and
 //! why it is safe.
 
+pub mod advisor;
 mod batch;
 mod core;
 mod crypto;

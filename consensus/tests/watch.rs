@@ -247,3 +247,58 @@ fn a_replica_that_stood_still_blames_nobody() {
     }
     assert_eq!(timed.regencies(), [0; 4]);
 }
+
+/// Runs until a request asked after `lost` happens to the leader is decided; how long that took.
+fn service_is_back(mut timed: Timed, lost: impl Fn(&mut Timed)) -> u64 {
+    timed.load(3_000, 5, 1_000);
+    lost(&mut timed);
+    let at = timed.table.now;
+    for _ in 0..300 {
+        timed.load(10, 5, 10_000);
+        if timed.took.iter().any(|(asked, _)| *asked >= at) {
+            return timed.table.now - at;
+        }
+    }
+    panic!("not within 3 s");
+}
+
+#[test]
+fn a_leader_killed_under_load_is_replaced_within_half_a_second() {
+    let back = service_is_back(Timed::of(4, Settings::default()), |timed| {
+        timed.table.crash(0);
+        for i in 1..4 {
+            timed
+                .table
+                .feed(i, consensus::Input::LinkDown(ReplicaId(0)));
+        }
+    });
+    println!("killed: back after {back} ms");
+    assert!(back < 500, "{back} ms");
+}
+
+/// Nobody's link breaks: the machine is gone, or the process is stopped.
+#[test]
+fn a_leader_that_falls_silent_under_load_is_replaced_within_a_second() {
+    let back = service_is_back(Timed::of(4, Settings::default()), |timed| {
+        timed.still_until[0] = u64::MAX / 1_000;
+    });
+    println!("silent: back after {back} ms");
+    assert!(back < 700, "{back} ms");
+}
+
+/// Killed and at once started again: its link stands before its core has read the log.
+#[test]
+fn a_leader_whose_link_stands_again_but_not_its_core_is_replaced_within_a_second() {
+    let back = service_is_back(Timed::of(4, Settings::default()), |timed| {
+        timed.table.crash(0);
+        for i in 1..4 {
+            timed
+                .table
+                .feed(i, consensus::Input::LinkDown(ReplicaId(0)));
+            timed.load(40, 5, 1_000);
+            timed.table.feed(i, consensus::Input::LinkUp(ReplicaId(0)));
+        }
+    });
+    println!("restarting: back after {back} ms");
+    assert!(back < 700, "{back} ms");
+}

@@ -14,6 +14,7 @@ mod state;
 pub use membership::links;
 pub use past::{load, recover, recover_from};
 pub use run::{
-    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService, Wire, record, start,
+    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, RoundTrips, ToService, Wire, record,
+    start,
 };
 pub use state::StateParts;

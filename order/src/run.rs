@@ -12,6 +12,7 @@ use consensus::{
     ReplicaId, Request, SigningKey, Status, Verifier, View,
 };
 use net::{Endpoint, PeerId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -91,13 +92,22 @@ pub enum Inbound {
 pub struct OrderHandle {
     inbox: mpsc::Sender<Inbound>,
     own: mpsc::UnboundedSender<Vec<u8>>,
+    round_trips: watch::Receiver<RoundTrips>,
 }
+
+/// Milliseconds to each peer and back.
+pub type RoundTrips = BTreeMap<ReplicaId, u64>;
 
 impl OrderHandle {
     /// Asks for the ordering of a request of this replica's own.
     pub fn submit(&self, op: Vec<u8>) {
         // The order is gone only when the replica stops.
         let _ = self.own.send(op);
+    }
+
+    /// How far away the peers are: the median of the last measurements of each that answered.
+    pub fn round_trips(&self) -> RoundTrips {
+        self.round_trips.borrow().clone()
     }
 
     /// Hands in what came over a link; waits while the core is behind, so that peers feel it.
@@ -176,6 +186,7 @@ struct Order {
     durable: watch::Sender<Height>,
     repeats: mpsc::Sender<(ClientId, u64, u64)>,
     status: watch::Sender<Status>,
+    round_trips: watch::Sender<RoundTrips>,
     done: mpsc::UnboundedSender<Done>,
     /// Reads of decisions for peers that lag.
     loads: JoinSet<()>,
@@ -251,6 +262,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     }
     let (views, view) = watch::channel(now.clone());
     let (status_sender, status) = watch::channel(core.status());
+    let (trips_sender, round_trips) = watch::channel(RoundTrips::new());
     let (durable_sender, durable) = watch::channel(core.status().height);
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -278,6 +290,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
         durable: durable_sender,
         repeats: repeats_sender,
         status: status_sender,
+        round_trips: trips_sender,
         done: done_sender,
         loads: JoinSet::new(),
     };
@@ -285,6 +298,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
     let handle = OrderHandle {
         inbox: inbox_sender,
         own: own_sender,
+        round_trips,
     };
     (
         handle,
@@ -369,12 +383,13 @@ impl Order {
                 }
                 () = sleep.as_mut(), if deadline.is_some() => {
                     slept_for = None;
-                    self.core.handle(now_ms(), Input::Timer, &mut actions);
-                    if let Some(state) = &mut self.state {
-                        state.tick(now_ms());
-                    }
+                    self.tick(&mut actions);
                 }
                 () = free => self.release(&mut actions),
+            }
+            // Messages that never end do not keep the timers from being looked at: a leader may die under load.
+            if self.core.next_deadline().is_some_and(|at| at <= now_ms()) {
+                self.tick(&mut actions);
             }
             for action in std::mem::take(&mut actions) {
                 if !self.perform(action).await {
@@ -388,6 +403,19 @@ impl Order {
             self.status
                 .send_if_modified(|known| std::mem::replace(known, status) != status);
         }
+    }
+
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.core.handle(now_ms(), Input::Timer, actions);
+        if let Some(state) = &mut self.state {
+            state.tick(now_ms());
+        }
+        let trips = self.core.round_trips();
+        self.round_trips.send_if_modified(|known| {
+            let changed = *known != trips;
+            *known = trips;
+            changed
+        });
     }
 
     fn done(&mut self, done: Done, actions: &mut Vec<Action>) {

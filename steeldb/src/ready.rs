@@ -249,6 +249,7 @@ mod tests {
             applied,
             open_transactions: 0,
             connected: Vec::new(),
+            round_trips: Vec::new(),
             verdicts: (0, 0, 0),
             server_version: String::new(),
             postgres_pid: 0,

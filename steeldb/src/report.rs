@@ -83,6 +83,8 @@ pub struct ReplicaReport {
     pub adoptions: Option<u64>,
     /// Replicas to which it has a link.
     pub connected: Option<Vec<u16>>,
+    /// Milliseconds to each peer and back.
+    pub round_trips_ms: Option<BTreeMap<u16, u64>>,
     pub server_version: Option<String>,
     pub postgres_pid: Option<u32>,
     pub last_error: Option<String>,
@@ -141,6 +143,7 @@ impl Report {
                 aborts: status.map(|s| s.verdicts.1),
                 adoptions: status.map(|s| s.verdicts.2),
                 connected: status.map(|s| s.connected.clone()),
+                round_trips_ms: status.map(|s| s.round_trips.iter().copied().collect()),
                 server_version: status.map(|s| s.server_version.clone()),
                 postgres_pid: status.map(|s| s.postgres_pid),
                 last_error: status.and_then(|s| s.last_error.clone()),

@@ -65,6 +65,8 @@ pub struct ReplicaStatus {
     pub applied: Height,
     pub open_transactions: u64,
     pub connected: Vec<u16>,
+    /// Milliseconds to each peer and back, the median of the last measurements.
+    pub round_trips: Vec<(u16, u64)>,
     /// (commits, aborts, adoptions) since start.
     pub verdicts: (u64, u64, u64),
     pub server_version: String,

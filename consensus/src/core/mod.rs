@@ -302,6 +302,7 @@ impl Core {
             Input::Requests(requests) => self.on_requests(now, requests, out),
             Input::Message { from, message } => {
                 if from != self.me && self.view.replica_key(from).is_some() {
+                    self.peers.heard(now, from);
                     self.on_message(now, from, message, out);
                 }
             }

@@ -19,7 +19,12 @@ pub(crate) struct Peer {
     pub free_from: Option<Height>,
     /// Its last decided height, as it says.
     pub decided: Height,
+    /// Its link broke then, and nothing was heard of it since.
     pub down_since: Option<u64>,
+    /// Its link stands again.
+    pub linked: bool,
+    /// When it last said anything.
+    pub heard_at: u64,
     pub nudged_at: Option<u64>,
     /// Its decisions are being read from the log since then.
     pub loading_since: Option<u64>,
@@ -59,7 +64,24 @@ impl Peers {
     pub fn link_down(&mut self, now: u64, peer: ReplicaId) {
         if let Some(peer) = self.all.get_mut(&peer) {
             peer.down_since.get_or_insert(now);
+            peer.linked = false;
         }
+    }
+
+    /// A link that stands says nothing of the core behind it, which may still read its log; its word does.
+    pub fn heard(&mut self, now: u64, peer: ReplicaId) {
+        if let Some(peer) = self.all.get_mut(&peer) {
+            peer.heard_at = now;
+            if peer.linked {
+                peer.down_since = None;
+            }
+        }
+    }
+
+    /// For how long nothing was heard of a peer.
+    pub fn silent_for(&self, now: u64, peer: ReplicaId) -> u64 {
+        let heard_at = self.all.get(&peer).map_or(now, |peer| peer.heard_at);
+        now.saturating_sub(heard_at)
     }
 
     /// Notes that a peer decided up to `decided`.
@@ -154,7 +176,7 @@ impl Core {
         let Some(known) = self.peers.all.get_mut(&peer) else {
             return;
         };
-        known.down_since = None;
+        known.linked = true;
         out.push(Action::Send {
             to: peer,
             message: self.my_status(),

@@ -14,6 +14,8 @@
 //! off (a cumulative sum test: Page, 1954). When the sum is as long as the wait that the time-outs bear once, the leader has used that up in
 //! instalments, and is given up as they would.
 //!
+//! A leader that says *nothing* meanwhile is given up sooner: after the grace that a broken link has, and four times the allowance.
+//!
 //! **No flapping.** A replica that has given up a leader for this allows the next one twice as much, and takes that back only after a minute in which half of it
 //! would have been enough.
 
@@ -177,7 +179,7 @@ impl Core {
         // Half of a doubled allowance is looked at too.
         self.watch.wary |= self.watch.idle >= allowed >> self.watch.doublings.min(1);
         self.hand_over(now, out);
-        if self.watch.sum(allowed) >= bears {
+        if self.watch.sum(allowed) >= bears || self.is_gone(now, allowed) {
             self.watch.accused_at = Some(now);
             self.stop(now, self.regency + 1, out);
         }
@@ -194,6 +196,14 @@ impl Core {
             && !self.pool.is_empty()
             && self.instance.votes.wrote_in(regency).is_none()
             && !behind
+    }
+
+    /// The leader owes what it was handed and has said nothing at all since, for a time in which the others answer several times: its machine
+    /// is gone or its process stands still, though its link does not tell.
+    fn is_gone(&self, now: u64, allowed: u64) -> bool {
+        let bears = self.settings.link_grace_ms.max(4 * allowed);
+        let owed = self.watch.trial.as_ref().map_or(0, |trial| trial.owed);
+        owed >= bears && self.peers.silent_for(now, self.leader()) >= bears
     }
 
     /// How late a leader may be on average; `None`: the peers are not measured yet.

@@ -372,6 +372,12 @@ impl Executor {
             applied: self.engine.final_height(),
             open_transactions: self.engine.open_transactions() as u64,
             connected: self.connected_peers().iter().map(|r| r.0).collect(),
+            round_trips: self
+                .order
+                .round_trips()
+                .into_iter()
+                .map(|(peer, took)| (peer.0, took))
+                .collect(),
             verdicts: self.counters,
             server_version: self.server_version.clone(),
             postgres_pid: self.postgres_pid,

@@ -1,5 +1,7 @@
 //! `steeldb reconfigure`: changes the membership of a running cluster, by signed requests in the total order.
 
+mod advise;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -67,6 +69,12 @@ enum What {
         #[arg(long, value_name = "I")]
         leader: Option<u16>,
     },
+    /// Say which leader and which heavier replicas would be fastest, from the round trips that all replicas measure
+    Advise {
+        /// Order the change, if it pays
+        #[arg(long)]
+        apply: bool,
+    },
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
@@ -78,6 +86,20 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Remove { replica } => remove(&layout, &cluster, *replica, &progress).await,
         What::Replace { replica } => replace(&layout, &cluster, *replica, &progress).await,
         What::RotateKey { replica } => rotate(&layout, &cluster, *replica, &progress).await,
+        What::Advise { apply } => {
+            let advised = advise::advise(&layout, &cluster, &progress).await?;
+            match advised.steps.clone().filter(|_| *apply) {
+                None => Ok(advised.text(&layout, *apply)),
+                Some(steps) => {
+                    let after = change(&layout, &cluster, steps, &progress).await?;
+                    let (text, view) = (advised.text(&layout, true), after.view);
+                    Ok(format!(
+                        "{text}\nordered; view {view}: {}",
+                        describe(&after)
+                    ))
+                }
+            }
+        }
         What::Set { f, fast, leader } => {
             let steps = settings(*f, fast, *leader)?;
             let cluster = change(&layout, &cluster, steps, &progress).await?;

@@ -63,7 +63,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Asks until everybody who could answer has; not longer than the patience.
-async fn ask(
+pub(super) async fn ask(
     layout: &Layout,
     cluster: &Cluster,
     shim: &Shim,
