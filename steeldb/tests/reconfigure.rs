@@ -35,6 +35,13 @@ async fn replicas_are_added_and_removed_under_load() {
     load.more(30).await;
     let status = cluster.status();
     assert_eq!(status["leader"], 2, "{status}");
+    let measured = status["replicas"][0]["round_trips_ms"].as_object().unwrap();
+    assert!(measured.len() >= 3, "{status}");
+    let said = cluster.succeed(&["reconfigure", "advise"]);
+    assert!(
+        said.contains("now:      replica 2 leads, all weigh the same, consensus"),
+        "{said}"
+    );
     // What cannot be is refused, and nothing changes.
     let said = cluster.refuse(&["reconfigure", "set", "--f", "2"], 1);
     assert!(said.contains("4 replicas cannot carry f = 2"), "{said}");
