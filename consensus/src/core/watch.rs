@@ -190,12 +190,12 @@ impl Core {
     fn leader_owes(&self) -> bool {
         let (height, regency) = (self.instance.height, self.regency);
         let free = self.start.is_some_and(|start| height >= start.free_from());
-        let behind = self.peers.decided_by(self.view.one_correct()) >= height;
+        let behind = || self.peers.decided_by(self.view.one_correct()) >= height;
         free && self.is_member()
             && !self.i_lead()
             && !self.pool.is_empty()
             && self.instance.votes.wrote_in(regency).is_none()
-            && !behind
+            && !behind()
     }
 
     /// The leader owes what it was handed and has said nothing at all since, for a time in which the others answer several times: its machine
