@@ -49,7 +49,7 @@ fn weighted_seeds_hold() {
 #[test]
 fn seeds_with_slow_leaders_hold() {
     let mut failed = Vec::new();
-    soak::run(0..12, 1, Plan::with_slow_leaders, |seed, outcome, _| {
+    soak::run(0..5, 1, Plan::with_slow_leaders, |seed, outcome, _| {
         if let Err(violation) = outcome {
             failed.push(format!("seed {seed}: {violation}"));
         }
