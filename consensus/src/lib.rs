@@ -47,7 +47,7 @@ pub use crate::record::{LogGap, Record, RecordId, Recovered, Start, Summary};
 pub use crate::request::{Request, RequestError, Verified, Verifier, verify_batch};
 #[cfg(feature = "mutation")]
 pub use crate::settings::Mutation;
-pub use crate::settings::{MAX_PIPELINE, Settings};
+pub use crate::settings::{DEFAULT_PIPELINE, MAX_PIPELINE, Settings};
 pub use crate::stopdata::{LastDecided, OpenVotes, StopData, StopState, Sync, Written};
 pub use crate::view::{View, ViewError};
 pub use crate::window::{Place, WINDOW, Window, Windows, WindowsAhead};

@@ -3,6 +3,9 @@
 /// The most instances in flight; also how many heights a STOPDATA may tell of.
 pub const MAX_PIPELINE: usize = 16;
 
+/// Instances in flight unless told otherwise.
+pub const DEFAULT_PIPELINE: usize = 4;
+
 /// Settings of one replica's core. Times in milliseconds, sizes in bytes.
 /// `max_*` values of batches are part of γ and must be equal at all replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +185,7 @@ pub enum Mutation {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            pipeline: 4,
+            pipeline: DEFAULT_PIPELINE,
             max_batch_requests: 1_000,
             max_batch_bytes: 8 << 20,
             max_request_bytes: 64 << 20,

@@ -412,6 +412,19 @@ impl Core {
         }
     }
 
+    /// Whether 2f + 1 members, this one included, hold it verified, or can: f + 1 correct ones do, so a correct leader could
+    /// propose it.
+    pub(crate) fn is_backed(&self, request: &Verified<Request>) -> bool {
+        let backed = self.vouching.backing.get(&request.digest());
+        let backers = backed.map_or(0, |(_, backers)| backers.len());
+        request.auth.is_signature() || backers + 1 >= self.view.install()
+    }
+
+    /// Whether peers were asked if they hold it.
+    pub(crate) fn asked_backers(&self, request: &Verified<Request>) -> bool {
+        self.vouching.backing.contains_key(&request.digest())
+    }
+
     /// Asks who else holds what is being forwarded, so that it may count at the second stage.
     pub(crate) fn ask_backers(&mut self, entries: Vec<Entry>, out: &mut Vec<Action>) {
         let (pool, backing) = (&self.pool, &mut self.vouching.backing);
@@ -427,13 +440,9 @@ impl Core {
 
     /// Drops what waits since `before` with a vector that fewer than 2f + 1 vouch for, before a leader is stopped for it.
     pub(crate) fn drop_unproven(&mut self, now: u64, before: u64, out: &mut Vec<Action>) {
-        let backing = &self.vouching.backing;
-        let enough = self.view.install();
-        let dropped = self.pool.drop_overdue(now, before, |request| {
-            let backed = backing.get(&request.digest());
-            let backers = backed.map_or(0, |(_, backers)| backers.len());
-            !request.auth.is_signature() && backers + 1 < enough
-        });
+        let mut pool = std::mem::take(&mut self.pool);
+        let dropped = pool.drop_overdue(now, before, |request| !self.is_backed(request));
+        self.pool = pool;
         for (client, incarnation, seq) in dropped {
             out.push(must_sign(client, incarnation, seq));
         }

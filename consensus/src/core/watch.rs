@@ -307,7 +307,11 @@ impl Core {
             return;
         }
         self.watch.tried_at = now;
-        let requests = self.choose_trial();
+        let mut unbacked = Vec::new();
+        let requests = self.choose_trial(&mut unbacked);
+        if !unbacked.is_empty() {
+            self.ask_backers(unbacked, out);
+        }
         if requests.is_empty() || mutated!(self.settings, NeverForward) {
             return;
         }
@@ -324,7 +328,9 @@ impl Core {
         out.push(Action::Send { to, message });
     }
 
-    fn choose_trial(&mut self) -> Vec<Request> {
+    /// A vector is handed over when so many hold it that a correct leader could propose it; the others are `unbacked`, as far
+    /// as nobody was asked about them.
+    fn choose_trial(&mut self, unbacked: &mut Vec<Entry>) -> Vec<Request> {
         let clients = &self.pool.clients;
         let start = self
             .watch
@@ -346,6 +352,11 @@ impl Core {
                 }
                 if bytes + size > most || requests.len() >= TRIAL_REQUESTS {
                     return requests;
+                }
+                if !self.is_backed(request) {
+                    let asks = unbacked.len() < TRIAL_REQUESTS && !self.asked_backers(request);
+                    unbacked.extend(asks.then(|| Entry::of(request)));
+                    continue;
                 }
                 bytes += size;
                 requests.push((**request).clone());

@@ -69,7 +69,7 @@ pub struct Shape {
     #[arg(long)]
     pub no_fsync: bool,
     /// Instances in flight at most; 1: one after another
-    #[arg(long, default_value_t = PIPELINE, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    #[arg(long, default_value_t = PIPELINE, value_parser = clap::value_parser!(u16).range(1..=16), value_name = "N")]
     pub pipeline: u16,
     /// Requests a second, whether the ones before are answered or not
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "OPS")]

@@ -23,7 +23,7 @@ use crate::logging;
 pub const FRAME: usize = 64 << 10;
 
 /// Instances in flight unless told otherwise.
-pub const PIPELINE: u16 = 1;
+pub const PIPELINE: u16 = ::consensus::DEFAULT_PIPELINE as u16;
 
 /// One replica of `bench consensus`
 #[derive(Debug, clap::Args)]
@@ -183,9 +183,12 @@ async fn serve(start: Start) -> Result<(), String> {
     }
 }
 
-/// The order's settings. One instance runs after another: the core has no other way yet.
-fn settings(_pipeline: u16) -> ::consensus::Settings {
-    ::consensus::Settings::default()
+/// The order's settings, with so many instances in flight.
+fn settings(pipeline: u16) -> ::consensus::Settings {
+    ::consensus::Settings {
+        pipeline: usize::from(pipeline),
+        ..::consensus::Settings::default()
+    }
 }
 
 /// Batches and requests answered so far.
