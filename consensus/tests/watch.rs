@@ -64,6 +64,7 @@ fn one_request_at_a_time_is_enough_to_see_it() {
 fn a_leader_in_time_with_tiny_batches_is_given_up() {
     let mut timed = Timed::of(4, Settings::default());
     let stingy = Settings {
+        pipeline: 1,
         max_batch_requests: 1,
         ..Settings::default()
     };
