@@ -101,7 +101,7 @@ impl Start {
 
     /// The only value that may be written at a height, if it is bound.
     pub fn bound_at(&self, height: Height) -> Option<Digest> {
-        if height.checked_add(1) == Some(self.open) {
+        if self.open.checked_sub(1) == Some(height) {
             return self.last;
         }
         let at = usize::try_from(height.checked_sub(self.open)?).ok()?;

@@ -20,13 +20,13 @@ fn entry_of(request: &Request) -> Entry {
     }
 }
 
-fn proposal(height: u64, time_ms: u64, request: &Request) -> Message {
+fn proposal(height: u64, after: Digest, time_ms: u64, request: &Request) -> Message {
     let entries = vec![entry_of(request)];
     Message::Propose {
         height,
         regency: 0,
         batch: Batch {
-            after: consensus::Digest::default(),
+            after,
             time_ms,
             entries,
         },
@@ -43,7 +43,7 @@ fn a_proposal_of_a_request_that_its_client_did_not_sign_is_written_by_nobody() {
     for (request, written) in [(&good, true), (&forged, false)] {
         let mut table = Table::of(4);
         table.crash(0);
-        let propose = proposal(1, table.now, request);
+        let propose = proposal(1, Digest::default(), table.now, request);
         for to in 1..4 {
             table.tell(0, to, propose.clone());
             // The leader brings the body too: it is the one that the proposal names.
@@ -69,10 +69,11 @@ fn a_proposal_of_a_time_before_the_last_batch_is_written_by_nobody() {
         let mut table = Table::of(4);
         table.submit(&request(CLIENT, 1));
         table.settle();
-        let last = table.decided[1][0].batch.time_ms;
+        let last = &table.decided[1][0].batch;
+        let (after, last) = (last.digest(), last.time_ms);
         table.feed(1, Input::Request(request(CLIENT, 2)));
         table.sent.clear();
-        let propose = proposal(2, last - back, &signed(CLIENT, 1, 2, "op 2"));
+        let propose = proposal(2, after, last - back, &signed(CLIENT, 1, 2, "op 2"));
         table.tell(0, 1, propose);
         assert_eq!(table.count_sent("WRITE") > 0, written, "{back} ms back");
     }

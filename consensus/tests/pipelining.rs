@@ -188,6 +188,43 @@ fn a_restart_remembers_all_votes_in_flight_and_tells_them() {
     assert!(told.iter().all(|votes| votes.lock.is_some()));
 }
 
+/// The leader alone hears ACCEPTs, decides what is in flight, and shows only the proof of the highest. That proof closes the heights
+/// below it to any other value, and opens them to the values that it stands on.
+#[test]
+fn what_only_a_liar_decided_in_flight_is_decided_again_below_its_proof() {
+    let mut table = deep(4);
+    table.passes = Box::new(|_, to, message| message.name() != "ACCEPT" || to.0 == 0);
+    (1..=3).for_each(|seq| table.submit(&request(CLIENT, seq)));
+    table.settle();
+    assert_eq!(table.heights(), [3, 0, 0, 0]);
+    // From now on it says where it stands, and nothing else. Replica 1 hears that before the third honest state.
+    table.passes = Box::new(|from, to, message| match message {
+        Message::Accept { regency: 0, .. } => false,
+        Message::StopData(_) => from.0 != 3,
+        _ => from.0 != 0 || to.0 == 0,
+    });
+    table.pass(4 * STAGE);
+    let proven = table.sent.iter().find_map(|(_, _, message)| match message {
+        Message::Sync(sync) => Some(sync.last.as_ref().map(|last| last.height)),
+        _ => None,
+    });
+    assert_eq!(proven, Some(Some(3)), "the SYNC holds the liar's proof");
+    assert_eq!(table.heights(), [3; 4]);
+    for i in 1..4 {
+        let regencies = table.decided[i].iter().map(|decided| decided.proof.regency);
+        assert!(
+            regencies.into_iter().all(|regency| regency > 0),
+            "by their own votes"
+        );
+    }
+    table.submit(&request(CLIENT, 4));
+    table.pass(4 * STAGE);
+    assert_eq!(table.heights()[1..], [4; 3]);
+    let numbers: Vec<u64> = orders(&table, 3).into_iter().map(|(_, seq)| seq).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    table.assert_agreement();
+}
+
 /// A leader shows replica 3 another value than the others, and goes on behind each.
 #[test]
 fn behind_a_value_that_was_not_decided_nothing_is_accepted() {

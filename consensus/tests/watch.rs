@@ -62,11 +62,22 @@ fn one_request_at_a_time_is_enough_to_see_it() {
 
 #[test]
 fn a_leader_in_time_with_tiny_batches_is_given_up() {
-    let mut timed = Timed::of(4, Settings::default());
+    for pipeline in [1, 4] {
+        tiny_batches_are_given_up(pipeline);
+    }
+}
+
+/// So many instances in flight order no more than one and a third request in a millisecond at best, of two that come.
+fn tiny_batches_are_given_up(pipeline: usize) {
+    let settings = Settings {
+        pipeline,
+        ..Settings::default()
+    };
+    let mut timed = Timed::of(4, settings.clone());
     let stingy = Settings {
         pipeline: 1,
         max_batch_requests: 1,
-        ..Settings::default()
+        ..settings
     };
     let (view, now) = (timed.table.genesis.clone(), timed.table.now);
     let core = Core::new(
@@ -78,9 +89,9 @@ fn a_leader_in_time_with_tiny_batches_is_given_up() {
         now,
     );
     timed.table.cores[0] = Some(core);
-    let took = timed.load_until_deposed(2, 400, 20_000).expect("given up");
-    println!("tiny batches: given up after {took} ms");
-    timed.load(4_000, 2, 400);
+    let took = timed.load_until_deposed(1, 400, 20_000).expect("given up");
+    println!("tiny batches, {pipeline} in flight: given up after {took} ms");
+    timed.load(4_000, 1, 400);
     assert!(timed.median(1_000) <= 20, "{}", timed.median(1_000));
 }
 

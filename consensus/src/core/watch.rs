@@ -23,9 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::batch::Entry;
-use crate::ids::{ClientId, Regency};
+use crate::ids::{ClientId, Height, Regency};
 use crate::message::Message;
 use crate::proof::Decided;
+use crate::record::Record;
 use crate::request::Request;
 use crate::settings::mutated;
 
@@ -72,8 +73,8 @@ pub(crate) struct Watch {
     owes: bool,
     /// How long it has done so without a break.
     idle: u64,
-    /// When this replica last had something to write.
-    written_at: u64,
+    /// When this replica wrote what is in flight.
+    written: BTreeMap<Height, u64>,
     wary: bool,
     good: u32,
     /// While it is not wary: a request, and since when it is passed over by batches with room.
@@ -103,7 +104,6 @@ impl Watch {
             *self = Self {
                 of: here,
                 last: now,
-                written_at: now,
                 calm_since: now,
                 doublings: doublings.min(MOST_DOUBLINGS),
                 ..Self::default()
@@ -156,16 +156,17 @@ impl Core {
             return;
         }
         for action in &out[before..] {
-            if let Action::Decide(decided) = action {
-                self.judge(now, decided);
+            match action {
+                Action::Persist {
+                    record: Record::Write { height, .. },
+                    ..
+                } => _ = self.watch.written.insert(*height, now),
+                Action::Decide(decided) => self.judge(now, decided),
+                _ => {}
             }
         }
         self.forget_what_left(now);
-        let owes = self.leader_owes();
-        if self.watch.owes && !owes {
-            self.watch.written_at = now;
-        }
-        self.watch.owes = owes;
+        self.watch.owes = self.leader_owes();
         if self.watch.accused_at.is_some() {
             self.accuse_again(now, out);
             return;
@@ -219,6 +220,9 @@ impl Core {
     /// What a decided batch says of its proposer.
     fn judge(&mut self, now: u64, decided: &Decided) {
         let batch = Composition::of(decided, self);
+        let written_at = self.watch.written.remove(&decided.height);
+        // Of those below nothing more is heard.
+        self.watch.written = self.watch.written.split_off(&decided.height);
         if !self.watch.wary {
             self.watch.wary = self.passes_over_the_sample(now, &batch, decided);
         }
@@ -235,7 +239,7 @@ impl Core {
         let Some(allowed) = self.allowed(now) else {
             return;
         };
-        let knew = self.watch.written_at >= handed_at + allowed;
+        let knew = written_at.is_some_and(|at| at >= handed_at + allowed);
         let Some(trial) = self.watch.trial.as_mut().filter(|_| left) else {
             return;
         };
@@ -302,8 +306,10 @@ impl Core {
     fn hand_over(&mut self, now: u64, out: &mut Vec<Action>) {
         let watch = &self.watch;
         let crowded = 2 * self.pool.bytes() >= self.settings.max_pending_bytes;
-        // A leader whose pool is as full could not take them.
-        if !watch.wary || watch.trial.is_some() || watch.tried_at == now || !watch.owes || crowded {
+        // While instances are in flight it may owe nothing and still pass over what waits. One whose pool is as full could not
+        // take them.
+        let waits = !self.pool.is_empty() && self.is_member() && !self.i_lead();
+        if !watch.wary || watch.trial.is_some() || watch.tried_at == now || !waits || crowded {
             return;
         }
         self.watch.tried_at = now;
