@@ -213,6 +213,7 @@ impl Cluster {
         all.extend(keys.chain(self.view.replicas.get(&id).copied()));
         let bearable = |view: &View| self.is_bearable(view, &all);
         if base.id != self.view.id
+            || !self.is_known_beside(id)
             || !bearable(&self.view)
             || !self.administration.possible.iter().all(bearable)
         {
@@ -226,6 +227,18 @@ impl Cluster {
         self.install_machine(id, key, None);
         self.restart(id);
         Some(public)
+    }
+
+    /// Whether another correct member has the decision that made the newest view. Until then the members of the view before, who
+    /// would have to make it again, count on this one too.
+    fn is_known_beside(&self, id: ReplicaId) -> bool {
+        let made_at = self.checks.views.newest().since - 1;
+        let others = self.nodes.iter().filter(|(other, node)| {
+            let member = self.view.replicas.contains_key(other);
+            **other != id && member && node.liar.is_none()
+        });
+        let mut holders = others.filter(|(_, node)| node.disk.holds_decision(made_at));
+        made_at == 0 || holders.next().is_some()
     }
 
     /// A thief signs with the key that a client has now, and sends it while the key changes and long after.
