@@ -184,6 +184,7 @@ impl Checks {
     pub fn begins(&mut self, replica: ReplicaId, view: &View) -> Verdict {
         self.views.begins(replica, view)?;
         let made_at = self.views.named(view.id).map_or(0, |era| era.since - 1);
+        self.one_value.begins(replica, view.id);
         if self.contradiction.begins(replica, view.id, made_at) {
             self.promise.begins(replica, made_at);
         }
