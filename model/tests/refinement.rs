@@ -11,7 +11,7 @@ use consensus::Mutation;
 use model::Instance;
 use walk::Walk;
 
-const SEEDS: std::ops::Range<u64> = 0..1200;
+const SEEDS: std::ops::Range<u64> = 0..1_600;
 
 #[test]
 fn whatever_the_cores_do_is_a_step_of_the_model() {

@@ -312,9 +312,19 @@ fn filled(mut encoded: Vec<u8>, element: &[u8]) -> Vec<u8> {
 
 #[test]
 fn lists_of_what_is_small_on_the_wire_and_large_in_memory_are_refused() {
-    let decisions = Message::Decisions {
-        decisions: Vec::new(),
-    };
+    let mut votes = Message::StopData(Box::new(StopData {
+        state: StopState {
+            view: 0,
+            regency: 1,
+            replica: ReplicaId(0),
+            decided: 0,
+            votes: Vec::new(),
+        },
+        signature: Signature([0; 64]),
+        last: None,
+    }))
+    .encode();
+    votes.truncate(votes.len() - 66);
     let verdicts = PeerMessage::Verdicts {
         first: 1,
         heights: Vec::new(),
@@ -351,8 +361,8 @@ fn lists_of_what_is_small_on_the_wire_and_large_in_memory_are_refused() {
     frames.truncate(frames.len() - 33);
     let bombs: [(&str, Vec<u8>, Decoder); 5] = [
         (
-            "decisions without requests",
-            filled(decisions.encode(), &[0; 7]),
+            "heights in flight without votes",
+            filled(votes, &[0; 3]),
             message_of,
         ),
         (

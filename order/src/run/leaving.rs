@@ -2,7 +2,7 @@
 //!
 //! A view cuts the links to the members that it does not name, or names by another key. Whoever has not decided the height
 //! that made the view would never learn of it: its peers refuse it. Two things mend that. Links to removed members stay open for some
-//! seconds, in which nothing but their question for decisions is heard. And a replica that nobody speaks with tries its other key.
+//! seconds, in which nothing is heard but where they stand and their question for decisions. And a replica that nobody speaks with tries its other key.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -64,10 +64,25 @@ impl Order {
         }
     }
 
-    /// A removed member asks for the decisions that it lacks: one of them tells it. What else it says is nothing.
+    /// A removed member says where it stands, and is told how far the others are; it asks for the decisions that it lacks, and one of them
+    /// tells it. What else it says is nothing.
     pub(super) fn hear_leaver(&mut self, from: ReplicaId, message: &Message) -> bool {
         if !self.leaving.leavers.contains(&from) {
             return false;
+        }
+        let here = self.core.status();
+        if let Message::Status { decided, .. } = *message
+            && decided < here.height
+        {
+            // It cannot know that it lags: nobody votes with it any more, and with several instances in flight
+            // the last votes said little of what was decided.
+            let message = Message::Status {
+                view: here.view,
+                regency: here.regency,
+                free_from: None,
+                decided: here.height,
+            };
+            self.send(from, &message.encode().into());
         }
         if let Message::FetchDecisions { from: first, .. } = *message
             && self.leaving.served.insert(from)

@@ -183,8 +183,8 @@ impl Checks {
     /// A correct replica begins a view.
     pub fn begins(&mut self, replica: ReplicaId, view: &View) -> Verdict {
         self.views.begins(replica, view)?;
-        self.one_value.is_in(replica, view.id);
         let made_at = self.views.named(view.id).map_or(0, |era| era.since - 1);
+        self.one_value.begins(replica, view.id);
         if self.contradiction.begins(replica, view.id, made_at) {
             self.promise.begins(replica, made_at);
         }
@@ -224,8 +224,6 @@ impl Checks {
     /// A correct replica returns with what its disk kept.
     pub fn restarted(&mut self, replica: ReplicaId, height: Height) {
         self.order.restarted(replica, height);
-        let view = self.views.of(height + 1).view.id;
-        self.one_value.is_in(replica, view);
     }
 
     /// Heights of the last view's members at the end against all that was ever decided.

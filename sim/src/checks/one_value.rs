@@ -1,4 +1,4 @@
-//! Crash-only: all ACCEPTs of one view, height and regency name one value. There is no WRITE phase that would see to it, so the
+//! Crash-only: all ACCEPTs of one height and regency, in one view, name one value. There is no WRITE phase that would see to it, so the
 //! leader must, whatever it lives through; were there two, the locks of that regency could block every later one.
 
 use std::collections::BTreeMap;
@@ -11,14 +11,16 @@ use super::Verdict;
 #[derive(Debug, Default)]
 pub struct OneValue {
     accepted: BTreeMap<(u64, Height, Regency), (ReplicaId, Digest)>,
-    /// The view that each replica is in. One may accept what is in flight in a view that has ended above a value that was not decided.
+    /// The newest view that each replica began.
     views: BTreeMap<ReplicaId, u64>,
 }
 
 impl OneValue {
-    /// A replica is in this view.
-    pub fn is_in(&mut self, replica: ReplicaId, view: u64) {
-        self.views.insert(replica, view);
+    /// A replica begins a view, whose regencies count anew. What was accepted in flight above, in the view before and behind a value that
+    /// was not decided, is of another regency, though its number is the same: its signature names the view.
+    pub fn begins(&mut self, replica: ReplicaId, view: u64) {
+        let newest = self.views.entry(replica).or_default();
+        *newest = view.max(*newest);
     }
 
     /// A replica speaks.
@@ -33,7 +35,7 @@ impl OneValue {
             return Ok(());
         };
         let accepted = (replica, *digest);
-        let view = self.views.get(&replica).copied().unwrap_or(0);
+        let view = self.views.get(&replica).copied().unwrap_or_default();
         let at = (view, *height, *regency);
         let (first, value) = *self.accepted.entry(at).or_insert(accepted);
         if value == *digest {
