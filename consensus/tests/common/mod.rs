@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod timed;
+pub mod transferring;
 
 use std::collections::{BTreeMap, VecDeque};
 
