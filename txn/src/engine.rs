@@ -266,6 +266,8 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod group;
+#[cfg(test)]
 mod nonce_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 
 pub mod macs;
 pub mod timed;
+pub mod transferring;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,6 +1,6 @@
 //! Times and nonces of autocommit writes: named by the order and by who asked, not by what a client would like.
 
-use super::tests::{CLIENT, Group4, step};
+use super::group::{CLIENT, Group4, step};
 use super::*;
 use crate::{Auto, Ordered, limits};
 

@@ -1,6 +1,6 @@
 //! The view changes while transactions are under way.
 
-use super::tests::{Group4, view};
+use super::group::{Group4, view};
 use super::*;
 use consensus::PublicKey;
 
