@@ -82,6 +82,8 @@ fn seeds_that_once_failed_hold() {
     }
     // What was accepted in flight behind a value that was not decided was held against the same regency of the next view.
     pass(7_356_012_437_848..7_356_012_437_849);
+    // An ACCEPT was compared with a STOPDATA of the view before, said again after a loss of power.
+    pass(22_390..22_391);
     // A restart signed its votes with a key that the view did not name any more.
     for seed in [18, 292] {
         pass_as(Plan::reconfiguring, seed..seed + 1);

@@ -49,8 +49,10 @@ impl Promise {
                 let vote = (*regency, *digest);
                 let newest = self.accepts.entry((replica, *height)).or_insert(vote);
                 *newest = (*newest).max(vote);
-                self.states
-                    .get(&replica)
+                // One that lost power in its new view may have spoken of the old one again in between.
+                let state = self.states.get(&replica);
+                state
+                    .filter(|state| state.view == views.of(*height).view.id)
                     .map_or(Ok(()), |state| covers(state, *height, vote))
             }
             Message::StopData(data) => {
