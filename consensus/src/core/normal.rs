@@ -161,7 +161,7 @@ impl Core {
         if self.pipeline.wrote(height, regency).is_some() && !again {
             return;
         }
-        let Some(digest) = self.to_write(height) else {
+        let Some(digest) = self.writable(height) else {
             return;
         };
         let Some(instance) = self.pipeline.get_mut(height) else {

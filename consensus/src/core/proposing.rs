@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// The value that this replica may write now at a height, if any.
-    pub(crate) fn to_write(&mut self, height: Height) -> Option<Digest> {
+    pub(crate) fn writable(&mut self, height: Height) -> Option<Digest> {
         let start = self.start.as_ref()?;
         let parent = self.parent_of(height)?;
         let instance = self.pipeline.get(height)?;
