@@ -35,6 +35,8 @@ pub enum Record {
     },
     /// Written in this regency; before WRITE.
     Write {
+        /// [`View::id`]: a vote in flight above a change of the view, behind a value that was not decided, ends with its view.
+        view: u64,
         /// Instance.
         height: Height,
         /// Regency.
@@ -49,6 +51,8 @@ pub enum Record {
     },
     /// Locked in this regency; before ACCEPT.
     Accept {
+        /// As in [`Record::Write`].
+        view: u64,
         /// Instance.
         height: Height,
         /// Regency.
@@ -119,6 +123,8 @@ pub(crate) struct Value {
 /// `(valts, val, writeset)` of one instance, and the values it speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VoteState {
+    /// The view in which all of it was said.
+    pub view: u64,
     pub lock: Option<(Regency, Digest)>,
     /// The values written.
     pub writeset: BTreeMap<Digest, Wrote>,
@@ -140,6 +146,7 @@ impl VoteState {
             .writeset
             .iter()
             .map(move |(digest, wrote)| Record::Write {
+                view: self.view,
                 height,
                 regency: wrote.regency,
                 digest: *digest,
@@ -150,6 +157,7 @@ impl VoteState {
                 }),
             });
         let lock = self.lock.map(|(regency, digest)| Record::Accept {
+            view: self.view,
             height,
             regency,
             digest,
@@ -293,7 +301,7 @@ impl Recovered {
             let now = self.view().map_or(0, |view| view.id);
             self.promised = self.promised.split_off(&now);
             (self.regency, self.start) = self.promised.remove(&now).unwrap_or_default();
-            self.votes.clear();
+            self.votes.retain(|_, votes| votes.view >= now);
         }
         Ok(())
     }
@@ -341,13 +349,16 @@ impl Recovered {
                 }
             }
             Record::Write {
+                view,
                 height,
                 regency,
                 digest,
                 after,
                 value,
-            } if height > self.height() => {
-                let votes = self.votes.entry(height).or_default();
+            } => {
+                let Some(votes) = self.votes_in(view, height) else {
+                    return;
+                };
                 votes.writeset.insert(digest, Wrote { regency, after });
                 if let Some((batch, bodies)) = value {
                     let bodies = bodies.into_iter().map(Verified::from_own_log).collect();
@@ -355,14 +366,32 @@ impl Recovered {
                 }
             }
             Record::Accept {
+                view,
                 height,
                 regency,
                 digest,
-            } if height > self.height() => {
-                self.votes.entry(height).or_default().lock = Some((regency, digest));
+            } => {
+                if let Some(votes) = self.votes_in(view, height) {
+                    votes.lock = Some((regency, digest));
+                }
             }
-            // Votes of decided instances bind nobody any more.
-            Record::Write { .. } | Record::Accept { .. } => {}
         }
+    }
+
+    /// The votes at a height, to which one of this view is added; none if it binds nobody any more: the height is decided, or the
+    /// view has ended.
+    fn votes_in(&mut self, view: u64, height: Height) -> Option<&mut VoteState> {
+        let now = self.view().map_or(view, |now| now.id);
+        if height <= self.height() || view < now {
+            return None;
+        }
+        let votes = self.votes.entry(height).or_default();
+        if view > votes.view {
+            *votes = VoteState {
+                view,
+                ..VoteState::default()
+            };
+        }
+        (view == votes.view).then_some(votes)
     }
 }

@@ -4,8 +4,8 @@ mod common;
 
 use common::{ADMIN, CLIENT, OTHER, Table, change, key, request, signed};
 use consensus::{
-    Action, Batch, Core, Digest, Entry, Input, Message, Recovered, ReplicaId, Settings, Step,
-    sign_accept,
+    Action, Batch, Core, Digest, Entry, Input, Message, Record, Recovered, ReplicaId, Settings,
+    Step, sign_accept,
 };
 
 /// Twice the first stage of the time-outs, and a little.
@@ -361,4 +361,34 @@ fn instances_beyond_the_bound_take_no_votes() {
     table.submit(&request(CLIENT, 1));
     table.settle();
     assert_eq!(table.heights(), [1; 4]);
+}
+
+/// A log may begin far below the checkpoint that a restart begins with.
+#[test]
+fn a_vote_in_flight_of_a_view_that_has_ended_binds_no_restart() {
+    let mut table = deep(4);
+    let step = Step::SetLeader {
+        replica: ReplicaId(2),
+    };
+    let change = change(1, 1, &[step]).verify(&table.view).unwrap();
+    table.submit(&change);
+    table.settle();
+    let summary = table.core(1).summary().clone();
+    let votes = |view| {
+        let mut recovered = Recovered::from_summary(summary.clone());
+        recovered.record(Record::Write {
+            view,
+            height: 2,
+            regency: 0,
+            digest: Digest([7; 32]),
+            after: Digest([6; 32]),
+            value: None,
+        });
+        let core = table.fresh(1, recovered);
+        let standing = core.standing_records().into_iter();
+        standing
+            .filter(|record| matches!(record, Record::Write { .. }))
+            .count()
+    };
+    assert_eq!((votes(1), votes(2)), (0, 1));
 }

@@ -1,7 +1,5 @@
 //! A replica's log: what was appended, and how much of it a power loss leaves.
 
-use std::collections::BTreeSet;
-
 use consensus::{Decided, Height, Record, RecordId, Recovered, Summary, View};
 
 use crate::checks::promises::Promises;
@@ -29,8 +27,6 @@ pub struct Disk {
     cut: Option<(Height, usize, usize)>,
     /// What was ever durable, for the checker.
     promises: Promises,
-    /// Heights that made a view.
-    changes: BTreeSet<Height>,
 }
 
 impl Disk {
@@ -60,9 +56,8 @@ impl Disk {
                     Entry::Record(id, _) => Some(*id),
                 });
         for entry in &self.entries[self.durable..covered] {
-            match entry {
-                Entry::Record(_, record) => self.promises.add(record),
-                Entry::Decided(decided) => self.promises.decided(decided.height, &self.changes),
+            if let Entry::Record(_, record) = entry {
+                self.promises.add(record);
             }
         }
         self.durable = covered;
@@ -116,11 +111,6 @@ impl Disk {
         self.entries.drain(..gone);
         self.durable -= gone;
         self.cut = None;
-    }
-
-    /// A decision at this height made a view.
-    pub fn view_made(&mut self, at: Height) {
-        self.changes.insert(at);
     }
 
     /// What was ever durable of its promises.

@@ -84,12 +84,10 @@ impl Core {
         let same = |id| id != self.me && self.view.replica_key(id) == old.replica_key(id);
         let stays = self.view.leader(0) == old.leader(0) && ended == 0 && self.regency == 0;
         self.pipeline.change_view(same, stays);
-        if self.stood_at < open {
-            // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
-            // accepts behind a change of the view has decided it, and is in the new view.
-            self.pipeline.forget_votes();
-            self.forget_held_votes(open);
-        }
+        // What this replica wrote above, behind a value that was not decided after all. Nothing there was chosen: whoever
+        // accepts behind a change of the view has decided it, and is in the new view.
+        self.pipeline.forget_votes_before(self.view.id);
+        self.forget_held_votes(open);
         // Votes that it gave when it stood further on than it does now are of that time's view, and are said again with its key.
         if self.member {
             self.restore_votes();

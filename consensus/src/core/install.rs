@@ -40,7 +40,16 @@ impl Core {
         };
         let votes = self.pipeline.votes();
         let votes = votes.flat_map(|(height, votes)| votes.records(height));
-        std::iter::once(regency).chain(votes).collect()
+        let promised = self.promised.iter();
+        let promised = promised.map(|(view, (regency, start))| Record::Regency {
+            view: *view,
+            regency: *regency,
+            start: start.clone(),
+        });
+        std::iter::once(regency)
+            .chain(promised)
+            .chain(votes)
+            .collect()
     }
 
     /// Below which height a log may be cut that has a checkpoint at this one. One replica alone may decide what is in flight before the

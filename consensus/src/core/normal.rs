@@ -181,9 +181,11 @@ impl Core {
             (kept.batch.clone(), bodies)
         });
         // Alg. 6, l. 27: the writeset remembers the newest regency of each value.
-        let wrote = Wrote { regency, after };
+        let (view, wrote) = (self.view.id, Wrote { regency, after });
+        instance.votes.view = view;
         instance.votes.writeset.insert(digest, wrote);
         let record = Record::Write {
+            view,
             height,
             regency,
             digest,
@@ -229,10 +231,12 @@ impl Core {
             return;
         }
         if let Some(instance) = self.pipeline.get_mut(height) {
+            instance.votes.view = self.view.id;
             instance.votes.lock = Some((regency, digest));
         }
         let signature = sign_accept(&self.key, &self.view, height, regency, &digest);
         let record = Record::Accept {
+            view: self.view.id,
             height,
             regency,
             digest,

@@ -136,11 +136,13 @@ impl Pipeline {
         }
     }
 
-    /// Forgets this replica's votes.
-    pub fn forget_votes(&mut self) {
-        self.ahead.clear();
+    /// Forgets this replica's votes of views before this one.
+    pub fn forget_votes_before(&mut self, view: u64) {
+        self.ahead.retain(|_, votes| votes.view >= view);
         for instance in self.iter_mut() {
-            instance.votes = VoteState::default();
+            if instance.votes.view < view {
+                instance.votes = VoteState::default();
+            }
         }
     }
 }

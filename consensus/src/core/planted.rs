@@ -137,6 +137,7 @@ impl Core {
             };
             self.persist(
                 Record::Accept {
+                    view: self.view.id,
                     height,
                     regency,
                     digest,

@@ -48,6 +48,7 @@ impl Chain {
                 height,
                 regency,
                 digest,
+                ..
             } => {
                 let key = (replica, *height, *regency);
                 self.accepted.insert(key, *digest);

@@ -224,6 +224,7 @@ impl Checks {
     /// A correct replica returns with what its disk kept.
     pub fn restarted(&mut self, replica: ReplicaId, height: Height) {
         self.order.restarted(replica, height);
+        self.views.restarted(replica, height);
     }
 
     /// Heights of the last view's members at the end against all that was ever decided.
@@ -240,6 +241,6 @@ pub(crate) fn is_write(record: &Record, vote: (Height, u64, consensus::Digest)) 
 
 /// Whether a record is the ACCEPT of this vote.
 pub(crate) fn is_accept(record: &Record, vote: (Height, u64, consensus::Digest)) -> bool {
-    matches!(record, Record::Accept { height, regency, digest }
+    matches!(record, Record::Accept { height, regency, digest, .. }
         if (*height, *regency, *digest) == vote)
 }

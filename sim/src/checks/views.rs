@@ -27,6 +27,9 @@ pub struct Views {
     liars: BTreeSet<PublicKey>,
     /// Keys of each correct replica's machine.
     keys: BTreeMap<ReplicaId, BTreeSet<PublicKey>>,
+    /// The view that each correct replica is in. What is in flight is voted on in that one, though the heights below may have
+    /// made another that the replica has not come to.
+    current: BTreeMap<ReplicaId, u64>,
 }
 
 impl Views {
@@ -37,6 +40,7 @@ impl Views {
             decided: 0,
             liars: BTreeSet::new(),
             keys: BTreeMap::new(),
+            current: BTreeMap::new(),
         };
         views.begin(1, genesis);
         views
@@ -110,7 +114,16 @@ impl Views {
         let era = match message {
             Message::Propose { height, .. }
             | Message::Write { height, .. }
-            | Message::Accept { height, .. } => Some(self.of(*height)),
+            | Message::Accept { height, .. } => {
+                let current = self.current.get(&replica);
+                let current = current.and_then(|id| self.named(*id));
+                let then = self.of(*height);
+                Some(
+                    current
+                        .filter(|era| era.view.id < then.view.id)
+                        .unwrap_or(then),
+                )
+            }
             Message::Stop { view, .. } => self.named(*view),
             Message::StopData(data) => self.named(data.state.view),
             Message::Sync(sync) => sync
@@ -151,8 +164,15 @@ impl Views {
         ))
     }
 
+    /// A correct replica returns at a height.
+    pub fn restarted(&mut self, replica: ReplicaId, height: Height) {
+        let view = self.of(height + 1).view.id;
+        self.current.insert(replica, view);
+    }
+
     /// A correct replica begins a view.
-    pub fn begins(&self, replica: ReplicaId, begun: &View) -> Verdict {
+    pub fn begins(&mut self, replica: ReplicaId, begun: &View) -> Verdict {
+        self.current.insert(replica, begun.id);
         let made = self.named(begun.id).map(|era| &era.view);
         if made == Some(begun) {
             return Ok(());

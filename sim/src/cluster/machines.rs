@@ -332,13 +332,9 @@ impl Cluster {
             let verdict = self.checks.begins(replica, &view);
             self.note(verdict);
         }
-        let made_at = self.checks.views.named(view.id).map(|era| era.since - 1);
         let Some(node) = self.nodes.get_mut(&replica) else {
             return;
         };
-        made_at
-            .into_iter()
-            .for_each(|height| node.disk.view_made(height));
         node.keeper.sink.in_view(view.clone());
         if let Some(liar) = &mut node.liar {
             let named = view.replicas.get(&replica);
