@@ -79,7 +79,7 @@ pub enum Action {
     },
     /// The next height is decided: append it to the same log, execute it.
     Decide(Decided),
-    /// This replica is durably locked on a value: with [`Settings::tentative`], execute it, and be ready to undo it if another one is
+    /// This replica is durably locked on a value: with [`Settings::tentative`](crate::Settings::tentative), execute it, and be ready to undo it if another one is
     /// decided at its height. Said again when it is locked in a later regency.
     Tentative(Box<Tentative>),
     /// The height just decided made this view: it holds from the next one on. Links, keys and broadcasts follow it; a
@@ -127,7 +127,7 @@ pub enum Reason {
     /// Too far ahead of the client's oldest unordered request.
     #[error("the sequence number lies beyond the window: wait for earlier requests")]
     OutsideWindow,
-    /// The operation is longer than [`Settings::max_request_bytes`].
+    /// The operation is longer than [`Settings::max_request_bytes`](crate::Settings::max_request_bytes).
     #[error("the operation is too long")]
     TooLarge,
     /// The client's, or all clients', share of memory is used up.
