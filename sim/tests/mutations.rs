@@ -103,7 +103,7 @@ const TABLE: &[Row] = &[
     of(Reconfiguration, VoteAfterRemoval, 50, &["views"], "who is no member does not vote"),
     of(Reconfiguration, ForgetViews, 50, &["views", "promises"], "a restart remembers the views that decisions made"),
     of(Reconfiguration, CutInFlight, 400, &["liveness"], "the log keeps what others may need that have it in flight"),
-    of(Reconfiguration, PipelineAcrossViews, 50, &["validity", "external-validity", "views", "chain", "proof", "certificate", "order"], "nothing is voted on above a change of the view before that is decided"),
+    of(Reconfiguration, PipelineAcrossViews, 50, &["safe-value", "validity", "external-validity", "views", "chain", "proof", "certificate", "order"], "nothing is voted on above a change of the view before that is decided"),
     row(NeverWatch, 5, &["latency"], "a leader that is slow rather than dead is given up"),
 ];
 
