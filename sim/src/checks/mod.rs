@@ -167,12 +167,16 @@ impl Checks {
         self.certificate.records(replica, record);
         self.chain.records(replica, record)?;
         if let Record::Write {
+            view,
             height,
             value: Some((batch, bodies)),
             ..
         } = record
         {
-            let view = &self.views.of(*height).view;
+            // In flight, it may be of a view that has ended below without the replica's knowing.
+            let then = self.views.of(*height);
+            let said = self.views.named(*view).unwrap_or(then);
+            let view = &said.view;
             self.external
                 .writes(&self.settings, view, *height, batch, bodies)?;
             self.validity.stands_for(view, *height, batch, bodies)?;
