@@ -128,12 +128,20 @@ async fn attempt(
     }
 }
 
-async fn send(client: &Client, chunk: Chunk, mut text: Bytes) -> Result<(), tokio_postgres::Error> {
+/// Inside a transaction of its own, although COPY is one: a driver takes CommandComplete for the end, and a COPY of the
+/// extended protocol commits only at the Sync behind it. Where the commit fails, or its server is ended between the two,
+/// the rows are gone and nobody is told.
+async fn send(
+    client: &mut Client,
+    chunk: Chunk,
+    mut text: Bytes,
+) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
     let copy = format!("COPY {} FROM STDIN", chunk.table.name());
-    let mut sink = pin!(client.copy_in(&copy).await?);
+    let mut sink = pin!(transaction.copy_in(&copy).await?);
     while !text.is_empty() {
         sink.send(text.split_to(PIECE.min(text.len()))).await?;
     }
     sink.finish().await?;
-    Ok(())
+    transaction.commit().await
 }

@@ -130,7 +130,8 @@ pub async fn the_population_follows_its_rules(server: &Server) {
     assert_eq!(number(&client, &format!("{constraints}'p'")).await, 9);
 }
 
-/// As after a crash in the last step. The new load has the same seed, and so the same rows for the first warehouse.
+/// As after a crash in the last step; then a commit fails and connections are lost. The new load has the same seed, and so
+/// the same rows for the first warehouse.
 pub async fn an_interrupted_load_begins_anew(server: &Server) {
     let sums = "SELECT (SELECT sum(hashtext(c.*::text)::bigint) FROM customer c WHERE c_w_id = 1)
                      + (SELECT sum(hashtext(l.*::text)::bigint) FROM order_line l WHERE ol_w_id = 1)
@@ -154,6 +155,21 @@ pub async fn an_interrupted_load_begins_anew(server: &Server) {
         matches!(run, Err(Error::NotLoaded { loaded: 0, .. })),
         "{run:?}"
     );
+    // The first COMMIT of rows of NEW_ORDER fails, once, after COPY itself was well.
+    let stumble = "
+        CREATE SEQUENCE commits;
+        CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('commits') = 1 THEN RAISE EXCEPTION 'told to' USING ERRCODE = '40001'; END IF;
+            RETURN NULL;
+        END $$;
+        CREATE FUNCTION lay() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.new_order') THEN
+                CREATE CONSTRAINT TRIGGER stumble AFTER INSERT ON new_order DEFERRABLE INITIALLY DEFERRED
+                    FOR EACH ROW EXECUTE FUNCTION stumble();
+            END IF;
+        END $$;
+        CREATE EVENT TRIGGER lay ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION lay()";
+    client.batch_execute(stumble).await.unwrap();
     // Meanwhile all that copy lose their connections, once.
     let begun = Notify::new();
     let (loaded, ()) = tokio::join!(
@@ -169,7 +185,13 @@ pub async fn an_interrupted_load_begins_anew(server: &Server) {
         }
     );
     assert!(loaded.unwrap().rows > 1_000_000);
-    for (table, rows) in [("history", 60_000), ("stock", 200_000), ("item", 100_000)] {
+    assert!(number(&client, "SELECT last_value FROM commits").await > 1);
+    for (table, rows) in [
+        ("history", 60_000),
+        ("stock", 200_000),
+        ("item", 100_000),
+        ("new_order", 18_000),
+    ] {
         let count = number(&client, &format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(count, rows, "{table}");
     }
