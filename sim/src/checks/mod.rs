@@ -186,13 +186,7 @@ impl Checks {
 
     /// A correct replica begins a view.
     pub fn begins(&mut self, replica: ReplicaId, view: &View) -> Verdict {
-        self.views.begins(replica, view)?;
-        let made_at = self.views.named(view.id).map_or(0, |era| era.since - 1);
-        self.one_value.begins(replica, view.id);
-        if self.contradiction.begins(replica, view.id, made_at) {
-            self.promise.begins(replica, made_at);
-        }
-        Ok(())
+        self.views.begins(replica, view)
     }
 
     /// A correct replica speaks.
@@ -202,10 +196,10 @@ impl Checks {
         self.views.says(replica, message)?;
         self.safe_value.says(&self.views, replica, message);
         self.change.says(replica, message);
-        self.contradiction.says(replica, message)?;
+        self.contradiction.says(&self.views, replica, message)?;
         match self.mode {
             Mode::Byzantine => self.certificate.says(&self.views, replica, message)?,
-            Mode::CrashOnly => self.one_value.says(replica, message)?,
+            Mode::CrashOnly => self.one_value.says(&self.views, replica, message)?,
         }
         self.promise.says(&self.views, replica, message)?;
         self.sync.says(&self.views, replica, message)

@@ -6,25 +6,17 @@ use std::collections::BTreeMap;
 use consensus::{Digest, Height, Message, Regency, ReplicaId};
 
 use super::Verdict;
+use super::views::Views;
 
 /// The first value accepted in each view, height and regency, and by whom.
 #[derive(Debug, Default)]
 pub struct OneValue {
     accepted: BTreeMap<(u64, Height, Regency), (ReplicaId, Digest)>,
-    /// The newest view that each replica began.
-    views: BTreeMap<ReplicaId, u64>,
 }
 
 impl OneValue {
-    /// A replica begins a view, whose regencies count anew. What was accepted in flight above, in the view before and behind a value that
-    /// was not decided, is of another regency, though its number is the same: its signature names the view.
-    pub fn begins(&mut self, replica: ReplicaId, view: u64) {
-        let newest = self.views.entry(replica).or_default();
-        *newest = view.max(*newest);
-    }
-
     /// A replica speaks.
-    pub fn says(&mut self, replica: ReplicaId, message: &Message) -> Verdict {
+    pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         let Message::Accept {
             height,
             regency,
@@ -35,7 +27,8 @@ impl OneValue {
             return Ok(());
         };
         let accepted = (replica, *digest);
-        let view = self.views.get(&replica).copied().unwrap_or_default();
+        // Regencies count anew in each view.
+        let view = views.voting(replica, *height).view.id;
         let at = (view, *height, *regency);
         let (first, value) = *self.accepted.entry(at).or_insert(accepted);
         if value == *digest {

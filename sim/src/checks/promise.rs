@@ -11,56 +11,47 @@ use super::views::Views;
 /// Votes sent, and what was promised last.
 #[derive(Debug, Default)]
 pub struct Promise {
-    /// Newest ACCEPT per replica and height.
-    accepts: BTreeMap<(ReplicaId, Height), (Regency, Digest)>,
-    states: BTreeMap<ReplicaId, StopState>,
+    /// Newest ACCEPT per replica, view and height.
+    accepts: BTreeMap<(ReplicaId, u64, Height), (Regency, Digest)>,
+    /// The last one of each view, in which regencies count anew.
+    states: BTreeMap<(ReplicaId, u64), StopState>,
 }
 
 impl Promise {
-    /// A correct replica begins a view for the first time; see [`super::contradiction`].
-    pub fn begins(&mut self, replica: ReplicaId, made_at: Height) {
-        self.accepts
-            .retain(|(of, at), _| *of != replica || *at <= made_at);
-        self.states.remove(&replica);
-    }
-
     /// A correct replica speaks.
     pub fn says(&mut self, views: &Views, replica: ReplicaId, message: &Message) -> Verdict {
         match message {
             Message::Write {
                 height, regency, ..
-            } => match self.states.get(&replica) {
-                Some(state)
-                    if *regency < state.regency && state.view == views.of(*height).view.id =>
-                {
-                    Err(format!(
+            } => {
+                let view = views.voting(replica, *height).view.id;
+                match self.states.get(&(replica, view)) {
+                    Some(state) if *regency < state.regency => Err(format!(
                         "promise: {replica} writes in regency {regency} after its STOPDATA for {}",
                         state.regency
-                    ))
+                    )),
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             Message::Accept {
                 height,
                 regency,
                 digest,
                 ..
             } => {
-                let vote = (*regency, *digest);
-                let newest = self.accepts.entry((replica, *height)).or_insert(vote);
+                let (view, vote) = (views.voting(replica, *height).view.id, (*regency, *digest));
+                let at = (replica, view, *height);
+                let newest = self.accepts.entry(at).or_insert(vote);
                 *newest = (*newest).max(vote);
-                // One that lost power in its new view may have spoken of the old one again in between.
-                let state = self.states.get(&replica);
-                state
-                    .filter(|state| state.view == views.of(*height).view.id)
-                    .map_or(Ok(()), |state| covers(state, *height, vote))
+                let state = self.states.get(&(replica, view));
+                state.map_or(Ok(()), |state| covers(state, *height, vote))
             }
             Message::StopData(data) => {
-                let state = &data.state;
-                self.states.insert(replica, state.clone());
-                let open = (replica, state.decided + 1)..=(replica, Height::MAX);
+                let (state, view) = (&data.state, data.state.view);
+                self.states.insert((replica, view), state.clone());
+                let open = (replica, view, state.decided + 1)..=(replica, view, Height::MAX);
                 let mut votes = self.accepts.range(open);
-                votes.try_for_each(|((_, height), vote)| covers(state, *height, *vote))
+                votes.try_for_each(|((_, _, height), vote)| covers(state, *height, *vote))
             }
             _ => Ok(()),
         }

@@ -102,6 +102,16 @@ impl Views {
         }
     }
 
+    /// The view in which a correct replica votes at a height: that of the height, or the one before which it has not left. One
+    /// that lost power is back in the view that its log ends in.
+    pub fn voting(&self, replica: ReplicaId, height: Height) -> &Era {
+        let then = self.of(height);
+        let current = self.current.get(&replica);
+        let current = current.map_or(self.eras.first(), |id| self.named(*id));
+        let before = current.filter(|era| era.view.id < then.view.id);
+        before.unwrap_or(then)
+    }
+
     /// Whether a view names a correct replica by a key that it has.
     pub fn is_member(&self, replica: ReplicaId, view: &View) -> bool {
         let named = view.replicas.get(&replica);
@@ -114,16 +124,7 @@ impl Views {
         let era = match message {
             Message::Propose { height, .. }
             | Message::Write { height, .. }
-            | Message::Accept { height, .. } => {
-                let current = self.current.get(&replica);
-                let current = current.and_then(|id| self.named(*id));
-                let then = self.of(*height);
-                Some(
-                    current
-                        .filter(|era| era.view.id < then.view.id)
-                        .unwrap_or(then),
-                )
-            }
+            | Message::Accept { height, .. } => Some(self.voting(replica, *height)),
             Message::Stop { view, .. } => self.named(*view),
             Message::StopData(data) => self.named(data.state.view),
             Message::Sync(sync) => sync
