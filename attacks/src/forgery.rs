@@ -180,6 +180,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
                 tx,
                 epoch: 0,
                 steps: vec![step],
+                word: None,
             }),
             Answer::Aborted,
         ),

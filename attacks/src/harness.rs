@@ -147,6 +147,16 @@ impl Cluster {
         lies::of(self.key(&format!("r{replica}")).signing_key()).tell(told);
     }
 
+    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced.
+    pub async fn master_lies(&self, told: &[Lie]) {
+        self.settle().await;
+        let statuses = self.statuses().await;
+        let newest = statuses.values().max_by_key(|status| status.epoch);
+        let master = newest.expect("somebody answers").master;
+        (0..4).for_each(|replica| self.lies(replica, &[]));
+        self.lies(master, told);
+    }
+
     pub fn key(&self, name: &str) -> &Identity {
         &self.keys[name]
     }

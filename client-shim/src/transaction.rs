@@ -2,14 +2,19 @@
 
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
+use consensus::Signature;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
 use txn::ordered::SessionSettings;
+use txn::word::Account;
 use txn::{Begin, Commit, Operation, Ordered, Step, TxId};
 
 /// Characters of a statement that the timeline tells.
 const TOLD: usize = 100;
+
+/// What is said of a master's answer that is not made of messages.
+pub(crate) const MALFORMED: &str = "the master's answer is not made of whole messages";
 
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
@@ -18,6 +23,9 @@ pub struct Transaction {
     epoch: u64,
     begun: Option<oneshot::Receiver<Result<Reply, String>>>,
     steps: Vec<Step>,
+    /// The same steps, for which the master gives its word, and its last word.
+    account: Account,
+    word: Option<Signature>,
     /// Operations sent to the master, those left out of `steps` included.
     sent: u32,
     failed: bool,
@@ -65,6 +73,8 @@ impl Transaction {
             epoch,
             begun,
             steps: Vec::new(),
+            account: Account::new(tx, epoch),
+            word: None,
             sent: 0,
             failed: false,
             ended: false,
@@ -120,7 +130,10 @@ impl Transaction {
         tracing::trace!(target: "timeline", at = "answer", tx = %self.tx, step);
         self.inner.forget_operation(self.tx, step);
         let (outcome, mut evidence) = match result {
-            Ok(found) => found,
+            Ok((outcome, evidence, word)) => {
+                self.word = word;
+                (outcome, evidence)
+            }
             Err(error) => {
                 self.give_up();
                 return Err(error);
@@ -134,6 +147,7 @@ impl Transaction {
         // the catalogs that did not fail leaves no trace.
         evidence.unvalidated = unvalidated && !erred;
         if erred || !operation.describe_only {
+            self.account.add(&operation, &evidence);
             self.steps.push(Step {
                 operation,
                 evidence,
@@ -147,7 +161,7 @@ impl Transaction {
         step: u32,
         answer: oneshot::Receiver<MasterAnswer>,
         message: &ClientMessage,
-    ) -> Result<(Outcome, txn::Evidence), ShimError> {
+    ) -> Result<(Outcome, txn::Evidence, Option<Signature>), ShimError> {
         let mut epochs = self.inner.epoch.subscribe();
         let mut links = self.inner.links_changed();
         self.inner.send(self.inner.master_of(self.epoch), message);
@@ -164,8 +178,9 @@ impl Transaction {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, .. }) => Ok((outcome, evidence)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, word, .. }) => Ok((outcome, evidence, word)),
                         Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Malformed) => Err(inner.complain(self.epoch, MALFORMED)),
                         Err(_) => Err(ShimError::retry("the operation was given up")),
                     };
                 }
@@ -204,11 +219,18 @@ impl Transaction {
         if self.ended {
             return Err(ShimError::retry("the transaction is over"));
         }
+        if !self.steps.is_empty() && !self.has_word() {
+            // Nothing could be shown against a master that lied.
+            self.give_up();
+            let why = "the master does not stand for its answers";
+            return Err(self.inner.complain(self.epoch, why));
+        }
         self.ended = true;
         let commit = Ordered::Commit(Commit {
             tx: self.tx,
             epoch: self.epoch,
             steps: std::mem::take(&mut self.steps),
+            word: self.word,
         });
         let seq = self.inner.next_seq();
         tracing::trace!(target: "timeline", at = "commit", tx = %self.tx, seq);
@@ -228,6 +250,14 @@ impl Transaction {
             }
             None => Err(ShimError::unknown_outcome()),
         }
+    }
+
+    /// Whether the master signed what this client was answered.
+    fn has_word(&self) -> bool {
+        let view = self.inner.view();
+        let key = view.replica_key(self.inner.master_of(self.epoch));
+        let word = self.word.zip(key);
+        word.is_some_and(|(word, key)| self.account.is_signed(&word, key))
     }
 
     /// Ends the transaction without effects.

@@ -5,7 +5,7 @@ use crate::{
     tally::Verdict,
 };
 use bytes::Bytes;
-use consensus::{Digest, Height, Request, View};
+use consensus::{Digest, Height, Request, Signature, View};
 use serde::{Deserialize, Serialize};
 
 /// From a client to a replica.
@@ -174,6 +174,9 @@ pub enum ReplicaMessage {
         evidence: Evidence,
         /// Last final height at the master when the operation ended (for `Auto`: `ran_at`).
         ran_at: Height,
+        /// The master's word for all that it answered in the transaction so far; none for `Auto`, which is judged at
+        /// another state than it ran at.
+        word: Option<Signature>,
     },
     /// The transaction cannot go on here: the master changed, it restarted, or the session was given up.
     Doomed {

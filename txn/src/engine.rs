@@ -17,10 +17,12 @@ use std::sync::Arc;
 mod decide;
 mod item;
 mod progress;
+mod suspicion;
 mod told;
 mod votes;
 
 use item::{HeightState, Item, Kind};
+use suspicion::Suspicion;
 
 /// A request at its place in a decided batch.
 #[derive(Clone, Debug)]
@@ -116,6 +118,8 @@ pub enum Action {
     OrderVotes(Vec<VotePart>),
     /// Ask all peers for their votes of this height.
     FetchVotes { height: Height },
+    /// Clients that are more than half of the active ones find this epoch's master's word worthless.
+    Suspected { epoch: u64 },
     /// The master epoch moved by the order.
     EpochChanged { epoch: u64, height: Height },
 }
@@ -136,6 +140,7 @@ pub struct Engine {
     epoch: u64,
     /// Replicas that found the current epoch's master silent, by the order.
     change_votes: BTreeSet<ReplicaId>,
+    suspicion: Suspicion,
     open: BTreeMap<TxId, Open>,
     /// Highest incarnation seen of each client.
     incarnations: BTreeMap<ClientId, u64>,
@@ -168,6 +173,7 @@ impl Engine {
             views: vec![(1, Arc::new(view))],
             epoch: 0,
             change_votes: BTreeSet::new(),
+            suspicion: Suspicion::default(),
             open: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             times: BTreeMap::new(),

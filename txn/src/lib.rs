@@ -5,6 +5,7 @@
 //! clients speak about transactions live here too, beside the rules that give them their meaning.
 
 pub mod ballot;
+pub mod blame;
 pub mod client;
 pub mod engine;
 pub mod limits;
@@ -13,6 +14,7 @@ pub mod ordered;
 pub mod peer;
 pub mod result;
 pub mod tally;
+pub mod word;
 pub mod write_set;
 
 pub use ballot::{Ballot, VotePart};

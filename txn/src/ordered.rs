@@ -1,7 +1,7 @@
 //! What a client asks to be ordered: the operations inside of consensus requests.
 
 use crate::{ballot::VotePart, operation::Operation, operation::Step};
-use consensus::{ClientId, DecodeError, Height};
+use consensus::{ClientId, DecodeError, Height, Signature};
 use serde::{Deserialize, Serialize};
 
 /// Names a transaction: the request that began it.
@@ -47,6 +47,8 @@ pub struct Commit {
     pub tx: TxId,
     pub epoch: u64,
     pub steps: Vec<Step>,
+    /// The master's word for all of them ([`crate::word`]).
+    pub word: Option<Signature>,
 }
 
 /// An autocommit write: executed at the master beforehand, ordered in one round (DESIGN.md, 7).
@@ -80,7 +82,7 @@ pub enum Ordered {
     Exec(Exec),
     /// Signed votes, on their way into the tally.
     Votes(Vec<VotePart>),
-    /// A replica found the master of this epoch silent (DESIGN.md, 8).
+    /// A replica found the master of this epoch silent or lying; a client found its word worthless (DESIGN.md, 8).
     MasterChange {
         epoch: u64,
     },

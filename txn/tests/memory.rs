@@ -192,6 +192,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         tx,
         epoch: 1,
         steps: vec![step; 2],
+        word: None,
     });
     let vote = VotePart::sign(&key, 0, ReplicaId(1), 3, 0, vec![(0, Ballot::Commit)]);
     let outcome = txn::client::Outcome {
@@ -266,6 +267,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
                 outcome,
                 evidence,
                 ran_at: 3,
+                word: None,
             }),
             decoder::<ReplicaMessage>,
         ),

@@ -39,6 +39,7 @@ impl Inner {
                 outcome,
                 evidence,
                 ran_at,
+                word,
             } => {
                 // No other replica has a say in a transaction that is open at the master.
                 if from != self.master() {
@@ -49,10 +50,11 @@ impl Inner {
                         outcome,
                         evidence,
                         ran_at,
+                        word,
                     }
                 } else {
                     tracing::warn!(%from, "an answer that is not whole messages");
-                    MasterAnswer::Doomed(malformed())
+                    MasterAnswer::Malformed
                 };
                 if let Some(done) = waiting.operations.remove(&(tx, step)) {
                     let _ = done.send(answer);
@@ -177,10 +179,3 @@ fn read(waiting: &mut Waiting, id: u64, answer: ReadAnswer) {
     }
 }
 
-fn malformed() -> Reason {
-    Reason {
-        sqlstate: "40001".into(),
-        message: "the master's answer is not made of whole messages".into(),
-        detail: String::new(),
-    }
-}

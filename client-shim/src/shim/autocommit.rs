@@ -4,7 +4,7 @@ use super::Shim;
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use crate::inner::MasterAnswer;
-use crate::transaction::{aborted, doomed};
+use crate::transaction::{MALFORMED, aborted, doomed};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use txn::{Auto, Evidence, Exec, Operation, Ordered, Step, TxId};
 
 /// How often an autocommit write is run again unseen before its client is told.
 const ATTEMPTS: u32 = 12;
+/// From this attempt on every other one is a transaction of its own. That is judged at the very snapshot at which the master
+/// ran it: what differs there is the master's doing, and is held against it.
+const AS_TRANSACTION: u32 = 4;
 /// Marks numbers of autocommit writes among those of transactions, which are sequence numbers of their Begin.
 const AUTO: u64 = 1 << 63;
 
@@ -66,7 +69,12 @@ impl Shim {
                     () = cancelled.comes() => return Err(ShimError::cancelled()),
                 }
             }
-            match self.auto_once(&settings, &operation, cancelled).await {
+            let done = if attempt >= AS_TRANSACTION && attempt.is_multiple_of(2) {
+                self.as_transaction(&settings, &operation, cancelled).await
+            } else {
+                self.auto_once(&settings, &operation, cancelled).await
+            };
+            match done {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) if error.sqlstate == "40001" => last = Some(error),
                 Err(error) => return Err(error),
@@ -129,6 +137,34 @@ impl Shim {
         }
     }
 
+    async fn as_transaction<F: Future<Output = ()> + Send>(
+        &self,
+        settings: &SessionSettings,
+        operation: &Operation,
+        cancelled: &mut Cancellation<F>,
+    ) -> Result<Outcome, ShimError> {
+        let mut transaction = self.begin(settings.clone(), false);
+        let cancel = transaction.cancel();
+        let outcome = {
+            let run = transaction.execute(operation.clone(), false);
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    outcome = &mut run => break outcome?,
+                    () = cancelled.comes() => cancel.now(),
+                }
+            }
+        };
+        match outcome.frames.iter().find_map(txn::result::sqlstate) {
+            Some(sqlstate) if &*sqlstate == b"40001" => return Err(aborted(None)),
+            // Nobody else can confirm it; see above.
+            Some(sqlstate) if is_local(&sqlstate) => return Ok(outcome),
+            _ => {}
+        }
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
     async fn at_master<F: Future<Output = ()> + Send>(
         &self,
         tx: TxId,
@@ -147,8 +183,9 @@ impl Shim {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at }) => Ok((outcome, evidence, ran_at)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, evidence, ran_at)),
                         Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED)),
                         Err(_) => Err(aborted(None)),
                     };
                 }

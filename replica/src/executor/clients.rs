@@ -125,6 +125,7 @@ impl Executor {
                 outcome: last.outcome.clone(),
                 evidence: last.evidence.clone(),
                 ran_at: last.ran_at,
+                word: last.word,
             };
             return self.tell(client, &again);
         }
@@ -303,18 +304,28 @@ impl Executor {
         } else {
             final_height
         };
-        let last = LastAnswer {
-            step,
-            outcome: ran.outcome,
-            evidence: ran.evidence.clone(),
-            ran_at,
-        };
-        session.done.push(Done {
+        let (outcome, evidence) = (ran.outcome, ran.evidence.clone());
+        let done = Done {
             operation,
             evidence: ran.evidence,
             write_set: ran.write_set,
             failed: ran.failed,
-        });
+        };
+        let mut word = None;
+        if session.auto {
+            session.done.push(done);
+        } else {
+            word = Some(session.note(tx, self.engine.epoch(), done, &self.key));
+        }
+        #[cfg(feature = "lies")]
+        let word = self.bench.lies.word(word);
+        let last = LastAnswer {
+            step,
+            outcome,
+            evidence,
+            ran_at,
+            word,
+        };
         if session.doom.is_none() {
             let message = ReplicaMessage::Operation {
                 tx,
@@ -322,6 +333,7 @@ impl Executor {
                 outcome: last.outcome.clone(),
                 evidence: last.evidence.clone(),
                 ran_at,
+                word,
             };
             session.last = Some(last);
             session.idle_since = Instant::now();

@@ -15,6 +15,8 @@ pub struct Report {
     pub reason: Option<Reason>,
     /// One per step, when the ballot is COMMIT.
     pub write_sets: Vec<WriteSet>,
+    /// Another result or other rows than claimed, from a statement that PostgreSQL carried out here.
+    pub differs: bool,
     /// Cancelled or chosen as a deadlock's victim: run again.
     pub again: bool,
     /// The session is not to be used any more.
@@ -27,6 +29,7 @@ impl Report {
             ballot: Ballot::Commit,
             reason: None,
             write_sets,
+            differs: false,
             again: false,
             lost: false,
         }
@@ -37,8 +40,17 @@ impl Report {
             ballot: Ballot::Abstain,
             reason: Some(reason("40001", message, "")),
             write_sets: Vec::new(),
+            differs: false,
             again: false,
             lost: false,
+        }
+    }
+
+    /// The master's answers are not what comes of the operations here.
+    fn differs(reason: Reason) -> Report {
+        Report {
+            differs: true,
+            ..Report::abort(reason)
         }
     }
 
@@ -47,6 +59,7 @@ impl Report {
             ballot: Ballot::Abort,
             reason: Some(reason),
             write_sets: Vec::new(),
+            differs: false,
             again: false,
             lost: false,
         }
@@ -182,7 +195,7 @@ fn compare(
             return Report::abort(unconfirmed(detail));
         }
         if result != step.evidence.result {
-            return Report::abort(unconfirmed(format!(
+            return Report::differs(unconfirmed(format!(
                 "{}: another result at {place}.",
                 what(number, step)
             )));
@@ -195,7 +208,7 @@ fn compare(
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
         {
-            return Report::abort(unconfirmed(format!(
+            return Report::differs(unconfirmed(format!(
                 "{}: other rows written at {place}.",
                 what(number, step)
             )));

@@ -250,12 +250,14 @@ impl Executor {
         if report.ballot != Ballot::Commit {
             tracing::debug!(%height, index, %tx, ballot = ?report.ballot, reason = ?report.reason, "not judged COMMIT");
         }
-        if report.reason.is_some() {
-            item.reason = report.reason;
-        }
+        let ordered = item.ordered.clone();
+        item.reason = report.reason.clone().or(item.reason.take());
         tracing::trace!(target: "timeline", at = "judged", %tx, height, index);
         let holds = report.ballot == Ballot::Commit && alive;
-        if report.ballot == Ballot::Commit {
+        self.weigh(&ordered, &report);
+        if let Some(item) = self.items.get_mut(&(height, index))
+            && report.ballot == Ballot::Commit
+        {
             item.write_sets = Some(report.write_sets);
         }
         self.engine.judged(

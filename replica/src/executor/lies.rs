@@ -7,7 +7,7 @@ use super::Executor;
 use super::jobs::{Ran, error_frame};
 use super::judge::reason;
 use bytes::Bytes;
-use consensus::ReplicaId;
+use consensus::{ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::Error;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,8 @@ pub enum Lie {
     DoomOthers,
     /// Clients are told ABORT where the verdict is COMMIT.
     DenyCommits,
+    /// The master's word is worthless.
+    NoWord,
 }
 
 /// The lies of one replica.
@@ -121,6 +123,14 @@ impl Lies {
         }
         outcome.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         outcome
+    }
+
+    /// The word that goes with the master's answer.
+    pub(super) fn word(&self, word: Option<Signature>) -> Option<Signature> {
+        match word {
+            Some(_) if self.tells(Lie::NoWord) => Some(Signature([7; 64])),
+            honest => honest,
+        }
     }
 
     /// What the replica votes.

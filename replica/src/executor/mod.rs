@@ -88,6 +88,7 @@ struct Parked {
 /// The state of a replica's execution. See the module's text.
 pub struct Executor {
     me: ReplicaId,
+    key: ed25519_dalek::SigningKey,
     view: View,
     engine: Engine,
     endpoint: Endpoint,
@@ -172,8 +173,9 @@ impl Executor {
             lies: lies::of(&parts.key),
         };
         let executor = Executor {
-            engine: Engine::new(parts.me, parts.key, parts.view.clone()),
+            engine: Engine::new(parts.me, parts.key.clone(), parts.view.clone()),
             me: parts.me,
+            key: parts.key,
             view: parts.view,
             endpoint: parts.endpoint,
             log: parts.log,
@@ -317,6 +319,7 @@ impl Executor {
             Action::Answer { .. } => self.answer(action),
             Action::OrderVotes(parts) => self.order.submit(Ordered::Votes(parts).encode()),
             Action::FetchVotes { height } => self.fetch_votes(height),
+            Action::Suspected { epoch } => self.suspected(epoch),
             Action::EpochChanged { epoch, height } => self.epoch_changed(epoch, height),
         }
     }

@@ -1,5 +1,6 @@
 //! What replicas say to each other about transactions; watching the master.
 
+use super::judge::Report;
 use super::{Executor, Fatal, now_ms};
 use bytes::Bytes;
 use cluster::channel;
@@ -8,9 +9,12 @@ use net::PeerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+use txn::Ballot;
 use txn::Ordered;
+use txn::blame::Blame;
 use txn::client::ReplicaMessage;
 use txn::peer::PeerMessage;
+use txn::word::Account;
 
 /// Heights that a master may lag behind before it counts as silent.
 const MASTER_LAG: Height = 200;
@@ -29,6 +33,8 @@ pub struct MasterWatch {
     /// Epochs that ended without a single pong.
     failures: u32,
     healthy: bool,
+    /// What is held against the master's word.
+    pub blame: Blame,
     /// Fingerprints of peers' servers.
     fingerprints: BTreeMap<ReplicaId, String>,
 }
@@ -45,6 +51,7 @@ impl MasterWatch {
             number: 0,
             failures: 0,
             healthy: true,
+            blame: Blame::default(),
             fingerprints: BTreeMap::new(),
         }
     }
@@ -229,6 +236,7 @@ impl Executor {
             master = self.engine.master().0,
             "the master changed"
         );
+        self.watch.blame.changed(self.watch.epoch, now_ms());
         self.watch.epoch = epoch;
         self.watch.heard = Instant::now() + self.settings.master_timeout;
         self.watch.down_since = None;
@@ -282,18 +290,53 @@ impl Executor {
         }
         // A replica that is behind knows neither the epoch nor whether the master is silent.
         let behind = self.engine.backlog() > 50;
+        if !behind && self.watch.silent(now) {
+            self.ask_for_change("it is silent");
+        }
+    }
+
+    /// Asks for another master, not too often.
+    pub(super) fn ask_for_change(&mut self, why: &str) {
+        let (epoch, now) = (self.engine.epoch(), Instant::now());
         let again = self
             .watch
             .voted
             .is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout);
-        if !behind && again && self.watch.silent(now) {
-            tracing::warn!(
-                epoch,
-                master = master.0,
-                "the master is silent; asking for a change"
-            );
+        if again && self.history.is_none() {
+            let master = self.engine.master().0;
+            tracing::warn!(epoch, master, why, "asking for another master");
             self.watch.voted = Some(now);
             self.order.submit(Ordered::MasterChange { epoch }.encode());
+        }
+    }
+
+    /// Most clients at work say that the master's word is worthless.
+    pub(super) fn suspected(&mut self, epoch: u64) {
+        if epoch == self.engine.epoch() {
+            self.ask_for_change("its clients hold no valid word of it");
+        }
+    }
+
+    /// A transaction was judged at its snapshot, as the master ran it there. Where something differs that the master gave its
+    /// word for, it is blamed; where its word does not cover it, its client may have made it up, and nobody is.
+    pub(super) fn weigh(&mut self, ordered: &Ordered, report: &Report) {
+        let Ordered::Commit(commit) = ordered else {
+            return;
+        };
+        let (epoch, master) = (self.engine.epoch(), self.engine.master());
+        if commit.epoch != epoch || master == self.me || self.history.is_some() {
+            return;
+        }
+        if report.ballot == Ballot::Commit {
+            return self.watch.blame.agreed();
+        }
+        let key = self.view.replica_key(master);
+        let (Some(word), Some(key)) = (commit.word.filter(|_| report.differs), key) else {
+            return;
+        };
+        let account = Account::of(commit.tx, commit.epoch, &commit.steps);
+        if account.is_signed(&word, key) && self.watch.blame.differed(epoch) {
+            self.ask_for_change("it gives its word for what is not so");
         }
     }
 

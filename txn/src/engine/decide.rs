@@ -35,6 +35,7 @@ impl Engine {
         for (index, placed) in placed.into_iter().enumerate() {
             let index = index as u32;
             self.incarnation(&placed, out);
+            self.suspicion.active(placed.client, time_ms);
             let mut item = self.place(height, index, time_ms, placed, out);
             if item.is_voted_kind() && !item.by_order {
                 if let Some(verdict) = recorded.verdicts.get(&index) {
@@ -141,7 +142,7 @@ impl Engine {
                 Item::new(placed, Kind::Order)
             }
             Ordered::MasterChange { epoch } => {
-                self.master_change(height, placed.client, *epoch, out);
+                self.master_change(height, time_ms, placed.client, *epoch, out);
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
@@ -236,14 +237,19 @@ impl Engine {
         }
     }
 
-    /// f+1 replicas that found the master of this epoch silent move the epoch: one of them is correct.
+    /// f+1 replicas that found the master of this epoch silent or lying move the epoch: one of them is correct. What clients
+    /// find, replicas take up or not.
     fn master_change(
         &mut self,
         height: Height,
+        time_ms: u64,
         client: ClientId,
         epoch: u64,
         out: &mut Vec<Action>,
     ) {
+        if epoch == self.epoch && self.suspicion.suspects(client, time_ms) {
+            out.push(Action::Suspected { epoch });
+        }
         let members = self.view().replicas.keys();
         let mut voters = members.filter(|replica| ClientId::of(**replica) == client);
         let Some(voter) = voters.next().copied().filter(|_| epoch == self.epoch) else {
@@ -281,6 +287,7 @@ impl Engine {
     fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
         self.epoch = epoch;
         self.change_votes.clear();
+        self.suspicion.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {
             out.push(Action::Drop {
                 tx,

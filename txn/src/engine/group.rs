@@ -115,6 +115,7 @@ impl Group4 {
                 tx,
                 epoch,
                 steps: vec![step(schema_change)],
+                word: None,
             }),
         )
     }

@@ -237,6 +237,7 @@ fn a_commit_of_another_client_ends_nothing() {
         tx,
         epoch: 0,
         steps: vec![],
+        word: None,
     });
     let placed = group.place(thief, theft);
     let height = group.decide(vec![placed]);
