@@ -178,4 +178,3 @@ fn read(waiting: &mut Waiting, id: u64, answer: ReadAnswer) {
         reads.give(answer.from, answer);
     }
 }
-

@@ -330,3 +330,29 @@ fn a_restarted_replica_stands_by_its_vote_and_adopts_what_it_held() {
     });
     assert!(adopts, "{out:?}");
 }
+
+/// What a client says alone moves nothing, what most clients say is told to the replica, which votes as it likes.
+#[test]
+fn clients_that_suspect_the_master_are_told_of_and_move_nothing_themselves() {
+    let mut group = Group4::new();
+    let others = [ClientId(CLIENT.0 + 1), ClientId(CLIENT.0 + 2)];
+    let at_work: Vec<Placed> = [CLIENT, others[0], others[1]]
+        .into_iter()
+        .map(|client| group.place(client, Ordered::Nothing(vec![])))
+        .collect();
+    group.decide(at_work);
+    let suspected = |group: &Group4| {
+        let told = |a: &&Action| matches!(a, Action::Suspected { epoch: 0 });
+        group
+            .done
+            .iter()
+            .map(|done| done.iter().filter(told).count())
+            .collect::<Vec<_>>()
+    };
+    for (client, told) in [(CLIENT, 0), (others[0], 1), (others[1], 1)] {
+        let placed = group.place(client, Ordered::MasterChange { epoch: 0 });
+        group.decide(vec![placed]);
+        assert_eq!(suspected(&group), vec![told; 4]);
+    }
+    assert_eq!(group.engines[0].epoch(), 0);
+}
