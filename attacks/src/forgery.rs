@@ -58,7 +58,7 @@ impl Link {
         self.all(channel::CLIENT, postcard::to_stdvec(message).unwrap());
     }
 
-    fn request(
+    pub fn request(
         &self,
         key: &SigningKey,
         client: ClientId,

@@ -13,6 +13,8 @@ mod disconnects;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod gone_client;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod late_master;

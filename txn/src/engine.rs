@@ -14,6 +14,7 @@ use consensus::{ClientId, Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+mod absence;
 mod decide;
 mod item;
 mod progress;
@@ -21,6 +22,7 @@ mod suspicion;
 mod told;
 mod votes;
 
+use absence::Absence;
 use item::{HeightState, Item, Kind};
 use suspicion::Suspicion;
 
@@ -49,6 +51,8 @@ pub enum Doom {
     Expired,
     /// The client started anew: nobody can end this transaction any more.
     ClientRestarted,
+    /// Replicas agree that the client is gone.
+    ClientGone,
     /// The client rolled back.
     RolledBack,
 }
@@ -141,6 +145,7 @@ pub struct Engine {
     /// Replicas that found the current epoch's master silent, by the order.
     change_votes: BTreeSet<ReplicaId>,
     suspicion: Suspicion,
+    absence: Absence,
     open: BTreeMap<TxId, Open>,
     /// Highest incarnation seen of each client.
     incarnations: BTreeMap<ClientId, u64>,
@@ -174,6 +179,7 @@ impl Engine {
             epoch: 0,
             change_votes: BTreeSet::new(),
             suspicion: Suspicion::default(),
+            absence: Absence::default(),
             open: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             times: BTreeMap::new(),

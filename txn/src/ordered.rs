@@ -86,6 +86,14 @@ pub enum Ordered {
     MasterChange {
         epoch: u64,
     },
+    /// A replica has not been connected to this client for long, which began transactions in this incarnation. f+1 such votes
+    /// end them all.
+    ClientGone {
+        client: ClientId,
+        incarnation: u64,
+    },
+    /// A replica's clock passed the age at which an open transaction expires; consensus time, which comes with this batch, decides.
+    Tick,
     /// Every replica digests its tables at this height and answers with them.
     Audit,
     /// Never on the wire: what a replica makes of an administrator's request, which the total order reads itself.

@@ -330,6 +330,7 @@ fn doom_reason(doom: Doom) -> Reason {
         }
         Doom::Expired => "the transaction was open for too long",
         Doom::ClientRestarted => "the client of the transaction started anew",
+        Doom::ClientGone => "the client of the transaction was not connected for long",
         Doom::RolledBack => "the transaction was rolled back",
     };
     let sqlstate = if doom == Doom::Expired {

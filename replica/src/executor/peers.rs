@@ -18,6 +18,10 @@ use txn::word::Account;
 
 /// Heights that a master may lag behind before it counts as silent.
 const MASTER_LAG: Height = 200;
+/// After so long without a link a client with open transactions counts as gone; said again as often.
+const ABSENCE: Duration = Duration::from_secs(10);
+/// Between two requests for a batch whose time lets a transaction expire.
+const TICK: Duration = Duration::from_secs(5);
 /// Doublings of the suspicion time-out at most.
 const MAX_DOUBLINGS: u32 = 6;
 
@@ -35,6 +39,9 @@ pub struct MasterWatch {
     healthy: bool,
     /// What is held against the master's word.
     pub blame: Blame,
+    /// Clients with open transactions that are not connected, since when or since it was last said.
+    absent: BTreeMap<ClientId, Instant>,
+    ticked: Option<Instant>,
     /// Fingerprints of peers' servers.
     fingerprints: BTreeMap<ReplicaId, String>,
 }
@@ -52,6 +59,8 @@ impl MasterWatch {
             failures: 0,
             healthy: true,
             blame: Blame::default(),
+            absent: BTreeMap::new(),
+            ticked: None,
             fingerprints: BTreeMap::new(),
         }
     }
@@ -271,6 +280,7 @@ impl Executor {
         self.lie_to_clients();
         self.fetch_tick();
         self.sweep();
+        self.end_what_nobody_ends();
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         let now = Instant::now();
@@ -292,6 +302,46 @@ impl Executor {
         let behind = self.engine.backlog() > 50;
         if !behind && self.watch.silent(now) {
             self.ask_for_change("it is silent");
+        }
+    }
+
+    /// Has the order end transactions whose clients are gone or which are too old: nobody waits for a batch that nobody sends.
+    fn end_what_nobody_ends(&mut self) {
+        if self.history.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        let at_work = self.engine.clients_at_work();
+        self.watch
+            .absent
+            .retain(|client, _| at_work.contains_key(client));
+        if !at_work.is_empty() {
+            let connected = self.endpoint.connected();
+            for (client, incarnation) in at_work {
+                if connected.contains(&PeerId::Client(client.0)) {
+                    self.watch.absent.remove(&client);
+                    continue;
+                }
+                let since = self.watch.absent.entry(client).or_insert(now);
+                if now.saturating_duration_since(*since) >= ABSENCE {
+                    *since = now;
+                    tracing::warn!(%client, "a client left transactions open and is gone");
+                    let gone = Ordered::ClientGone {
+                        client,
+                        incarnation,
+                    };
+                    self.order.submit(gone.encode());
+                }
+            }
+        }
+        let due = self.engine.next_expiry().is_some_and(|at| now_ms() > at);
+        let again = self
+            .watch
+            .ticked
+            .is_none_or(|at| now.saturating_duration_since(at) >= TICK);
+        if due && again {
+            self.watch.ticked = Some(now);
+            self.order.submit(Ordered::Tick.encode());
         }
     }
 

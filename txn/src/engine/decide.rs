@@ -36,6 +36,7 @@ impl Engine {
             let index = index as u32;
             self.incarnation(&placed, out);
             self.suspicion.active(placed.client, time_ms);
+            self.absence.spoke(placed.client);
             let mut item = self.place(height, index, time_ms, placed, out);
             if item.is_voted_kind() && !item.by_order {
                 if let Some(verdict) = recorded.verdicts.get(&index) {
@@ -146,6 +147,14 @@ impl Engine {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
+            Ordered::ClientGone {
+                client,
+                incarnation,
+            } => {
+                self.client_gone(placed.client, *client, *incarnation, out);
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
             Ordered::Exec(_) | Ordered::Audit => Item::new(placed, Kind::Executed),
             Ordered::Reconfigured { view, why } => {
                 answer = Some(Answer::Reconfigured {
@@ -154,7 +163,7 @@ impl Engine {
                 });
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Nothing(_) => {
+            Ordered::Nothing(_) | Ordered::Tick => {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
@@ -198,24 +207,31 @@ impl Engine {
             return;
         }
         *known = placed.incarnation;
-        let client = placed.client;
-        let low = TxId {
+        self.end_before(
+            placed.client,
+            placed.incarnation,
+            Doom::ClientRestarted,
+            out,
+        );
+    }
+
+    /// Ends what a client left open in incarnations before this one.
+    pub(super) fn end_before(
+        &mut self,
+        client: ClientId,
+        incarnation: u64,
+        doom: Doom,
+        out: &mut Vec<Action>,
+    ) {
+        let first = |incarnation| TxId {
             client,
-            incarnation: 0,
+            incarnation,
             seq: 0,
         };
-        let high = TxId {
-            client,
-            incarnation: placed.incarnation,
-            seq: 0,
-        };
-        let left: Vec<TxId> = self.open.range(low..high).map(|(tx, _)| *tx).collect();
-        for tx in left {
+        let left = self.open.range(first(0)..first(incarnation));
+        for tx in left.map(|(tx, _)| *tx).collect::<Vec<_>>() {
             self.open.remove(&tx);
-            out.push(Action::Drop {
-                tx,
-                doom: Doom::ClientRestarted,
-            });
+            out.push(Action::Drop { tx, doom });
         }
     }
 
