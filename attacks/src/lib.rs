@@ -13,6 +13,8 @@ mod disconnects;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod giving_way;
+#[cfg(test)]
 mod gone_client;
 #[cfg(test)]
 mod harness;

@@ -282,6 +282,10 @@ impl Executor {
         }
         session.pid = own.pid();
         session.place = Place::Home(own);
+        if session.preempted && session.item.is_none() {
+            // Whatever it came to: its client hears why, not that somebody cancelled it.
+            session.give_way();
+        }
         let client = session.client;
         let ran = match ran {
             Ok(ran) => ran,

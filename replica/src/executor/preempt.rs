@@ -1,7 +1,6 @@
 //! Whatever stands in the way of something ordered, and is not ordered earlier, gives way (DESIGN.md, 6 and its rules).
 
 use super::Executor;
-use super::judge::reason;
 use super::session::{Place, Work};
 use consensus::Height;
 use pgsession::{Error, Session};
@@ -113,13 +112,7 @@ impl Executor {
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };
-        let why = reason(
-            "40001",
-            "could not serialize access: a transaction that was ordered earlier needs what this one has locked",
-            "",
-        );
-        session.doom.get_or_insert(why);
-        session.preempted = false;
+        session.give_way();
         self.after_return(tx);
     }
 

@@ -1,5 +1,6 @@
 //! The session behind an open transaction, and what runs in it.
 
+use super::judge::reason;
 use super::opening::Opening;
 use consensus::{ClientId, Height, Signature};
 use ed25519_dalek::SigningKey;
@@ -143,6 +144,13 @@ impl TxSession {
         let word = account.sign(key);
         self.done.push(done);
         word
+    }
+
+    /// It is over, since something that is ordered needs what it has locked.
+    pub fn give_way(&mut self) {
+        let why = "could not serialize access: a transaction that was ordered earlier needs what this one has locked";
+        self.preempted = false;
+        self.doom.get_or_insert(reason("40001", why, ""));
     }
 
     pub fn work(&self) -> Option<Work> {
