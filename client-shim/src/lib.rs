@@ -17,5 +17,5 @@ pub use error::ShimError;
 pub use settings::{Reads, Settings};
 pub use shim::{AuditReport, Shim};
 pub use transaction::{Cancel, Transaction};
-pub use txn::Operation;
 pub use txn::client::{Outcome, ReplicaStatus};
+pub use txn::{Isolation, Operation};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
 use txn::ordered::SessionSettings;
-use txn::{Begin, Commit, Operation, Ordered, Step, TxId};
+use txn::{Begin, Commit, Isolation, Operation, Ordered, Step, TxId};
 
 /// Characters of a statement that the timeline tells.
 const TOLD: usize = 100;
@@ -43,6 +43,7 @@ impl Transaction {
     pub(crate) fn begin(
         inner: Arc<Inner>,
         settings: SessionSettings,
+        isolation: Isolation,
         read_only: bool,
     ) -> Transaction {
         let seq = inner.next_seq();
@@ -55,6 +56,7 @@ impl Transaction {
         let begin = Ordered::Begin(Begin {
             epoch,
             settings,
+            isolation,
             read_only,
         });
         tracing::trace!(target: "timeline", at = "begin", %tx);

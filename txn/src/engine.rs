@@ -8,7 +8,7 @@
 use crate::ballot::{Ballot, VotePart};
 use crate::client::Answer;
 use crate::limits;
-use crate::ordered::{Ordered, TxId};
+use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
 use consensus::{ClientId, Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,7 +61,8 @@ pub enum Action {
         index: u32,
         tx: TxId,
         ordered: Arc<Ordered>,
-        /// Height of the snapshot; `None` for an autocommit write, which reads the state at its place.
+        /// Height of the snapshot; `None` for an autocommit write and for a SERIALIZABLE transaction that wrote: they
+        /// read the state at their place.
         begun: Option<Height>,
         again: bool,
     },
@@ -125,6 +126,7 @@ pub enum Action {
 struct Open {
     begun: Height,
     time_ms: u64,
+    isolation: Isolation,
 }
 
 /// The state machine. See the module's text.
@@ -269,6 +271,8 @@ impl Engine {
 mod group;
 #[cfg(test)]
 mod nonce_tests;
+#[cfg(test)]
+mod serial_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

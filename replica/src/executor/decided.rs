@@ -6,7 +6,7 @@ use consensus::{ChangeError, ClientId, Height, View};
 use net::PeerId;
 use txn::client::ReplicaMessage;
 use txn::engine::Placed;
-use txn::{Ordered, TxId};
+use txn::{Isolation, Ordered, TxId};
 
 use super::opening::Opening;
 use super::{Executor, MAX_BACKLOG, now_ms};
@@ -124,13 +124,14 @@ impl Executor {
 
     /// Sessions of the clients' role enter a transaction like this.
     pub(super) fn opening_of(&self, tx: TxId, ordered: &Ordered, time_ms: u64) -> Opening {
-        let (settings, read_only) = match ordered {
-            Ordered::Begin(begin) => (begin.settings.clone(), begin.read_only),
-            Ordered::Auto(auto) => (auto.settings.clone(), false),
-            _ => (Vec::new(), false),
+        let (settings, promised, read_only) = match ordered {
+            Ordered::Begin(begin) => (begin.settings.clone(), begin.isolation, begin.read_only),
+            Ordered::Auto(auto) => (auto.settings.clone(), Isolation::of(&auto.settings), false),
+            _ => Default::default(),
         };
         Opening {
             isolation: "REPEATABLE READ",
+            promised,
             read_only,
             time_ms,
             nonce: tx.nonce(),

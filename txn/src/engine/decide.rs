@@ -66,7 +66,7 @@ impl Engine {
         let ordered = placed.ordered.clone();
         let mut answer = None;
         let item = match &*ordered {
-            Ordered::Begin(_) => {
+            Ordered::Begin(begin) => {
                 let tx = TxId {
                     client: placed.client,
                     incarnation: placed.incarnation,
@@ -78,6 +78,7 @@ impl Engine {
                         Open {
                             begun: height,
                             time_ms,
+                            isolation: begin.isolation,
                         },
                     );
                     answer = Some(Answer::Begun);
@@ -94,9 +95,17 @@ impl Engine {
                 let open = (commit.tx.client == placed.client && commit.epoch == self.epoch)
                     .then(|| self.open.remove(&commit.tx))
                     .flatten();
+                // A snapshot is a state between two batches, so a transaction that left nothing is serial there. One
+                // that wrote is serial at its place alone: there it is judged, whatever it saw before.
+                let wrote = commit.steps.iter().any(|s| s.evidence.leaves_something());
+                let begun = match &open {
+                    Some(open) if wrote && open.isolation == Isolation::Serializable => None,
+                    Some(open) => Some(open.begun),
+                    None => Some(0),
+                };
                 let kind = Kind::Voted {
                     tx: commit.tx,
-                    begun: Some(open.as_ref().map_or(0, |o| o.begun)),
+                    begun,
                     schema_change,
                 };
                 let mut item = Item::new(placed, kind);
