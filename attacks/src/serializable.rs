@@ -96,7 +96,9 @@ async fn phantoms(cluster: &Cluster, one: &Client, other: &Client) {
     )
     .await;
     let insert = |from: i32, to: i32| {
-        format!("INSERT INTO mytab (class, value) SELECT {to}, sum(value) FROM mytab WHERE class = {from}")
+        format!(
+            "INSERT INTO mytab (class, value) SELECT {to}, sum(value) FROM mytab WHERE class = {from}"
+        )
     };
     begin(one, SERIAL).await;
     begin(other, SERIAL).await;
@@ -215,7 +217,9 @@ async fn nothing_in_common(cluster: &Cluster, one: &Client, other: &Client, read
         first.unwrap();
         second.unwrap();
     }
-    let seen = column(reader, "SELECT balance FROM accounts").await.unwrap();
+    let seen = column(reader, "SELECT balance FROM accounts")
+        .await
+        .unwrap();
     assert_eq!(seen, ["0", "0"], "its snapshot");
     commit(reader).await.unwrap();
     assert_eq!(cluster.verdicts().await[0].1, aborts, "nothing was aborted");

@@ -3,6 +3,7 @@
 //! [`Shim`] is what the proxy holds; a Rust program can hold it directly. [`invoker`] knows no transactions: it is the client of any
 //! service that `order::node` replicates.
 
+mod anew;
 mod cancellation;
 pub mod count;
 mod error;

@@ -1,10 +1,11 @@
 //! An open transaction: operations at the master, evidence gathered, a commit that all replicas judge.
 
+use crate::anew::{Begun, Name};
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
+use txn::client::{Answer, ClientMessage, Outcome, Reason};
 use txn::ordered::SessionSettings;
 use txn::{Begin, Commit, Isolation, Operation, Ordered, Step, TxId};
 
@@ -14,9 +15,9 @@ const TOLD: usize = 100;
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
     inner: Arc<Inner>,
-    tx: TxId,
-    epoch: u64,
-    begun: Option<oneshot::Receiver<Result<Reply, String>>>,
+    name: Name,
+    begin: Begin,
+    begun: Option<Begun>,
     steps: Vec<Step>,
     /// Operations sent to the master, those left out of `steps` included.
     sent: u32,
@@ -26,16 +27,25 @@ pub struct Transaction {
 
 /// Cancels what runs in a transaction.
 #[derive(Clone)]
-pub struct Cancel {
-    inner: Arc<Inner>,
-    tx: TxId,
-}
+pub struct Cancel(Name);
 
 impl Cancel {
     /// Asks the master to cancel; the operation then ends with 57014, if it has not ended by itself.
     pub fn now(&self) {
-        self.inner
-            .send(self.inner.master(), &ClientMessage::Cancel { tx: self.tx });
+        self.0.cancel();
+    }
+}
+
+/// Why an operation has no answer.
+enum Lost {
+    /// The master changed, or is about to.
+    Moved,
+    Over(ShimError),
+}
+
+impl From<ShimError> for Lost {
+    fn from(error: ShimError) -> Lost {
+        Lost::Over(error)
     }
 }
 
@@ -46,26 +56,18 @@ impl Transaction {
         isolation: Isolation,
         read_only: bool,
     ) -> Transaction {
-        let seq = inner.next_seq();
-        let tx = TxId {
-            client: inner.me,
-            incarnation: inner.incarnation,
-            seq,
-        };
-        let epoch = *inner.epoch.borrow();
-        let begin = Ordered::Begin(Begin {
-            epoch,
+        let begin = Begin {
+            epoch: *inner.epoch.borrow(),
             settings,
             isolation,
             read_only,
-        });
-        tracing::trace!(target: "timeline", at = "begin", %tx);
-        let begun = Some(inner.order(seq, &begin));
+        };
+        let (name, begun) = Name::begin(inner.clone(), &begin);
         Transaction {
             inner,
-            tx,
-            epoch,
-            begun,
+            name,
+            begin,
+            begun: Some(begun),
             steps: Vec::new(),
             sent: 0,
             failed: false,
@@ -73,9 +75,9 @@ impl Transaction {
         }
     }
 
-    /// What names it in the order.
+    /// What names it in the order; another one after its first operation, if the master changed before that.
     pub fn id(&self) -> TxId {
-        self.tx
+        self.name.tx()
     }
 
     /// Whether the last operation failed, so that PostgreSQL ignores commands until the end or a `ROLLBACK TO`.
@@ -90,10 +92,7 @@ impl Transaction {
 
     /// A handle that cancels what runs in this transaction.
     pub fn cancel(&self) -> Cancel {
-        Cancel {
-            inner: self.inner.clone(),
-            tx: self.tx,
-        }
+        Cancel(self.name.clone())
     }
 
     /// Runs one operation at the master. An SQL error is an outcome whose frames end in an ErrorResponse.
@@ -111,16 +110,7 @@ impl Transaction {
         }
         let step = self.sent;
         self.sent += 1;
-        let answer = self.inner.expect_operation(self.tx, step);
-        let message = ClientMessage::Operation {
-            tx: self.tx,
-            step,
-            operation: operation.clone(),
-        };
-        tracing::trace!(target: "timeline", at = "operation", tx = %self.tx, step, sql = %operation.sql.chars().take(TOLD).collect::<String>());
-        let result = self.answer(step, answer, &message).await;
-        tracing::trace!(target: "timeline", at = "answer", tx = %self.tx, step);
-        self.inner.forget_operation(self.tx, step);
+        let result = self.ask(step, &operation).await;
         let (outcome, mut evidence) = match result {
             Ok(found) => found,
             Err(error) => {
@@ -144,15 +134,50 @@ impl Transaction {
         Ok(outcome)
     }
 
+    /// Asks the master; the first operation again in the next epoch if this one ends before it is answered.
+    async fn ask(
+        &mut self,
+        step: u32,
+        operation: &Operation,
+    ) -> Result<(Outcome, txn::Evidence), ShimError> {
+        loop {
+            let tx = self.name.tx();
+            let answer = self.inner.expect_operation(tx, step);
+            let message = ClientMessage::Operation {
+                tx,
+                step,
+                operation: operation.clone(),
+            };
+            tracing::trace!(target: "timeline", at = "operation", %tx, step, sql = %operation.sql.chars().take(TOLD).collect::<String>());
+            let result = self.answer(step, answer, &message).await;
+            tracing::trace!(target: "timeline", at = "answer", %tx, step);
+            self.inner.forget_operation(tx, step);
+            match result {
+                Ok(found) => return Ok(found),
+                Err(Lost::Over(error)) => return Err(error),
+                // Nothing was shown of it, so nobody can tell it from one that began later.
+                Err(Lost::Moved) if step == 0 => {
+                    self.begun = Some(self.name.begin_anew(&mut self.begin).await?);
+                }
+                Err(Lost::Moved) => {
+                    return Err(ShimError::retry(
+                        "could not serialize access: the master replica changed",
+                    ));
+                }
+            }
+        }
+    }
+
     async fn answer(
         &mut self,
         step: u32,
         answer: oneshot::Receiver<MasterAnswer>,
         message: &ClientMessage,
-    ) -> Result<(Outcome, txn::Evidence), ShimError> {
+    ) -> Result<(Outcome, txn::Evidence), Lost> {
+        let epoch = self.begin.epoch;
         let mut epochs = self.inner.epoch.subscribe();
         let mut links = self.inner.links_changed();
-        self.inner.send(self.inner.master_of(self.epoch), message);
+        self.inner.send(self.inner.master_of(epoch), message);
         let inner = self.inner.clone();
         let silence = inner.silence();
         tokio::pin!(answer, silence);
@@ -167,31 +192,33 @@ impl Transaction {
                 found = &mut answer => {
                     return match found {
                         Ok(MasterAnswer::Outcome { outcome, evidence, .. }) => Ok((outcome, evidence)),
-                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
-                        Err(_) => Err(ShimError::retry("the operation was given up")),
+                        Ok(MasterAnswer::Doomed { epoch: named, .. }) if named > epoch => Err(Lost::Moved),
+                        Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason).into()),
+                        Err(_) => Err(ShimError::retry("the operation was given up").into()),
                     };
                 }
                 reply = begun => {
                     self.begun = None;
                     match reply {
+                        Ok(Ok(reply)) if reply.answer == Answer::Moved => return Err(Lost::Moved),
                         Ok(Ok(reply)) if reply.answer == Answer::Refused => {
                             return Err(ShimError::new("53300", "too many open transactions")
-                                .hint("End other transactions, or use fewer connections."));
+                                .hint("End other transactions, or use fewer connections.").into());
                         }
-                        Ok(Err(why)) => return Err(ShimError::new("53400", format!("the replicas do not accept a transaction: {why}"))),
+                        Ok(Err(why)) => return Err(ShimError::new("53400", format!("the replicas do not accept a transaction: {why}")).into()),
                         Ok(Ok(_)) | Err(_) => {}
                     }
                 }
                 changed = epochs.changed() => {
-                    if changed.is_err() || *epochs.borrow() > self.epoch {
-                        return Err(ShimError::retry("could not serialize access: the master replica changed"));
+                    if changed.is_err() || *epochs.borrow() > epoch {
+                        return Err(Lost::Moved);
                     }
                 }
-                silent = &mut silence => return Err(ShimError::silent(silent)),
+                silent = &mut silence => return Err(ShimError::silent(silent).into()),
                 _ = links.changed() => {
                     // The master may be back after a broken link; it knows a step that it answered already.
                     if step + 1 == self.sent {
-                        self.inner.send(self.inner.master_of(self.epoch), message);
+                        self.inner.send(self.inner.master_of(epoch), message);
                     }
                 }
             }
@@ -208,15 +235,15 @@ impl Transaction {
         }
         self.ended = true;
         let commit = Ordered::Commit(Commit {
-            tx: self.tx,
-            epoch: self.epoch,
+            tx: self.name.tx(),
+            epoch: self.begin.epoch,
             steps: std::mem::take(&mut self.steps),
         });
         let seq = self.inner.next_seq();
-        tracing::trace!(target: "timeline", at = "commit", tx = %self.tx, seq);
+        tracing::trace!(target: "timeline", at = "commit", tx = %self.name.tx(), seq);
         let receiver = self.inner.order(seq, &commit);
         let answered = self.inner.answered(seq, receiver).await;
-        tracing::trace!(target: "timeline", at = "committed", tx = %self.tx);
+        tracing::trace!(target: "timeline", at = "committed", tx = %self.name.tx());
         match answered {
             Some(Ok(reply)) if reply.answer == Answer::Committed => Ok(()),
             Some(Ok(reply)) => Err(aborted(reply.reason)),
@@ -243,7 +270,9 @@ impl Transaction {
         }
         // Ordered in the background: the client need not wait for what has no effect.
         let seq = self.inner.next_seq();
-        let receiver = self.inner.order(seq, &Ordered::Rollback { tx: self.tx });
+        let receiver = self
+            .inner
+            .order(seq, &Ordered::Rollback { tx: self.name.tx() });
         let inner = self.inner.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

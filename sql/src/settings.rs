@@ -322,10 +322,7 @@ fn characteristics(modes: Modes) -> Vec<(String, String)> {
     let on = |value: bool| if value { "on" } else { "off" }.to_string();
     let mut pairs = Vec::new();
     if let Some(level) = modes.isolation {
-        pairs.push((
-            "default_transaction_isolation".into(),
-            level.name().into(),
-        ));
+        pairs.push(("default_transaction_isolation".into(), level.name().into()));
     }
     if let Some(value) = modes.read_only {
         pairs.push(("default_transaction_read_only".into(), on(value)));

@@ -182,11 +182,7 @@ fn transaction_control_is_read_to_its_last_word() {
         ),
         (
             "start transaction isolation level serializable, read only, deferrable",
-            Kind::Begin(modes(
-                Some(Isolation::Serializable),
-                Some(true),
-                Some(true),
-            )),
+            Kind::Begin(modes(Some(Isolation::Serializable), Some(true), Some(true))),
             "START TRANSACTION",
         ),
         (

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 mod decide;
 mod item;
+mod moving;
 mod progress;
 mod told;
 mod votes;
@@ -138,6 +139,8 @@ pub struct Engine {
     epoch: u64,
     /// Replicas that found the current epoch's master silent, by the order.
     change_votes: BTreeSet<ReplicaId>,
+    /// Who is to be the next master, by an administrator's word.
+    moving: Option<ReplicaId>,
     open: BTreeMap<TxId, Open>,
     /// Highest incarnation seen of each client.
     incarnations: BTreeMap<ClientId, u64>,
@@ -170,6 +173,7 @@ impl Engine {
             views: vec![(1, Arc::new(view))],
             epoch: 0,
             change_votes: BTreeSet::new(),
+            moving: None,
             open: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             times: BTreeMap::new(),
@@ -269,6 +273,8 @@ impl Engine {
 
 #[cfg(test)]
 mod group;
+#[cfg(test)]
+mod moving_tests;
 #[cfg(test)]
 mod nonce_tests;
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub(crate) enum MasterAnswer {
         evidence: Evidence,
         ran_at: Height,
     },
-    Doomed(Reason),
+    /// The epoch is the one that the master names.
+    Doomed { reason: Reason, epoch: u64 },
 }
 
 pub(crate) struct ReadAnswer {

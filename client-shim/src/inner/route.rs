@@ -52,7 +52,8 @@ impl Inner {
                     }
                 } else {
                     tracing::warn!(%from, "an answer that is not whole messages");
-                    MasterAnswer::Doomed(malformed())
+                    let (reason, epoch) = (malformed(), *self.epoch.borrow());
+                    MasterAnswer::Doomed { reason, epoch }
                 };
                 if let Some(done) = waiting.operations.remove(&(tx, step)) {
                     let _ = done.send(answer);
@@ -61,7 +62,7 @@ impl Inner {
             ReplicaMessage::Doomed { tx, reason, epoch } => {
                 self.note_epoch(&mut waiting, from, epoch);
                 if from == self.master() {
-                    doom(&mut waiting, tx, &reason);
+                    doom(&mut waiting, tx, &reason, epoch);
                 }
             }
             ReplicaMessage::Read {
@@ -157,11 +158,12 @@ impl Inner {
 }
 
 /// Every operation of the transaction that waits hears that it is over.
-fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason) {
+fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason, epoch: u64) {
     let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
     for step in steps.copied().collect::<Vec<_>>() {
         if let Some(done) = waiting.operations.remove(&step) {
-            let _ = done.send(MasterAnswer::Doomed(reason.clone()));
+            let reason = reason.clone();
+            let _ = done.send(MasterAnswer::Doomed { reason, epoch });
         }
     }
 }

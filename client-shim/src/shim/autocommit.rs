@@ -148,7 +148,7 @@ impl Shim {
                 found = &mut answer => {
                     return match found {
                         Ok(MasterAnswer::Outcome { outcome, evidence, ran_at }) => Ok((outcome, evidence, ran_at)),
-                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason)),
                         Err(_) => Err(aborted(None)),
                     };
                 }

@@ -366,7 +366,10 @@ impl<D: Database> Session<'_, D> {
     /// Only the front knows of SERIALIZABLE; PostgreSQL itself says what the other levels run as.
     fn isolation_shown(&mut self) -> Option<String> {
         let default = self.ledger.current().isolation();
-        let level = self.block.open().map_or(default, |open| open.modes.isolation);
+        let level = self
+            .block
+            .open()
+            .map_or(default, |open| open.modes.isolation);
         (level == sql::Isolation::Serializable).then(|| level.name().to_owned())
     }
 

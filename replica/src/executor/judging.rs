@@ -131,11 +131,8 @@ impl Executor {
         session.item = Some((height, index));
         // What the master ran for a SERIALIZABLE client ran at an older state, which proves nothing of this one.
         let stale = at_place && session.opening.promised == Isolation::Serializable;
-        let at_master = session.speculative
-            && !again
-            && !stale
-            && !session.lapsed
-            && session.doom.is_none();
+        let at_master =
+            session.speculative && !again && !stale && !session.lapsed && session.doom.is_none();
         let running = stale && session.work() == Some(Work::Operation);
         if at_master || running {
             // Everything ran here already, as the client saw it.

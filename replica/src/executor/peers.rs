@@ -25,6 +25,8 @@ pub struct MasterWatch {
     /// The link to the master broke.
     down_since: Option<Instant>,
     voted: Option<Instant>,
+    /// While an administrator moves the master: how long open transactions are waited for.
+    pub(super) drain_until: Instant,
     number: u64,
     /// Epochs that ended without a single pong.
     failures: u32,
@@ -42,6 +44,7 @@ impl MasterWatch {
             heard: Instant::now() + Duration::from_secs(10),
             down_since: None,
             voted: None,
+            drain_until: Instant::now(),
             number: 0,
             failures: 0,
             healthy: true,
@@ -266,6 +269,14 @@ impl Executor {
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         let now = Instant::now();
+        let drained = self.engine.moving().is_some() && now >= self.watch.drain_until;
+        if drained && self.votes_again(now) {
+            tracing::warn!(
+                epoch,
+                "transactions are still open; asking for the new master"
+            );
+            self.vote_for_change(now, epoch);
+        }
         if master == self.me {
             self.watch.heard = self.watch.heard.max(now);
             return;
@@ -282,19 +293,25 @@ impl Executor {
         }
         // A replica that is behind knows neither the epoch nor whether the master is silent.
         let behind = self.engine.backlog() > 50;
-        let again = self
-            .watch
-            .voted
-            .is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout);
-        if !behind && again && self.watch.silent(now) {
+        if !behind && self.votes_again(now) && self.watch.silent(now) {
             tracing::warn!(
                 epoch,
                 master = master.0,
                 "the master is silent; asking for a change"
             );
-            self.watch.voted = Some(now);
-            self.order.submit(Ordered::MasterChange { epoch }.encode());
+            self.vote_for_change(now, epoch);
         }
+    }
+
+    /// It has not voted in this epoch, or so long ago that the vote may be lost.
+    fn votes_again(&self, now: Instant) -> bool {
+        let voted = self.watch.voted;
+        voted.is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout)
+    }
+
+    fn vote_for_change(&mut self, now: Instant, epoch: u64) {
+        self.watch.voted = Some(now);
+        self.order.submit(Ordered::MasterChange { epoch }.encode());
     }
 
     pub(super) fn health(&mut self, health: Result<(), String>) {

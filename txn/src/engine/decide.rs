@@ -48,6 +48,7 @@ impl Engine {
             }
             state.items.push(item);
         }
+        self.drained(height, out);
         self.queue.push_back(state);
         self.early_votes(now_ms, height);
         self.believe(height);
@@ -72,7 +73,10 @@ impl Engine {
                     incarnation: placed.incarnation,
                     seq: placed.seq,
                 };
-                if self.admits(placed.client) {
+                if begin.epoch != self.epoch || self.moving.is_some() {
+                    answer = Some(Answer::Moved);
+                    Item::new(placed, Kind::Order)
+                } else if self.admits(placed.client) {
                     self.open.insert(
                         tx,
                         Open {
@@ -260,7 +264,7 @@ impl Engine {
         };
         self.change_votes.insert(voter);
         if self.change_votes.len() >= self.view().one_correct() {
-            self.move_epoch(height, self.epoch + 1, out);
+            self.move_epoch(height, self.next_epoch(), out);
         }
     }
 
@@ -276,19 +280,17 @@ impl Engine {
             .into_iter()
             .filter(|voter| members.contains_key(voter))
             .collect();
+        self.moving = self.moving.filter(|to| members.contains_key(to));
         if self.master() == before {
             return;
         }
-        let round = self.epoch + 1..=self.epoch + members.len() as u64;
-        let next = round
-            .into_iter()
-            .find(|epoch| self.master_of(*epoch) == before)
-            .unwrap_or(self.epoch + 1);
+        let next = self.epoch_of(before).unwrap_or_else(|| self.next_epoch());
         self.move_epoch(height, next, out);
     }
 
-    fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
+    pub(super) fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
         self.epoch = epoch;
+        self.moving = None;
         self.change_votes.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {
             out.push(Action::Drop {

@@ -2,21 +2,23 @@
 
 use super::group::{CLIENT, Group4, step};
 use super::*;
-use crate::ordered::Commit;
 use crate::Step;
+use crate::ordered::Commit;
 use consensus::Digest;
 
 /// The state at which a replica was asked to judge an item: `None` is its place, `Some` a height.
 fn judged_at(group: &Group4, replica: usize, at: (Height, u32)) -> Vec<Option<Height>> {
-    let asked = group.done[replica].iter().filter_map(|action| match action {
-        Action::Judge {
-            height,
-            index,
-            begun,
-            ..
-        } if (*height, *index) == at => Some(*begun),
-        _ => None,
-    });
+    let asked = group.done[replica]
+        .iter()
+        .filter_map(|action| match action {
+            Action::Judge {
+                height,
+                index,
+                begun,
+                ..
+            } if (*height, *index) == at => Some(*begun),
+            _ => None,
+        });
     asked.collect()
 }
 
