@@ -7,7 +7,7 @@ use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use txn::client::Answer;
-use txn::{Commit, Evidence, Operation, Ordered, Step};
+use txn::{Commit, Evidence, Isolation, Operation, Ordered, Step};
 
 /// For what is sure to come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ async fn until_committed_by_both(cluster: &Cluster, client: &Client) {
 
 /// Whether it was committed.
 async fn in_transaction(shim: &Shim, sql: &str) -> bool {
-    let mut transaction = shim.begin(Vec::new(), false);
+    let mut transaction = shim.begin(Vec::new(), Isolation::Snapshot, false);
     let ran = transaction.execute(Operation::text(sql), false).await;
     ran.is_ok() && !transaction.failed() && transaction.commit().await.is_ok()
 }
@@ -106,7 +106,7 @@ async fn a_client_that_claims_what_was_never_answered_blames_nobody() {
     let (cluster, client) = table().await;
     let mallory = cluster.mallory().await;
     for (number, word) in (0..24).zip([None, Some(Signature([3; 64]))].into_iter().cycle()) {
-        let mut transaction = mallory.begin(Vec::new(), false);
+        let mut transaction = mallory.begin(Vec::new(), Isolation::Snapshot, false);
         let operation = Operation::text("SELECT a FROM t");
         let outcome = transaction.execute(operation.clone(), false).await;
         outcome.unwrap();

@@ -6,7 +6,7 @@ use consensus::Digest;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use txn::client::Answer;
-use txn::{Commit, Evidence, Ordered, Step};
+use txn::{Commit, Evidence, Isolation, Ordered, Step};
 
 /// For what is sure to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ async fn a_transaction_that_gives_way_is_told_to_try_again() {
     }
 
     // Ordered without having run at the master: it is run at its place, where the lock is in its way.
-    let transaction = writer.begin(Vec::new(), false);
+    let transaction = writer.begin(Vec::new(), Isolation::Snapshot, false);
     writer.invoke(&Ordered::Nothing(Vec::new())).await.unwrap();
     let commit = Ordered::Commit(Commit {
         tx: transaction.id(),

@@ -30,6 +30,7 @@ async fn what_a_dead_proxy_held_is_free_soon() {
     let begin = Ordered::Begin(Begin {
         epoch: 0,
         settings: Vec::new(),
+        isolation: txn::Isolation::Snapshot,
         read_only: false,
     });
     let key = cluster.key("mallory").signing_key();

@@ -28,3 +28,5 @@ mod lying_master;
 mod odd_replica;
 #[cfg(test)]
 mod raw;
+#[cfg(test)]
+mod serializable;

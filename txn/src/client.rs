@@ -96,6 +96,8 @@ pub enum Answer {
     Begun,
     /// `Begin` refused by the order (too many open transactions): SQLSTATE 53300.
     Refused,
+    /// `Begin` of an epoch that is over, or about to end: to be begun again in the next one.
+    Moved,
     /// `Commit`, `Auto`.
     Committed,
     Aborted,

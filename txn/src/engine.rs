@@ -8,7 +8,7 @@
 use crate::ballot::{Ballot, VotePart};
 use crate::client::Answer;
 use crate::limits;
-use crate::ordered::{Ordered, TxId};
+use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
 use consensus::{ClientId, Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 mod absence;
 mod decide;
 mod item;
+mod moving;
 mod progress;
 mod suspicion;
 mod told;
@@ -67,7 +68,8 @@ pub enum Action {
         index: u32,
         tx: TxId,
         ordered: Arc<Ordered>,
-        /// Height of the snapshot; `None` for an autocommit write, which reads the state at its place.
+        /// Height of the snapshot; `None` for an autocommit write and for a SERIALIZABLE transaction that wrote: they
+        /// read the state at their place.
         begun: Option<Height>,
         again: bool,
     },
@@ -133,6 +135,7 @@ pub enum Action {
 struct Open {
     begun: Height,
     time_ms: u64,
+    isolation: Isolation,
 }
 
 /// The state machine. See the module's text.
@@ -146,6 +149,8 @@ pub struct Engine {
     change_votes: BTreeSet<ReplicaId>,
     suspicion: Suspicion,
     absence: Absence,
+    /// Who is to be the next master, by an administrator's word.
+    moving: Option<ReplicaId>,
     open: BTreeMap<TxId, Open>,
     /// Highest incarnation seen of each client.
     incarnations: BTreeMap<ClientId, u64>,
@@ -180,6 +185,7 @@ impl Engine {
             change_votes: BTreeSet::new(),
             suspicion: Suspicion::default(),
             absence: Absence::default(),
+            moving: None,
             open: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             times: BTreeMap::new(),
@@ -280,7 +286,11 @@ impl Engine {
 #[cfg(test)]
 mod group;
 #[cfg(test)]
+mod moving_tests;
+#[cfg(test)]
 mod nonce_tests;
+#[cfg(test)]
+mod serial_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -19,5 +19,5 @@ pub mod write_set;
 
 pub use ballot::{Ballot, VotePart};
 pub use operation::{Evidence, Operation, SequenceValues, Step};
-pub use ordered::{Auto, Begin, Commit, Exec, Ordered, TxId};
+pub use ordered::{Auto, Begin, Commit, Exec, Isolation, Ordered, TxId};
 pub use write_set::{Event, WriteSet};

@@ -32,12 +32,36 @@ impl TxId {
 /// Names and values as `set_config` takes them.
 pub type SessionSettings = Vec<(String, String)>;
 
+/// What a transaction is promised; equal at all replicas, because it is ordered under the client's signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// It reads the state of its Begin and is judged there: snapshot isolation.
+    #[default]
+    Snapshot,
+    /// If it wrote anything it is judged against the state at its commit's place.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level of a transaction that names none, as PostgreSQL takes it from these settings.
+    pub fn of(settings: &SessionSettings) -> Isolation {
+        let named = |(name, _): &&(String, String)| name == "default_transaction_isolation";
+        match settings.iter().rev().find(named) {
+            Some((_, level)) if level.eq_ignore_ascii_case("serializable") => {
+                Isolation::Serializable
+            }
+            _ => Isolation::Snapshot,
+        }
+    }
+}
+
 /// Opens a transaction: its height names the snapshot (DESIGN.md, 1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
     /// The master epoch that the client believes in.
     pub epoch: u64,
     pub settings: SessionSettings,
+    pub isolation: Isolation,
     pub read_only: bool,
 }
 

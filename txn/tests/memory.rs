@@ -17,7 +17,7 @@ use txn::client::{ClientMessage, ReplicaMessage};
 use txn::operation::SequenceValues;
 use txn::peer::PeerMessage;
 use txn::tally::Verdict;
-use txn::{Begin, Commit, Evidence, Operation, Ordered, Step, TxId};
+use txn::{Begin, Commit, Evidence, Isolation, Operation, Ordered, Step, TxId};
 
 thread_local! {
     /// Bytes that this thread holds, and the most since it was last asked.
@@ -334,6 +334,7 @@ fn lists_of_what_is_small_on_the_wire_and_large_in_memory_are_refused() {
     let begin = Ordered::Begin(Begin {
         epoch: 0,
         settings: Vec::new(),
+        isolation: Isolation::Snapshot,
         read_only: false,
     });
     let mut settings = begin.encode();

@@ -40,7 +40,8 @@ pub(crate) enum MasterAnswer {
         ran_at: Height,
         word: Option<Signature>,
     },
-    Doomed(Reason),
+    /// The epoch is the one that the master names.
+    Doomed { reason: Reason, epoch: u64 },
     /// Not made of whole messages of a known kind.
     Malformed,
 }

@@ -63,7 +63,7 @@ impl Inner {
             ReplicaMessage::Doomed { tx, reason, epoch } => {
                 self.note_epoch(&mut waiting, from, epoch);
                 if from == self.master() {
-                    doom(&mut waiting, tx, &reason);
+                    doom(&mut waiting, tx, &reason, epoch);
                 }
             }
             ReplicaMessage::Read {
@@ -159,11 +159,12 @@ impl Inner {
 }
 
 /// Every operation of the transaction that waits hears that it is over.
-fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason) {
+fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason, epoch: u64) {
     let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
     for step in steps.copied().collect::<Vec<_>>() {
         if let Some(done) = waiting.operations.remove(&step) {
-            let _ = done.send(MasterAnswer::Doomed(reason.clone()));
+            let reason = reason.clone();
+            let _ = done.send(MasterAnswer::Doomed { reason, epoch });
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use txn::client::{Answer, ClientMessage, Outcome};
 use txn::ordered::SessionSettings;
-use txn::{Auto, Evidence, Exec, Operation, Ordered, Step, TxId};
+use txn::{Auto, Evidence, Exec, Isolation, Operation, Ordered, Step, TxId};
 
 /// How often an autocommit write is run again unseen before its client is told.
 const ATTEMPTS: u32 = 12;
@@ -143,7 +143,7 @@ impl Shim {
         operation: &Operation,
         cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
-        let mut transaction = self.begin(settings.clone(), false);
+        let mut transaction = self.begin(settings.clone(), Isolation::of(settings), false);
         let cancel = transaction.cancel();
         let outcome = {
             let run = transaction.execute(operation.clone(), false);
@@ -184,7 +184,7 @@ impl Shim {
                 found = &mut answer => {
                     return match found {
                         Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, evidence, ran_at)),
-                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason)),
                         Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED)),
                         Err(_) => Err(aborted(None)),
                     };

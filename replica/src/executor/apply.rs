@@ -5,7 +5,7 @@ use super::judge::reason;
 use super::session::{Place, Work};
 use super::{Executor, Fatal, ItemState, Note, now_ms, record};
 use bytes::Bytes;
-use consensus::{ClientId, Digest, Height};
+use consensus::{ClientId, Height};
 use std::sync::Arc;
 use tokio::time::Instant;
 use txn::client::{Answer, Reason};
@@ -314,12 +314,9 @@ impl Executor {
 
 /// Whether a commit changes anything that a restarted or adopting replica would miss.
 pub(super) fn leaves_something(ordered: &Ordered) -> bool {
-    steps_of(ordered).iter().any(|step| {
-        let evidence = &step.evidence;
-        evidence.write != Digest([0; 32])
-            || evidence.schema_change
-            || !evidence.sequences.is_empty()
-    })
+    steps_of(ordered)
+        .iter()
+        .any(|step| step.evidence.leaves_something())
 }
 
 fn doom_reason(doom: Doom) -> Reason {

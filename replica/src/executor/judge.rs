@@ -5,7 +5,7 @@ use super::capture;
 use super::opening::{Opening, quiet, statement};
 use pgsession::{Error, Outcome, Session, Statement};
 use txn::client::Reason;
-use txn::{Ballot, Operation, Step, WriteSet};
+use txn::{Ballot, Isolation, Operation, Step, WriteSet};
 
 /// What became of a judging run.
 #[derive(Debug)]
@@ -86,6 +86,18 @@ pub enum Start {
     Reopen(Opening),
 }
 
+impl Start {
+    /// Whether a SERIALIZABLE transaction is judged at its place: a difference is then a conflict first of all.
+    fn is_serializable(&self) -> bool {
+        match self {
+            Start::Open(opening) | Start::Reopen(opening) => {
+                opening.promised == Isolation::Serializable
+            }
+            Start::AtSnapshot | Start::Again(_) => false,
+        }
+    }
+}
+
 /// Runs the steps in a session and compares. `place` names this replica in messages.
 pub async fn run(
     session: &mut Session,
@@ -104,6 +116,7 @@ pub async fn run(
             statements
         }
     };
+    let serializable = start.is_serializable();
     let prefix = statements.len();
     // For each step: where its own outcome lies, and that of the count of sequence values that were left over.
     let mut places: Vec<Option<(usize, Option<usize>)>> = Vec::with_capacity(steps.len());
@@ -140,7 +153,15 @@ pub async fn run(
             };
         }
     };
-    compare(&outcomes, prefix, &places, steps, place)
+    let mut report = compare(&outcomes, prefix, &places, steps, place);
+    let conflict = |why: &&mut Reason| serializable && why.sqlstate == "40001";
+    if let Some(why) = report.reason.as_mut().filter(conflict)
+        && report.ballot == Ballot::Abort
+    {
+        why.message =
+            "could not serialize access due to read/write dependencies among transactions".into();
+    }
+    report
 }
 
 fn compare(

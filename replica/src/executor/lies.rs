@@ -22,7 +22,7 @@ use txn::{Ballot, Event, Operation, VotePart, WriteSet};
 pub enum Lie {
     /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:smuggle`: a row more rides behind a
     /// notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row that was not
-    /// written. `lie:hide`: it names nothing.
+    /// written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time.
     Answers,
     /// Every vote is ABORT.
     VoteAbort,
@@ -46,6 +46,8 @@ pub enum Lie {
 pub struct Lies {
     key: SigningKey,
     told: Mutex<BTreeSet<Lie>>,
+    /// First answers, by statement.
+    first: Mutex<BTreeMap<String, Outcome>>,
 }
 
 static ALL: Mutex<BTreeMap<[u8; 32], Arc<Lies>>> = Mutex::new(BTreeMap::new());
@@ -55,8 +57,12 @@ pub fn of(key: &SigningKey) -> Arc<Lies> {
     let mut all = ALL.lock().unwrap_or_else(|e| e.into_inner());
     let name = key.verifying_key().to_bytes();
     let fresh = || {
-        let (key, told) = (key.clone(), Mutex::default());
-        Arc::new(Lies { key, told })
+        let key = key.clone();
+        Arc::new(Lies {
+            key,
+            told: Mutex::default(),
+            first: Mutex::default(),
+        })
     };
     all.entry(name).or_insert_with(fresh).clone()
 }
@@ -117,6 +123,11 @@ impl Lies {
             bytes[0] = b'N';
             bytes.extend_from_slice(&altered(&outcome.frames[at]));
             outcome.frames.insert(at, bytes.into());
+        }
+        if operation.sql.contains("lie:old") {
+            let mut first = self.first.lock().unwrap_or_else(|e| e.into_inner());
+            let sql = operation.sql.clone();
+            outcome = first.entry(sql).or_insert(outcome).clone();
         }
         if operation.sql.contains("lie:error") {
             outcome.frames = vec![error_frame("22012", "division by zero")];

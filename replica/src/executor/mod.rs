@@ -70,6 +70,8 @@ const REMEMBERED_ENDS: usize = 4_096;
 /// An item on its way through this replica.
 struct ItemState {
     ordered: Arc<Ordered>,
+    /// Height of the snapshot at which it is judged; `None`: at its place.
+    begun: Option<Height>,
     reason: Option<Reason>,
     write_sets: Option<Vec<WriteSet>>,
     /// The process that judges, adopts or executes it, and since when.

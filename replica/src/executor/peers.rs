@@ -33,6 +33,8 @@ pub struct MasterWatch {
     /// The link to the master broke.
     down_since: Option<Instant>,
     voted: Option<Instant>,
+    /// While an administrator moves the master: how long open transactions are waited for.
+    pub(super) drain_until: Instant,
     number: u64,
     /// Epochs that ended without a single pong.
     failures: u32,
@@ -55,6 +57,7 @@ impl MasterWatch {
             heard: Instant::now() + Duration::from_secs(10),
             down_since: None,
             voted: None,
+            drain_until: Instant::now(),
             number: 0,
             failures: 0,
             healthy: true,
@@ -284,6 +287,14 @@ impl Executor {
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         let now = Instant::now();
+        let drained = self.engine.moving().is_some() && now >= self.watch.drain_until;
+        if drained && self.votes_again(now) {
+            tracing::warn!(
+                epoch,
+                "transactions are still open; asking for the new master"
+            );
+            self.vote_for_change(now, epoch);
+        }
         if master == self.me {
             self.watch.heard = self.watch.heard.max(now);
             return;
@@ -348,15 +359,10 @@ impl Executor {
     /// Asks for another master, not too often.
     pub(super) fn ask_for_change(&mut self, why: &str) {
         let (epoch, now) = (self.engine.epoch(), Instant::now());
-        let again = self
-            .watch
-            .voted
-            .is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout);
-        if again && self.history.is_none() {
+        if self.votes_again(now) && self.history.is_none() {
             let master = self.engine.master().0;
             tracing::warn!(epoch, master, why, "asking for another master");
-            self.watch.voted = Some(now);
-            self.order.submit(Ordered::MasterChange { epoch }.encode());
+            self.vote_for_change(now, epoch);
         }
     }
 
@@ -369,8 +375,8 @@ impl Executor {
 
     /// A transaction was judged at its snapshot, as the master ran it there. Where something differs that the master gave its
     /// word for, it is blamed; where its word does not cover it, its client may have made it up, and nobody is.
-    pub(super) fn weigh(&mut self, ordered: &Ordered, report: &Report) {
-        let Ordered::Commit(commit) = ordered else {
+    pub(super) fn weigh(&mut self, ordered: &Ordered, begun: Option<Height>, report: &Report) {
+        let (Ordered::Commit(commit), Some(_)) = (ordered, begun) else {
             return;
         };
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
@@ -388,6 +394,17 @@ impl Executor {
         if account.is_signed(&word, key) && self.watch.blame.differed(epoch) {
             self.ask_for_change("it gives its word for what is not so");
         }
+    }
+
+    /// It has not voted in this epoch, or so long ago that the vote may be lost.
+    fn votes_again(&self, now: Instant) -> bool {
+        let voted = self.watch.voted;
+        voted.is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout)
+    }
+
+    fn vote_for_change(&mut self, now: Instant, epoch: u64) {
+        self.watch.voted = Some(now);
+        self.order.submit(Ordered::MasterChange { epoch }.encode());
     }
 
     pub(super) fn health(&mut self, health: Result<(), String>) {

@@ -6,7 +6,7 @@ use consensus::Height;
 use pgsession::{Error, Session};
 use std::time::Duration;
 use tokio::time::Instant;
-use txn::{Ordered, TxId};
+use txn::TxId;
 
 /// How long an ordered item runs before anybody looks for what it waits for.
 const SUSPICION: Duration = Duration::from_millis(4);
@@ -123,10 +123,8 @@ impl Executor {
         };
         session.holds = false;
         session.lapsed = true;
-        if session.auto {
-            let Some(item) = self.items.get(&(height, index)) else {
-                return;
-            };
+        let item = self.items.get(&(height, index));
+        if let Some(item) = item.filter(|item| item.begun.is_none()) {
             let ordered = item.ordered.clone();
             return self.judge(height, index, tx, ordered, None, true);
         }
@@ -155,8 +153,7 @@ impl Executor {
             return;
         };
         item.since = Instant::now();
-        let ordered = item.ordered.clone();
-        let begun = (!matches!(&*ordered, Ordered::Auto(_))).then_some(0);
+        let (ordered, begun) = (item.ordered.clone(), item.begun);
         self.judge(height, index, tx, ordered, begun, true);
     }
 }

@@ -50,6 +50,7 @@ impl Engine {
             }
             state.items.push(item);
         }
+        self.drained(height, out);
         self.queue.push_back(state);
         self.early_votes(now_ms, height);
         self.believe(height);
@@ -68,18 +69,22 @@ impl Engine {
         let ordered = placed.ordered.clone();
         let mut answer = None;
         let item = match &*ordered {
-            Ordered::Begin(_) => {
+            Ordered::Begin(begin) => {
                 let tx = TxId {
                     client: placed.client,
                     incarnation: placed.incarnation,
                     seq: placed.seq,
                 };
-                if self.admits(placed.client) {
+                if begin.epoch != self.epoch || self.moving.is_some() {
+                    answer = Some(Answer::Moved);
+                    Item::new(placed, Kind::Order)
+                } else if self.admits(placed.client) {
                     self.open.insert(
                         tx,
                         Open {
                             begun: height,
                             time_ms,
+                            isolation: begin.isolation,
                         },
                     );
                     answer = Some(Answer::Begun);
@@ -96,9 +101,17 @@ impl Engine {
                 let open = (commit.tx.client == placed.client && commit.epoch == self.epoch)
                     .then(|| self.open.remove(&commit.tx))
                     .flatten();
+                // A snapshot is a state between two batches, so a transaction that left nothing is serial there. One
+                // that wrote is serial at its place alone: there it is judged, whatever it saw before.
+                let wrote = commit.steps.iter().any(|s| s.evidence.leaves_something());
+                let begun = match &open {
+                    Some(open) if wrote && open.isolation == Isolation::Serializable => None,
+                    Some(open) => Some(open.begun),
+                    None => Some(0),
+                };
                 let kind = Kind::Voted {
                     tx: commit.tx,
-                    begun: Some(open.as_ref().map_or(0, |o| o.begun)),
+                    begun,
                     schema_change,
                 };
                 let mut item = Item::new(placed, kind);
@@ -273,7 +286,7 @@ impl Engine {
         };
         self.change_votes.insert(voter);
         if self.change_votes.len() >= self.view().one_correct() {
-            self.move_epoch(height, self.epoch + 1, out);
+            self.move_epoch(height, self.next_epoch(), out);
         }
     }
 
@@ -289,19 +302,17 @@ impl Engine {
             .into_iter()
             .filter(|voter| members.contains_key(voter))
             .collect();
+        self.moving = self.moving.filter(|to| members.contains_key(to));
         if self.master() == before {
             return;
         }
-        let round = self.epoch + 1..=self.epoch + members.len() as u64;
-        let next = round
-            .into_iter()
-            .find(|epoch| self.master_of(*epoch) == before)
-            .unwrap_or(self.epoch + 1);
+        let next = self.epoch_of(before).unwrap_or_else(|| self.next_epoch());
         self.move_epoch(height, next, out);
     }
 
-    fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
+    pub(super) fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
         self.epoch = epoch;
+        self.moving = None;
         self.change_votes.clear();
         self.suspicion.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {

@@ -161,6 +161,7 @@ fn a_snapshot_is_taken_only_when_every_verdict_up_to_its_height_is_applied() {
     let begin = Ordered::Begin(Begin {
         epoch: 0,
         settings: vec![],
+        isolation: Isolation::Snapshot,
         read_only: false,
     });
     let batch = vec![group.place(CLIENT, begin), group.commit(tx, false)];
