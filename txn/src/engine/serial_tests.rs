@@ -24,7 +24,15 @@ fn judged_at(group: &Group4, replica: usize, at: (Height, u32)) -> Vec<Option<He
 
 fn committing(group: &mut Group4, tx: TxId, steps: Vec<Step>) -> Placed {
     let epoch = group.engines[0].epoch();
-    group.place(CLIENT, Ordered::Commit(Commit { tx, epoch, steps }))
+    group.place(
+        CLIENT,
+        Ordered::Commit(Commit {
+            tx,
+            epoch,
+            steps,
+            word: None,
+        }),
+    )
 }
 
 fn reading() -> Step {
