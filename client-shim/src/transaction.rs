@@ -192,6 +192,10 @@ impl Transaction {
     ) -> Result<(Outcome, txn::Evidence, Option<Signature>), Lost> {
         let epoch = self.begin.epoch;
         let mut epochs = self.inner.epoch.subscribe();
+        if *epochs.borrow_and_update() > epoch {
+            // It was idle while the master changed: the old one has no say any more, so nobody would answer.
+            return Err(Lost::Moved);
+        }
         let mut links = self.inner.links_changed();
         self.inner.send(self.inner.master_of(epoch), message);
         let inner = self.inner.clone();

@@ -175,6 +175,9 @@ impl Shim {
         let inner = &self.0;
         let mut answer = inner.expect_operation(tx, 0);
         let mut epochs = inner.epoch.subscribe();
+        if *epochs.borrow_and_update() > epoch {
+            return Err(ShimError::retry("the master replica changed"));
+        }
         let mut links = inner.links_changed();
         inner.send(inner.master_of(epoch), message);
         let silence = inner.silence();
