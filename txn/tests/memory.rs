@@ -338,7 +338,8 @@ fn lists_of_what_is_small_on_the_wire_and_large_in_memory_are_refused() {
         read_only: false,
     });
     let mut settings = begin.encode();
-    settings.pop();
+    // The list, then the level and whether it is read-only.
+    settings.truncate(settings.len() - 2);
     // The parameters lie in the middle: what follows them is missing, and nobody comes to that.
     let mut nulls = encoded(&ClientMessage::Operation {
         tx: TxId {
