@@ -116,6 +116,15 @@ impl Executor {
         item.since = Instant::now();
         item.busy = true;
         tracing::trace!(target: "timeline", at = "judge", %tx, height);
+        if self
+            .history
+            .as_ref()
+            .is_some_and(|h| h.is_past(height, index))
+        {
+            let report = Report::abstain("PostgreSQL has later effects already");
+            self.judged(height, index, tx, None, report);
+            return;
+        }
         let auto = begun.is_none();
         let time_ms = self.time_of(&ordered);
         if auto && !self.sessions.contains_key(&tx) {

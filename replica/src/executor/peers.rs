@@ -149,6 +149,7 @@ impl Executor {
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
             PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+            PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
         }
     }
 
@@ -262,6 +263,8 @@ impl Executor {
         #[cfg(feature = "lies")]
         self.lie_to_clients();
         self.fetch_tick();
+        self.damage_tick();
+        self.comparing_tick();
         self.sweep();
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
