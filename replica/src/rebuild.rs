@@ -13,7 +13,7 @@ use crate::executor::now_ms;
 use crate::postgres::{Error, kill_postgres};
 
 /// A rebuild that nobody asked for does not follow another one sooner: whoever damages the data is still there then.
-pub const PAUSE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_secs(600);
 
 /// A set-aside directory is called like the data directory, then this, then the second.
 const DAMAGED: &str = ".damaged-";
@@ -31,6 +31,12 @@ pub struct Noted {
     /// Milliseconds of this replica's clock.
     pub at_ms: u64,
     pub why: String,
+}
+
+/// Whether a rebuild that nobody asked for may follow the last one now.
+pub fn is_due(last_ms: Option<u64>) -> bool {
+    let since = |at: u64| now_ms().saturating_sub(at);
+    last_ms.is_none_or(|at| u128::from(since(at)) >= PAUSE.as_millis())
 }
 
 /// A rebuild that is to be done.
@@ -77,9 +83,7 @@ impl Rebuilds {
 
     /// Whether one that nobody asked for may be done now.
     pub fn may(&self) -> bool {
-        let since = |noted: Noted| now_ms().saturating_sub(noted.at_ms);
-        self.last()
-            .is_none_or(|noted| u128::from(since(noted)) >= PAUSE.as_millis())
+        is_due(self.last().map(|noted| noted.at_ms))
     }
 
     /// The data directory is fresh: nothing is due any more. Of the old ones the last is kept.

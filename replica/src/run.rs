@@ -159,7 +159,7 @@ async fn once(
         damage: executor::Damage {
             alarm: alarm.clone(),
             own_server: server.own.is_some(),
-            may_rebuild: care.may_rebuild(),
+            automatic: config.repairs_itself(),
             rebuilding: server.rebuilding.clone(),
             rebuilt: care.last_rebuild().map(|noted| (noted.at_ms, noted.why)),
         },

@@ -139,7 +139,7 @@ impl Executor {
             tracing::error!(why, "PostgreSQL's data are damaged");
         }
         self.last_error = Some(why.clone());
-        if self.damage.may_rebuild && served {
+        if self.damage.may_rebuild() && served {
             self.fail(super::Fatal::Damaged(why));
         }
     }

@@ -53,12 +53,20 @@ pub struct Damage {
     pub alarm: Alarm,
     /// The server is this replica's own: its data can be made anew.
     pub own_server: bool,
-    /// That may be done now without an operator.
-    pub may_rebuild: bool,
+    /// That may be done without an operator.
+    pub automatic: bool,
     /// Why the data begin anew, when they do.
     pub rebuilding: Option<String>,
     /// When (ms) and why they did so last.
     pub rebuilt: Option<(u64, String)>,
+}
+
+impl Damage {
+    /// The data may be made anew now, though nobody asked for it.
+    pub fn may_rebuild(&self) -> bool {
+        let last = self.rebuilt.as_ref().map(|(at_ms, _)| *at_ms);
+        self.own_server && self.automatic && crate::rebuild::is_due(last)
+    }
 }
 
 /// A message of a peer or a client.

@@ -135,7 +135,9 @@ impl Executor {
                 steps,
             } => self.write_sets_came(from, height, index, steps),
             PeerMessage::Ping { epoch, number } => {
-                if self.watch.healthy && self.engine.epoch() == epoch {
+                // With damaged data it cannot be the master: it keeps silent until another one is.
+                let whole = self.damage.alarm.raised().is_none();
+                if self.watch.healthy && whole && self.engine.epoch() == epoch {
                     let height = self.engine.final_height();
                     self.send_peer(
                         from,

@@ -187,3 +187,36 @@ fn pieces(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(logged: Height, applied: &[(Height, u32)]) -> History {
+        History {
+            last: logged,
+            logged,
+            applied: applied.iter().copied().collect(),
+            ..History::default()
+        }
+    }
+
+    #[test]
+    fn postgres_is_a_little_ahead_of_the_log_at_most() {
+        assert_eq!(history(9, &[]).impossible(), None, "made anew");
+        assert_eq!(history(9, &[(7, 0), (9, 1)]).impossible(), None);
+        assert_eq!(history(9, &[(9 + AHEAD_OF_LOG, 0)]).impossible(), None);
+        let ahead = history(9, &[(10 + AHEAD_OF_LOG, 0)]).impossible().unwrap();
+        assert!(ahead.contains("the log ends at height 9"), "{ahead}");
+        assert!(history(0, &[(1, 0)]).impossible().is_some(), "no log");
+    }
+
+    #[test]
+    fn a_hole_between_heights_is_no_crash_and_what_is_past_is_not_judged() {
+        let history = history(9, &[(7, 0), (7, 2)]);
+        assert!(history.has_later(6), "6 is missing");
+        assert!(!history.has_later(7), "7,1 was lost with the tail");
+        assert!(history.is_past(7, 1) && history.is_past(7, 2));
+        assert!(!history.is_past(7, 3) && !history.is_past(8, 0));
+    }
+}
