@@ -43,6 +43,7 @@ pub struct Cluster {
     pub operator: Shim,
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
+    audit_every_s: u64,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     /// Replicas that ended by themselves, and why.
@@ -53,6 +54,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
+        Cluster::start_auditing(0).await
+    }
+
+    /// One whose replicas compare a table so often in the background.
+    pub async fn start_auditing(audit_every_s: u64) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -73,6 +79,7 @@ impl Cluster {
             file,
             dir,
             keys,
+            audit_every_s,
             stop,
             threads: Vec::new(),
             ended,
@@ -110,6 +117,10 @@ impl Cluster {
                 // What is tested here is not the disk.
                 settings: [("fsync".into(), "off".into())].into(),
                 ..Default::default()
+            },
+            repair: replica::Repair {
+                audit_every_s: Some(self.audit_every_s),
+                automatic: None,
             },
         };
         let ended = self.ended.clone();

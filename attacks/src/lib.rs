@@ -21,6 +21,8 @@ mod harness;
 #[cfg(test)]
 mod late_master;
 #[cfg(test)]
+mod lying_auditor;
+#[cfg(test)]
 mod lying_follower;
 #[cfg(test)]
 mod lying_master;

@@ -51,6 +51,8 @@ pub enum ClientMessage {
     CancelRead { id: u64 },
     /// Several to be ordered, each with its client's word for it: what a host of many clients sends at once.
     Requests(Vec<Request>),
+    /// From an administrator: set PostgreSQL's data aside and make them anew from the history.
+    Rebuild,
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -74,6 +76,10 @@ pub struct ReplicaStatus {
     pub server_version: String,
     pub postgres_pid: u32,
     pub last_error: Option<String>,
+    /// Why PostgreSQL's data are being made anew, while they are.
+    pub rebuilding: Option<String>,
+    /// When (milliseconds of the replica's clock) and why they were begun anew last.
+    pub rebuilt: Option<(u64, String)>,
     /// Consensus time of the last final batch, milliseconds.
     pub time_ms: u64,
     /// PostgreSQL's reported parameters for a new session.

@@ -127,6 +127,9 @@ pub enum Ordered {
     },
     /// Ordered and answered, nothing else: what `bench consensus` sends.
     Nothing(Vec<u8>),
+    /// A replica asks all to digest their schema and one table at this height, and to tell each other: the audit in the
+    /// background. The how many-th this is of that replica's requests says which table.
+    Compare,
 }
 
 impl Ordered {

@@ -72,6 +72,12 @@ impl Executor {
             .or_insert_with(|| ItemState::new(ordered.clone()));
         match (verdict, own) {
             (Verdict::Abort, _) => {
+                if self.history.as_ref().is_some_and(|h| h.has(height, index)) {
+                    self.fail(Fatal::Diverged(format!(
+                        "PostgreSQL has effects of height {height} that were never committed"
+                    )));
+                    return;
+                }
                 self.counters.1 += 1;
                 // Who names another client's transaction ends nothing by it.
                 if client == tx.client && !self.engine.is_open(&tx) {
@@ -181,6 +187,7 @@ impl Executor {
                         .audit(height, index, client, incarnation, seq),
                 );
             }
+            Ordered::Compare if self.compare(height, index, client) => {}
             _ => self.applied(height, index),
         }
         if let Ordered::Exec(_) = &*self.items[&(height, index)].ordered {
@@ -277,6 +284,7 @@ impl Executor {
             // Everything of before the restart is applied: what PostgreSQL had need not be known any more.
             self.history = None;
         }
+        self.rebuilt_up_to(height);
         self.start_waiting_reads();
         self.run_parked();
         self.run_waiting_autos();

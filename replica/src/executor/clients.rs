@@ -76,6 +76,7 @@ impl Executor {
                 };
                 self.read(read);
             }
+            ClientMessage::Rebuild => self.rebuild_asked(from),
             ClientMessage::CancelRead { id } => self.cancel_read(from, id),
             ClientMessage::Info { id } => {
                 let status = self.status();
@@ -399,6 +400,8 @@ impl Executor {
             server_version: self.server_version.clone(),
             postgres_pid: self.postgres_pid,
             last_error: self.last_error.clone(),
+            rebuilding: self.damage.rebuilding.clone(),
+            rebuilt: self.damage.rebuilt.clone(),
             time_ms: self
                 .times
                 .get(&self.engine.final_height())

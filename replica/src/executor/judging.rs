@@ -117,6 +117,15 @@ impl Executor {
         item.busy = true;
         item.begun = begun;
         tracing::trace!(target: "timeline", at = "judge", %tx, height);
+        if self
+            .history
+            .as_ref()
+            .is_some_and(|h| h.is_past(height, index))
+        {
+            let report = Report::abstain("PostgreSQL has later effects already");
+            self.judged(height, index, tx, None, report);
+            return;
+        }
         let at_place = begun.is_none();
         if at_place && !self.sessions.contains_key(&tx) {
             let session = self.session_at_place(height, index, tx, &ordered);

@@ -4,6 +4,7 @@
 //! Lies about answers are told of statements that carry a marker in their text, so that one cluster can tell many stories.
 
 use super::Executor;
+use super::contents::Contents;
 use super::jobs::{Ran, error_frame};
 use super::judge::reason;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub enum Lie {
     DenyCommits,
     /// The master's word is worthless.
     NoWord,
+    /// Peers that compare their tables are told that this replica holds other rows.
+    OtherContents,
 }
 
 /// The lies of one replica.
@@ -172,6 +175,16 @@ impl Lies {
             }
         }
         Some(steps)
+    }
+
+    /// What the replica says that it holds.
+    pub(super) fn contents(&self, mut tables: Contents) -> Contents {
+        if self.tells(Lie::OtherContents) {
+            for (.., digest) in &mut tables {
+                digest.0[0] ^= 1;
+            }
+        }
+        tables
     }
 
     /// The answer to an ordered request.

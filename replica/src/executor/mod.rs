@@ -10,6 +10,8 @@ mod audit;
 mod autos;
 mod capture;
 mod clients;
+mod comparing;
+mod contents;
 mod control;
 mod decided;
 mod jobs;
@@ -49,7 +51,7 @@ use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
 use note::Note;
-pub use parts::{Fatal, Frame, Inputs, Parts, Settings};
+pub use parts::{Damage, Fatal, Frame, Inputs, Parts, Settings};
 pub use recovery::History;
 
 /// Kinds of records in the decision log. The consensus core's own are in `order`.
@@ -124,6 +126,8 @@ pub struct Executor {
     replies: replies::Replies,
     reads: reads::Reads,
     watch: peers::MasterWatch,
+    comparing: comparing::Comparing,
+    damage: Damage,
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
     history: Option<History>,
@@ -185,6 +189,9 @@ impl Executor {
             control: control::Control::start(control_pool, bench.notes.clone()),
             bench,
             watch: peers::MasterWatch::new(parts.settings.master_timeout),
+            comparing: comparing::Comparing::new(parts.settings.audit_every, parts.me),
+            last_error: parts.damage.rebuilding.clone(),
+            damage: parts.damage,
             settings: parts.settings,
             postgres_pid: parts.postgres_pid,
             server_version: parts.server_version,
@@ -209,7 +216,6 @@ impl Executor {
             reads: reads::Reads::default(),
             history: (!history.is_empty()).then_some(history),
             actions: Vec::new(),
-            last_error: None,
             counters: (0, 0, 0),
             fatal: None,
             regency: (0, ReplicaId(0)),
@@ -382,6 +388,7 @@ impl Executor {
             } => self.executed(height, index, frames, error),
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
+            Note::Compared { height, digested } => self.compared(height, digested),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),
             Note::Gate(guard) => self.gate_closed(guard),

@@ -154,7 +154,9 @@ impl Executor {
                 steps,
             } => self.write_sets_came(from, height, index, steps),
             PeerMessage::Ping { epoch, number } => {
-                if self.watch.healthy && self.engine.epoch() == epoch {
+                // With damaged data it cannot be the master: it keeps silent until another one is.
+                let whole = self.damage.alarm.raised().is_none();
+                if self.watch.healthy && whole && self.engine.epoch() == epoch {
                     let height = self.engine.final_height();
                     self.send_peer(
                         from,
@@ -168,6 +170,7 @@ impl Executor {
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
             PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+            PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
         }
     }
 
@@ -282,6 +285,8 @@ impl Executor {
         #[cfg(feature = "lies")]
         self.lie_to_clients();
         self.fetch_tick();
+        self.damage_tick();
+        self.comparing_tick();
         self.sweep();
         self.end_what_nobody_ends();
         self.start_waiting_reads();

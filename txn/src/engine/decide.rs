@@ -168,7 +168,9 @@ impl Engine {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Exec(_) | Ordered::Audit => Item::new(placed, Kind::Executed),
+            Ordered::Exec(_) | Ordered::Audit | Ordered::Compare => {
+                Item::new(placed, Kind::Executed)
+            }
             Ordered::Reconfigured { view, why } => {
                 answer = Some(Answer::Reconfigured {
                     view: *view,
