@@ -22,3 +22,5 @@ mod lying_master;
 mod odd_replica;
 #[cfg(test)]
 mod raw;
+#[cfg(test)]
+mod receipts;

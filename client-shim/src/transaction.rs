@@ -2,6 +2,7 @@
 
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
+use crate::shim::{Committed, Last};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
@@ -14,6 +15,7 @@ const TOLD: usize = 100;
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
     inner: Arc<Inner>,
+    last: Last,
     tx: TxId,
     epoch: u64,
     begun: Option<oneshot::Receiver<Result<Reply, String>>>,
@@ -42,6 +44,7 @@ impl Cancel {
 impl Transaction {
     pub(crate) fn begin(
         inner: Arc<Inner>,
+        last: Last,
         settings: SessionSettings,
         read_only: bool,
     ) -> Transaction {
@@ -61,6 +64,7 @@ impl Transaction {
         let begun = Some(inner.order(seq, &begin));
         Transaction {
             inner,
+            last,
             tx,
             epoch,
             begun,
@@ -205,6 +209,7 @@ impl Transaction {
             return Err(ShimError::retry("the transaction is over"));
         }
         self.ended = true;
+        self.last.set(None);
         let commit = Ordered::Commit(Commit {
             tx: self.tx,
             epoch: self.epoch,
@@ -216,7 +221,11 @@ impl Transaction {
         let answered = self.inner.answered(seq, receiver).await;
         tracing::trace!(target: "timeline", at = "committed", tx = %self.tx);
         match answered {
-            Some(Ok(reply)) if reply.answer == Answer::Committed => Ok(()),
+            Some(Ok(reply)) if reply.answer == Answer::Committed => {
+                let (tx, height, index) = (self.tx, reply.height, reply.index);
+                self.last.set(Some(Committed { tx, height, index }));
+                Ok(())
+            }
             Some(Ok(reply)) => Err(aborted(reply.reason)),
             Some(Err(why)) => {
                 self.ended = false;

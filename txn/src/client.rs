@@ -1,7 +1,11 @@
 //! What clients and replicas say to each other.
 
 use crate::{
-    operation::Evidence, operation::Operation, ordered::SessionSettings, ordered::TxId,
+    operation::Evidence,
+    operation::Operation,
+    ordered::SessionSettings,
+    ordered::TxId,
+    receipt::{Given, Wanted},
     tally::Verdict,
 };
 use bytes::Bytes;
@@ -51,6 +55,8 @@ pub enum ClientMessage {
     CancelRead { id: u64 },
     /// Several to be ordered, each with its client's word for it: what a host of many clients sends at once.
     Requests(Vec<Request>),
+    /// Sign what became of this transaction.
+    Receipt { id: u64, wanted: Wanted },
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -212,4 +218,9 @@ pub enum ReplicaMessage {
     },
     /// Answers to several requests at once.
     Replies(Vec<Reply>),
+    /// This replica's part of a receipt.
+    Receipt {
+        id: u64,
+        given: Given,
+    },
 }

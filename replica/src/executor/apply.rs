@@ -70,6 +70,9 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
+        if verdict == Verdict::Commit {
+            self.receipts.committed(tx, height, index);
+        }
         match (verdict, own) {
             (Verdict::Abort, _) => {
                 self.counters.1 += 1;
@@ -280,6 +283,7 @@ impl Executor {
         self.start_waiting_reads();
         self.run_parked();
         self.run_waiting_autos();
+        self.run_receipts();
     }
 
     /// A transaction ended by the order without its client's commit.

@@ -77,6 +77,7 @@ impl Executor {
                 self.read(read);
             }
             ClientMessage::CancelRead { id } => self.cancel_read(from, id),
+            ClientMessage::Receipt { id, wanted } => self.receipt(from, id, wanted),
             ClientMessage::Info { id } => {
                 let status = self.status();
                 self.tell(from, &ReplicaMessage::Info { id, status });

@@ -20,6 +20,9 @@ impl Executor {
             known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
         let is_new = known.is_none();
         let change = delivered.view.after(&delivered.decided);
+        if let Some(Ok(_)) = &change {
+            self.receipts.view_changed(&delivered.decided);
+        }
         self.decide(delivered.decided, change.as_ref(), &recorded);
         if let Some(Ok(view)) = change {
             self.engine

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use txn::client::{Answer, Outcome};
 use txn::peer::PeerMessage;
+use txn::receipt::Given;
 use txn::write_set::RowChange;
 use txn::{Ballot, Event, Operation, VotePart, WriteSet};
 
@@ -38,6 +39,10 @@ pub enum Lie {
     DoomOthers,
     /// Clients are told ABORT where the verdict is COMMIT.
     DenyCommits,
+    /// Signatures of receipts have a bit flipped.
+    SpoilReceipts,
+    /// Receipts are signed rightly, for other writes than the ordered ones.
+    ReceiptsOfOtherWrites,
 }
 
 /// The lies of one replica.
@@ -151,6 +156,20 @@ impl Lies {
             }
         }
         Some(steps)
+    }
+
+    /// Its part of a receipt.
+    pub(super) fn receipt(&self, mut given: Given) -> Given {
+        if let Given::Signed(signed) = &mut given {
+            if self.tells(Lie::ReceiptsOfOtherWrites) {
+                signed.fact.writes.0[0] ^= 1;
+                signed.signature = signed.fact.sign(&self.key);
+            }
+            if self.tells(Lie::SpoilReceipts) {
+                signed.signature.0[7] ^= 1;
+            }
+        }
+        given
     }
 
     /// The answer to an ordered request.

@@ -24,6 +24,7 @@ mod peers;
 mod pool;
 mod preempt;
 mod reads;
+mod receipts;
 mod recovery;
 mod replies;
 mod session;
@@ -120,6 +121,7 @@ pub struct Executor {
     fetching: Option<adopting::Fetch>,
     replies: replies::Replies,
     reads: reads::Reads,
+    receipts: receipts::Receipts,
     watch: peers::MasterWatch,
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
@@ -171,8 +173,14 @@ impl Executor {
             #[cfg(feature = "lies")]
             lies: lies::of(&parts.key),
         };
+        let keys = std::iter::once(&parts.key).chain(&parts.spare_keys);
+        let receipts = receipts::Receipts::new(parts.view.clone(), keys.cloned().collect());
+        let mut engine = Engine::new(parts.me, parts.key, parts.view.clone());
+        for key in parts.spare_keys {
+            engine.offer_key(key);
+        }
         let executor = Executor {
-            engine: Engine::new(parts.me, parts.key, parts.view.clone()),
+            engine,
             me: parts.me,
             view: parts.view,
             endpoint: parts.endpoint,
@@ -203,6 +211,7 @@ impl Executor {
             fetching: None,
             replies: replies::Replies::default(),
             reads: reads::Reads::default(),
+            receipts,
             history: (!history.is_empty()).then_some(history),
             actions: Vec::new(),
             last_error: None,
@@ -377,6 +386,7 @@ impl Executor {
             } => self.executed(height, index, frames, error),
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
+            Note::ReceiptMade { client, message } => self.receipt_made(client, &message),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),
             Note::Gate(guard) => self.gate_closed(guard),

@@ -78,6 +78,11 @@ pub enum Note {
         client: ClientId,
         message: ReplicaMessage,
     },
+    /// A part of a receipt is signed, or refused.
+    ReceiptMade {
+        client: ClientId,
+        message: ReplicaMessage,
+    },
     Cancelled {
         tx: TxId,
     },
