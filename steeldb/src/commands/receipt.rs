@@ -156,7 +156,7 @@ fn statements(text: &str, file: &Path) -> Result<Vec<String>, Failure> {
     let unreadable =
         |refusal: sql::Refusal| Failure::usage(format!("{}: {}", file.display(), refusal.message));
     let mut texts = Vec::new();
-    for statement in sql::split(text).map_err(unreadable)? {
+    for statement in sql::split(text).map_err(|error| unreadable(error.into()))? {
         let statement = statement.map_err(unreadable)?;
         match statement.kind {
             Kind::Empty

@@ -220,7 +220,8 @@ proptest! {
 #[test]
 fn every_field_is_signed() {
     let digest = |digest: &mut Digest| digest.0[31] ^= 1;
-    let changes: Vec<(&str, Box<dyn Fn(&mut Fact)>)> = vec![
+    type Alter = Box<dyn Fn(&mut Fact)>;
+    let changes: Vec<(&str, Alter)> = vec![
         ("height", Box::new(|f| f.header.height += 1)),
         ("time", Box::new(|f| f.header.time_ms += 1)),
         ("batch", Box::new(move |f| digest(&mut f.header.digest))),
