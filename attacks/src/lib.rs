@@ -31,4 +31,6 @@ mod odd_replica;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod serializable;

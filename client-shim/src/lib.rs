@@ -7,6 +7,7 @@ mod anew;
 mod cancellation;
 pub mod count;
 mod error;
+mod gather;
 mod inner;
 pub mod invoker;
 mod links;
@@ -16,7 +17,8 @@ mod transaction;
 
 pub use error::ShimError;
 pub use settings::{Reads, Settings};
-pub use shim::{AuditReport, Shim};
+pub use shim::{AuditReport, Committed, Shim};
 pub use transaction::{Cancel, Transaction};
 pub use txn::client::{Outcome, ReplicaStatus};
+pub use txn::receipt::{Receipt, Wanted};
 pub use txn::{Isolation, Operation};

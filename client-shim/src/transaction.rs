@@ -3,6 +3,7 @@
 use crate::anew::{Begun, Name};
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
+use crate::shim::{Committed, Last};
 use consensus::Signature;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -20,6 +21,7 @@ pub(crate) const MALFORMED: &str = "the master's answer is not made of whole mes
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
     inner: Arc<Inner>,
+    last: Last,
     name: Name,
     begin: Begin,
     begun: Option<Begun>,
@@ -60,6 +62,7 @@ impl From<ShimError> for Lost {
 impl Transaction {
     pub(crate) fn begin(
         inner: Arc<Inner>,
+        last: Last,
         settings: SessionSettings,
         isolation: Isolation,
         read_only: bool,
@@ -74,6 +77,7 @@ impl Transaction {
         let account = Account::new(name.tx(), begin.epoch);
         Transaction {
             inner,
+            last,
             name,
             begin,
             begun: Some(begun),
@@ -261,6 +265,7 @@ impl Transaction {
             return Err(self.inner.complain(self.begin.epoch, why));
         }
         self.ended = true;
+        self.last.set(None);
         let commit = Ordered::Commit(Commit {
             tx: self.name.tx(),
             epoch: self.begin.epoch,
@@ -273,7 +278,11 @@ impl Transaction {
         let answered = self.inner.answered(seq, receiver).await;
         tracing::trace!(target: "timeline", at = "committed", tx = %self.name.tx());
         match answered {
-            Some(Ok(reply)) if reply.answer == Answer::Committed => Ok(()),
+            Some(Ok(reply)) if reply.answer == Answer::Committed => {
+                let (tx, height, index) = (self.name.tx(), reply.height, reply.index);
+                self.last.set(Some(Committed { tx, height, index }));
+                Ok(())
+            }
             Some(Ok(reply)) => Err(aborted(reply.reason)),
             Some(Err(why)) => {
                 self.ended = false;

@@ -106,6 +106,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The file in which the cluster began: `genesis.toml` beside this one, if the membership has changed since.
+    ///
+    /// # Errors
+    /// As [`Cluster::load`].
+    pub fn load_genesis(path: &Path) -> Result<Cluster, Error> {
+        let genesis = path.with_file_name("genesis.toml");
+        match genesis.exists() {
+            true => Cluster::load(&genesis),
+            false => Cluster::load(path),
+        }
+    }
+
     /// The file's text.
     pub fn to_text(&self) -> String {
         toml::to_string_pretty(self).expect("strings, numbers and tables are always valid TOML")

@@ -24,6 +24,20 @@ pub trait Database: Clone + Send + Sync + 'static {
     /// The parameters that PostgreSQL reports of a new session.
     fn parameters(&self) -> impl Future<Output = Result<SessionSettings, ShimError>> + Send;
 
+    /// A handle for one session.
+    fn session(&self) -> Self {
+        self.clone()
+    }
+
+    /// The text of the receipt of what this session committed last.
+    ///
+    /// # Errors
+    /// 55000 when there is nothing, or nothing since a commit failed.
+    fn receipt(&self) -> impl Future<Output = Result<String, ShimError>> + Send {
+        let none = ShimError::new("0A000", "this database gives no receipts");
+        std::future::ready(Err(none))
+    }
+
     /// Begins a transaction without waiting for its place in the order.
     fn begin(
         &self,
@@ -65,6 +79,14 @@ impl Database for Shim {
 
     async fn parameters(&self) -> Result<SessionSettings, ShimError> {
         Shim::parameters(self).await
+    }
+
+    fn session(&self) -> Shim {
+        Shim::session(self)
+    }
+
+    async fn receipt(&self) -> Result<String, ShimError> {
+        Ok(Shim::receipt(self).await?.to_text())
     }
 
     fn begin(

@@ -185,7 +185,7 @@ impl<D: Database> Shared<D> {
         backend::backend_key(&mut wire.out, seat.number, seat.secret());
         Session::new(
             wire,
-            self.database.clone(),
+            self.database.session(),
             seat,
             ledger,
             self.copying.clone(),

@@ -31,11 +31,7 @@ impl Start {
     /// identity when a new key is made.
     pub fn load(config: &Config) -> Result<Start, Error> {
         let cluster = Cluster::load(&config.cluster)?;
-        let genesis = config.cluster.with_file_name("genesis.toml");
-        let first = match genesis.exists() {
-            true => Cluster::load(&genesis)?.membership(),
-            false => cluster.membership(),
-        };
+        let first = Cluster::load_genesis(&config.cluster)?.membership();
         let mut identities = vec![Identity::load(&config.identity)?];
         let next = config.identity.with_file_name("identity.next");
         if next.exists() {

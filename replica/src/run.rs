@@ -127,7 +127,7 @@ async fn once(
     let (order, order_events) = order::start(OrderParts {
         me,
         key: key.clone(),
-        spare_keys,
+        spare_keys: spare_keys.clone(),
         links_since,
         view: view.clone(),
         settings,
@@ -145,6 +145,7 @@ async fn once(
     let parts = Parts {
         me,
         key,
+        spare_keys,
         view,
         endpoint: endpoint.clone(),
         log: log.clone(),

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    down, init, kill, proxy, reconfigure, replica, start, status, supervise, up, verify,
+    down, init, kill, proxy, receipt, reconfigure, replica, start, status, supervise, up, verify,
 };
 
 use crate::failure::Failure;
@@ -57,6 +57,7 @@ enum Command {
     Reconfigure(reconfigure::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
+    Receipt(receipt::Args),
     Bench(bench::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -101,6 +102,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Reconfigure(args) => reconfigure::run(&args).await,
         Command::Replica(args) => replica::run(&args).await,
         Command::Proxy(args) => proxy::run(&args).await,
+        Command::Receipt(args) => receipt::run(&args).await,
         Command::Bench(args) => bench::run(&args).await,
         Command::Supervise(args) => supervise::run(&args).await,
     }

@@ -1,7 +1,11 @@
 //! What clients and replicas say to each other.
 
 use crate::{
-    operation::Evidence, operation::Operation, ordered::SessionSettings, ordered::TxId,
+    operation::Evidence,
+    operation::Operation,
+    ordered::SessionSettings,
+    ordered::TxId,
+    receipt::{Given, Wanted},
     tally::Verdict,
 };
 use bytes::Bytes;
@@ -53,6 +57,8 @@ pub enum ClientMessage {
     Requests(Vec<Request>),
     /// From an administrator: set PostgreSQL's data aside and make them anew from the history.
     Rebuild,
+    /// Sign what became of this transaction.
+    Receipt { id: u64, wanted: Wanted },
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -223,4 +229,9 @@ pub enum ReplicaMessage {
     },
     /// Answers to several requests at once.
     Replies(Vec<Reply>),
+    /// This replica's part of a receipt.
+    Receipt {
+        id: u64,
+        given: Given,
+    },
 }

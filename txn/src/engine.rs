@@ -10,7 +10,7 @@ use crate::client::Answer;
 use crate::limits;
 use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
-use consensus::{ClientId, Height, ReplicaId, View};
+use consensus::{ClientId, Height, PublicKey, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -141,7 +141,8 @@ struct Open {
 /// The state machine. See the module's text.
 pub struct Engine {
     me: ReplicaId,
-    key: ed25519_dalek::SigningKey,
+    /// This replica's keys: those that a view named, or will.
+    keys: Vec<ed25519_dalek::SigningKey>,
     /// The views and the heights from which they hold, the newest last: votes count in the view of their height.
     views: Vec<(Height, Arc<View>)>,
     epoch: u64,
@@ -179,7 +180,7 @@ impl Engine {
     pub fn new(me: ReplicaId, key: ed25519_dalek::SigningKey, view: View) -> Engine {
         Engine {
             me,
-            key,
+            keys: vec![key],
             views: vec![(1, Arc::new(view))],
             epoch: 0,
             change_votes: BTreeSet::new(),
@@ -200,6 +201,24 @@ impl Engine {
             last_vote_ms: 0,
             stayed_out: 0,
         }
+    }
+
+    /// Another key that a view may name for this replica.
+    pub fn offer_key(&mut self, key: ed25519_dalek::SigningKey) {
+        self.keys.push(key);
+    }
+
+    /// The key that votes of a height are signed with: the one that its view names, if it is here still.
+    fn key_at(&self, height: Height) -> &ed25519_dalek::SigningKey {
+        let named = self.view_at(height).replica_key(self.me);
+        let mut keys = self.keys.iter();
+        keys.find(|key| named == Some(&PublicKey::of(key)))
+            .unwrap_or(&self.keys[0])
+    }
+
+    /// The key by which this replica is known now.
+    pub fn key(&self) -> &ed25519_dalek::SigningKey {
+        self.key_at(self.decided + 1)
     }
 
     /// The master epoch by the order so far.

@@ -27,3 +27,8 @@ pub const MAX_DRAIN_MS: u32 = 30_000;
 pub const VOTE_GRACE_MS: u64 = 8;
 /// Milliseconds after which a replica that does not lead asks for the ordering of the votes that it holds.
 pub const VOTE_PATIENCE_MS: u64 = 250;
+/// Committed transactions, the last ones, whose receipt can be asked for by name; by place, as far as the log reaches.
+pub const RECEIPTS_BY_NAME: usize = 65_536;
+/// Receipts that may be asked of a replica and not be answered yet: in all, and by one client.
+pub const RECEIPTS_WAITING: usize = 1_024;
+pub const RECEIPTS_WAITING_PER_CLIENT: usize = 256;

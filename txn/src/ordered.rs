@@ -19,6 +19,18 @@ impl std::fmt::Display for TxId {
 }
 
 impl TxId {
+    /// Reads what [`Display`](std::fmt::Display) writes of an ordinary client's transaction.
+    pub fn parse(text: &str) -> Option<TxId> {
+        let mut parts = text.strip_prefix('c')?.split('.');
+        let tx = TxId {
+            client: ClientId(parts.next()?.parse().ok()?),
+            incarnation: parts.next()?.parse().ok()?,
+            seq: parts.next()?.parse().ok()?,
+        };
+        // One text for each name.
+        (parts.next().is_none() && tx.to_string() == text).then_some(tx)
+    }
+
     /// The nonce from which everything random in the transaction is derived: no replica and no master chooses it.
     pub fn nonce(&self) -> String {
         let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 transaction nonce");

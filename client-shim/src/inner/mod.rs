@@ -18,6 +18,7 @@ use net::{Endpoint, Identity, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use txn::client::{ClientMessage, Outcome, Reason, ReplicaStatus, Reply};
+use txn::receipt::Given;
 use txn::{Evidence, Ordered, TxId};
 
 use crate::count::ReplyCounter;
@@ -71,6 +72,7 @@ pub(crate) struct Waiting {
     operations: HashMap<(TxId, u32), oneshot::Sender<MasterAnswer>>,
     reads: HashMap<u64, Answers<ReadAnswer>>,
     pub infos: HashMap<u64, Answers<(ReplicaId, ReplicaStatus)>>,
+    pub receipts: HashMap<u64, Answers<(ReplicaId, Given)>>,
     pub audits: HashMap<u64, Answers<(ReplicaId, AuditReport)>>,
     /// The epoch that each replica last named.
     epochs: BTreeMap<ReplicaId, u64>,

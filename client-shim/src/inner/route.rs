@@ -106,6 +106,11 @@ impl Inner {
                     audits.give(from, (from, report));
                 }
             }
+            ReplicaMessage::Receipt { id, given } => {
+                if let Some(receipts) = waiting.receipts.get_mut(&id) {
+                    receipts.give(from, (from, given));
+                }
+            }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
             ReplicaMessage::View(view) => self.announced(&mut waiting, from, *view),
         }

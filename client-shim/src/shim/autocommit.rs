@@ -1,6 +1,6 @@
 //! Autocommit writes: one ordered round (DESIGN.md, 7).
 
-use super::Shim;
+use super::{Committed, Shim};
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use crate::inner::MasterAnswer;
@@ -61,6 +61,7 @@ impl Shim {
         cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
         let mut last = None;
+        self.1.set(None);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 let pause = Duration::from_millis(2 << attempt.min(7));
@@ -114,7 +115,7 @@ impl Shim {
             self.at_master(tx, epoch, &message, cancelled).await?;
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         let failure = outcome.frames.iter().find_map(txn::result::sqlstate);
-        if failure.is_some_and(|sqlstate| is_local(&sqlstate)) {
+        if failure.as_ref().is_some_and(|sqlstate| is_local(sqlstate)) {
             // Timing, cancels and local trouble are the master's own; nobody else can confirm them.
             return Ok(outcome);
         }
@@ -132,7 +133,14 @@ impl Shim {
         });
         let reply = self.invoke(&auto).await?;
         match reply.answer {
-            Answer::Committed => Ok(outcome),
+            Answer::Committed => {
+                // One that failed is confirmed too; nobody wants a receipt of it.
+                if failure.is_none() {
+                    let (height, index) = (reply.height, reply.index);
+                    self.1.set(Some(Committed { tx, height, index }));
+                }
+                Ok(outcome)
+            }
             _ => Err(aborted(reply.reason)),
         }
     }

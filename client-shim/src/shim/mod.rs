@@ -3,6 +3,7 @@
 mod autocommit;
 mod inquiry;
 mod read;
+mod receipt;
 mod reconfigure;
 
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use crate::settings::Settings;
 use crate::transaction::Transaction;
 
 pub use inquiry::AuditReport;
+pub use receipt::Committed;
+pub(crate) use receipt::Last;
 
-/// A handle to the cluster; cheap to clone.
+/// A handle to the cluster; cheap to clone. Clones share what was committed last; see [`Shim::session`].
 #[derive(Clone)]
-pub struct Shim(pub(crate) Arc<Inner>);
+pub struct Shim(pub(crate) Arc<Inner>, pub(crate) Last);
 
 impl Shim {
     /// Starts the links to all replicas. Returns at once; see [`Shim::ready`].
@@ -38,7 +41,7 @@ impl Shim {
         settings: Settings,
     ) -> Result<Shim, ShimError> {
         let inner = Inner::start(cluster, me, identity, settings).await?;
-        Ok(Shim(inner))
+        Ok(Shim(inner, Last::default()))
     }
 
     /// Orders a request and waits for its answer.
@@ -65,7 +68,13 @@ impl Shim {
         isolation: Isolation,
         read_only: bool,
     ) -> Transaction {
-        Transaction::begin(self.0.clone(), settings, isolation, read_only)
+        Transaction::begin(
+            self.0.clone(),
+            self.1.clone(),
+            settings,
+            isolation,
+            read_only,
+        )
     }
 
     /// Changes whenever a link goes up or down.

@@ -83,7 +83,7 @@ impl Shim {
             }
         }
         // In the order all replicas read the same snapshot.
-        let mut transaction = self.begin(settings, Isolation::Snapshot, true);
+        let mut transaction = self.session().begin(settings, Isolation::Snapshot, true);
         let outcome = transaction.execute(operation, false).await?;
         // An error is confirmed like rows: the master may have invented it.
         transaction.commit().await?;

@@ -165,7 +165,7 @@ impl<D: Database> Session<'_, D> {
     }
 }
 
-async fn expiry(limit: Option<Duration>) {
+pub(super) async fn expiry(limit: Option<Duration>) {
     match limit {
         Some(limit) => sleep_until(Instant::now() + limit).await,
         None => std::future::pending().await,
@@ -190,7 +190,7 @@ async fn stoppable<T>(
     work.await
 }
 
-const TIMED_OUT: &str = "canceling statement due to statement timeout";
+pub(super) const TIMED_OUT: &str = "canceling statement due to statement timeout";
 
 fn timed_out(error: ShimError, late: bool) -> ShimError {
     match error.sqlstate.as_str() {

@@ -3,7 +3,7 @@
 use super::held::{Execution, Held};
 use super::portal::{Bound, Progress, Rest};
 use super::statement::{self, Call, Prepared};
-use super::{Session, Trouble, transaction};
+use super::{Session, Trouble, receipt, transaction};
 use crate::database::Database;
 use crate::wire::frontend::{Bind, Parse};
 use crate::wire::{Closed, Fault, Frontend, Target, backend, frame};
@@ -241,7 +241,9 @@ impl<D: Database> Session<'_, D> {
                 .map(|data| data.chunks.as_slice()),
             ..bound.call()
         };
-        let returns_rows = !statement::gives_no_rows(&bound.prepared.statement);
+        let returns_rows = !statement::gives_no_rows(&bound.prepared.statement)
+            // A receipt is one row, whatever the limit.
+            && !receipt::is_asked(&bound.prepared.statement);
         if let Some(max_rows) = execution.max_rows.filter(|_| returns_rows) {
             self.perform_in_parts(&execution.portal, call, max_rows)
                 .await?;

@@ -10,6 +10,7 @@ mod execute;
 mod extended;
 mod held;
 mod portal;
+mod receipt;
 mod set;
 mod simple;
 mod statement;

@@ -1,6 +1,6 @@
 //! One statement, whichever protocol brought it: what the front does itself, and what goes to the database.
 
-use super::{Session, Trouble};
+use super::{Session, Trouble, receipt};
 use crate::database::Database;
 use crate::limits;
 use crate::wire::{Fault, backend, frame};
@@ -201,19 +201,20 @@ fn starts_with(statement: &sql::Statement, words: &[&str]) -> bool {
 /// Transaction control and what else the front answers by itself: never waits for what follows.
 pub(super) fn is_control(statement: &sql::Statement) -> bool {
     use sql::Kind;
-    matches!(
-        statement.kind,
-        Kind::Empty
-            | Kind::Begin(_)
-            | Kind::Commit { .. }
-            | Kind::Rollback { .. }
-            | Kind::Savepoint(_)
-            | Kind::Release(_)
-            | Kind::RollbackTo(_)
-            | Kind::SetTransaction(_)
-            | Kind::Discard(_)
-            | Kind::Deallocate(_)
-    )
+    receipt::is_asked(statement)
+        || matches!(
+            statement.kind,
+            Kind::Empty
+                | Kind::Begin(_)
+                | Kind::Commit { .. }
+                | Kind::Rollback { .. }
+                | Kind::Savepoint(_)
+                | Kind::Release(_)
+                | Kind::RollbackTo(_)
+                | Kind::SetTransaction(_)
+                | Kind::Discard(_)
+                | Kind::Deallocate(_)
+        )
 }
 
 /// What may still be said in a failed transaction.
@@ -256,6 +257,7 @@ impl<D: Database> Session<'_, D> {
             Kind::SetTransaction(modes) => return self.set_transaction(*modes, call).await,
             Kind::Set { name, local } => return self.set(name, *local, call).await,
             Kind::Reset { name, local } => return self.reset(name.as_deref(), *local, call).await,
+            Kind::Show { .. } if receipt::is_asked(statement) => return self.receipt(call).await,
             Kind::Show { name } => return self.show(name, call).await,
             Kind::Discard(what) => self.discard(*what).await?,
             Kind::Deallocate(name) => self.deallocate(name.as_deref())?,

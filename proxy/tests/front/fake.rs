@@ -216,6 +216,11 @@ impl Database for Fake {
             .to_vec())
     }
 
+    async fn receipt(&self) -> Result<String, ShimError> {
+        self.note("receipt");
+        Ok("signed".into())
+    }
+
     fn begin(
         &self,
         settings: SessionSettings,

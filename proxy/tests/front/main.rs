@@ -14,5 +14,6 @@ mod implicit;
 mod opening;
 mod pipeline;
 mod portals;
+mod receipt;
 mod set;
 mod vanishing;

@@ -70,6 +70,9 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
+        if verdict == Verdict::Commit {
+            self.receipts.committed(tx, height, index);
+        }
         match (verdict, own) {
             (Verdict::Abort, _) => {
                 if self.history.as_ref().is_some_and(|h| h.has(height, index)) {
@@ -288,6 +291,7 @@ impl Executor {
         self.start_waiting_reads();
         self.run_parked();
         self.run_waiting_autos();
+        self.run_receipts();
     }
 
     /// A transaction ended by the order without its client's commit.

@@ -78,6 +78,7 @@ impl Executor {
             }
             ClientMessage::Rebuild => self.rebuild_asked(from),
             ClientMessage::CancelRead { id } => self.cancel_read(from, id),
+            ClientMessage::Receipt { id, wanted } => self.receipt(from, id, wanted),
             ClientMessage::Info { id } => {
                 let status = self.status();
                 self.tell(from, &ReplicaMessage::Info { id, status });
@@ -320,7 +321,7 @@ impl Executor {
         if session.auto {
             session.done.push(done);
         } else {
-            word = Some(session.note(tx, self.engine.epoch(), done, &self.key));
+            word = Some(session.note(tx, self.engine.epoch(), done, self.engine.key()));
         }
         #[cfg(feature = "lies")]
         let word = self.bench.lies.word(word);

@@ -26,6 +26,9 @@ impl Executor {
             change.as_ref().ok()?;
             moved_master(&delivered.decided)
         });
+        if let Some(Ok(_)) = &change {
+            self.receipts.view_changed(&delivered.decided);
+        }
         self.decide(delivered.decided, change.as_ref(), &recorded);
         if let Some(Ok(view)) = change {
             self.engine

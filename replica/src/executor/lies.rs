@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use txn::client::{Answer, Outcome};
 use txn::peer::PeerMessage;
+use txn::receipt::Given;
 use txn::write_set::RowChange;
 use txn::{Ballot, Event, Operation, VotePart, WriteSet};
 
@@ -43,6 +44,10 @@ pub enum Lie {
     NoWord,
     /// Peers that compare their tables are told that this replica holds other rows.
     OtherContents,
+    /// Signatures of receipts have a bit flipped.
+    SpoilReceipts,
+    /// Receipts are signed rightly, for other writes than the ordered ones.
+    ReceiptsOfOtherWrites,
 }
 
 /// The lies of one replica.
@@ -185,6 +190,20 @@ impl Lies {
             }
         }
         tables
+    }
+
+    /// Its part of a receipt.
+    pub(super) fn receipt(&self, mut given: Given) -> Given {
+        if let Given::Signed(signed) = &mut given {
+            if self.tells(Lie::ReceiptsOfOtherWrites) {
+                signed.fact.writes.0[0] ^= 1;
+                signed.signature = signed.fact.sign(&self.key);
+            }
+            if self.tells(Lie::SpoilReceipts) {
+                signed.signature.0[7] ^= 1;
+            }
+        }
+        given
     }
 
     /// The answer to an ordered request.

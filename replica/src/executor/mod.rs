@@ -26,6 +26,7 @@ mod peers;
 mod pool;
 mod preempt;
 mod reads;
+mod receipts;
 mod recovery;
 mod replies;
 mod session;
@@ -92,7 +93,6 @@ struct Parked {
 /// The state of a replica's execution. See the module's text.
 pub struct Executor {
     me: ReplicaId,
-    key: ed25519_dalek::SigningKey,
     view: View,
     engine: Engine,
     endpoint: Endpoint,
@@ -125,6 +125,7 @@ pub struct Executor {
     fetching: Option<adopting::Fetch>,
     replies: replies::Replies,
     reads: reads::Reads,
+    receipts: receipts::Receipts,
     watch: peers::MasterWatch,
     comparing: comparing::Comparing,
     damage: Damage,
@@ -178,10 +179,15 @@ impl Executor {
             #[cfg(feature = "lies")]
             lies: lies::of(&parts.key),
         };
+        let keys = std::iter::once(&parts.key).chain(&parts.spare_keys);
+        let receipts = receipts::Receipts::new(parts.view.clone(), keys.cloned().collect());
+        let mut engine = Engine::new(parts.me, parts.key, parts.view.clone());
+        for key in parts.spare_keys {
+            engine.offer_key(key);
+        }
         let executor = Executor {
-            engine: Engine::new(parts.me, parts.key.clone(), parts.view.clone()),
+            engine,
             me: parts.me,
-            key: parts.key,
             view: parts.view,
             endpoint: parts.endpoint,
             log: parts.log,
@@ -214,6 +220,7 @@ impl Executor {
             fetching: None,
             replies: replies::Replies::default(),
             reads: reads::Reads::default(),
+            receipts,
             history: (!history.is_empty()).then_some(history),
             actions: Vec::new(),
             counters: (0, 0, 0),
@@ -389,6 +396,7 @@ impl Executor {
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
             Note::Compared { height, digested } => self.compared(height, digested),
+            Note::ReceiptMade { client, message } => self.receipt_made(client, &message),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),
             Note::Gate(guard) => self.gate_closed(guard),

@@ -82,6 +82,11 @@ pub enum Note {
         height: Height,
         digested: Result<super::contents::Contents, String>,
     },
+    /// A part of a receipt is signed, or refused.
+    ReceiptMade {
+        client: ClientId,
+        message: ReplicaMessage,
+    },
     Cancelled {
         tx: TxId,
     },

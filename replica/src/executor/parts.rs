@@ -20,6 +20,8 @@ const OVERHEAD: usize = 512;
 pub struct Parts {
     pub me: ReplicaId,
     pub key: ed25519_dalek::SigningKey,
+    /// Keys that later views may name for this replica.
+    pub spare_keys: Vec<ed25519_dalek::SigningKey>,
     pub view: View,
     pub endpoint: Endpoint,
     pub log: Log,

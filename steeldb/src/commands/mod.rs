@@ -4,6 +4,7 @@ pub mod down;
 pub mod init;
 pub mod kill;
 pub mod proxy;
+pub mod receipt;
 pub mod reconfigure;
 pub mod replica;
 mod shape;

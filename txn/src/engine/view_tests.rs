@@ -2,7 +2,6 @@
 
 use super::group::{Group4, view};
 use super::*;
-use consensus::PublicKey;
 
 fn change(group: &mut Group4, view: &View) {
     let height = group.engines[0].decided_height();
@@ -152,4 +151,30 @@ fn verdicts_told_before_the_batch_is_decided_here_are_kept_within_bounds() {
         "there is nothing to find out"
     );
     assert_eq!(group.verdicts(3, height), Some(vec![(0, Verdict::Abort)]));
+}
+
+#[test]
+fn votes_are_signed_with_the_key_that_the_view_of_their_height_names() {
+    let mut group = Group4::new();
+    let fresh = ed25519_dalek::SigningKey::from_bytes(&[77; 32]);
+    group.engines[1].offer_key(fresh.clone());
+    let (early, late) = (group.begin(), group.begin());
+    let commit = group.commit(early, false);
+    let before = group.decide(vec![commit]);
+    let mut next = with(&[], &[]);
+    next.replicas.insert(ReplicaId(1), PublicKey::of(&fresh));
+    change(&mut group, &next);
+    let commit = group.commit(late, false);
+    let after = group.decide(vec![commit]);
+    for height in [before, after] {
+        for replica in 0..4 {
+            group.judge(replica, height, 0, Ballot::Commit);
+        }
+        group.exchange();
+        assert_eq!(
+            group.verdicts(2, height),
+            Some(vec![(0, Verdict::Commit)]),
+            "all four votes of height {height} count"
+        );
+    }
 }

@@ -141,7 +141,8 @@ impl Engine {
             }
         }
         if !ballots.is_empty() {
-            let part = VotePart::sign(&self.key, view, me, state.height, first, ballots);
+            let key = self.key_at(height);
+            let part = VotePart::sign(key, view, me, height, first, ballots);
             out.push(Action::Cast(part));
         }
     }
