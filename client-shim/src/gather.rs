@@ -162,6 +162,7 @@ mod tests {
                 seq: 1,
             },
             epoch: 0,
+            word: None,
             steps: vec![Step {
                 operation: Operation::text("UPDATE t SET a = 1"),
                 evidence: Evidence {

@@ -118,6 +118,7 @@ fn commit(steps: Vec<Step>) -> Ordered {
         tx: tx(),
         epoch: 0,
         steps,
+        word: None,
     })
 }
 
@@ -398,6 +399,7 @@ fn what_is_no_transaction_of_its_client_has_no_fact() {
         },
         epoch: 0,
         steps: Vec::new(),
+        word: None,
     });
     assert_eq!(fact_of(&of_another, 0), None);
     let auto = Ordered::Auto(Auto {
