@@ -109,8 +109,8 @@ impl Store {
                 return dirty.clone();
             }
         }
-        let versions = self.versions.get(&cell).into_iter().flatten();
-        let seen = versions.filter(|version| self.sees(open, version)).last();
+        let mut versions = self.versions.get(&cell).into_iter().flatten();
+        let seen = versions.rfind(|version| self.sees(open, version));
         seen.map_or_else(|| self.initial(cell), |version| version.value.clone())
     }
 
@@ -231,7 +231,7 @@ impl Store {
             self.flaw,
             Flaw::LostUpdate | Flaw::NonRepeatable | Flaw::DirtyRead
         );
-        let commits = !rollback && !(conflict && checked);
+        let commits = !(rollback || conflict && checked);
         let lost = commits && self.rarely(Flaw::LostCommit);
         let kept = rollback && self.flaw == Flaw::AbortedRead;
         if (commits && !lost) || kept {
@@ -308,7 +308,7 @@ pub fn run(seed: u64, flaw: Flaw, transactions: u64) -> Vec<Record> {
 }
 
 fn begin(store: &mut Store, id: u64, session: u64, plan: Plan) -> (Plan, Record) {
-    store.begin(id, session % 2 == 0);
+    store.begin(id, session.is_multiple_of(2));
     let record = Record {
         id,
         session,

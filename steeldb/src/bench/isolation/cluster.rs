@@ -158,9 +158,13 @@ impl Running {
     pub async fn verify(&self) -> Result<(bool, String), Failure> {
         let output = Command::from(self.command("verify")?).output().await;
         let output = output.map_err(|error| Failure::new("cannot run verify").cause(error))?;
-        let said = [output.stdout, output.stderr].concat();
+        let equal = output.status.success();
+        let said = match equal {
+            true => output.stdout,
+            false => [output.stdout, output.stderr].concat(),
+        };
         let said = String::from_utf8_lossy(&said).into_owned();
-        Ok((output.status.success(), said))
+        Ok((equal, said))
     }
 
     fn command(&self, what: &str) -> Result<std::process::Command, Failure> {

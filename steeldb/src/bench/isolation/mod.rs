@@ -9,11 +9,11 @@ mod sql;
 mod wires;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::isolation::{Bank, Expect, Order, Record, check, final_reads, to_lines};
+use ::isolation::{Bank, Expect, Order, Record, check, final_reads, parse, to_lines};
 use tokio::task::JoinSet;
 
 use self::client::{Session, Shared};
@@ -68,6 +68,9 @@ pub struct Args {
     /// Print the report as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// Run nothing: check a history that was written before, against --level and --reads
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "faults", "report", "json"])]
+    check: Option<PathBuf>,
 }
 
 /// READ COMMITTED and REPEATABLE READ both run as snapshot isolation.
@@ -127,6 +130,9 @@ impl Args {
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     crate::logging::start_at_terminal()?;
+    if let Some(file) = &args.check {
+        return check_again(args, file);
+    }
     let stop_wish = signals::stop_wish()?;
     let progress = Progress::start();
     let seed = args.seed.unwrap_or_else(rand::random);
@@ -187,7 +193,25 @@ async fn measure(args: &Args, seed: u64, progress: &Progress) -> Result<(), Fail
     };
     report.count(&records);
     write(args, &report, &records)?;
-    let broken = report.broken();
+    verdict(&report.broken())
+}
+
+/// The history of an earlier run.
+fn check_again(args: &Args, file: &Path) -> Result<(), Failure> {
+    let unusable = |cause: String| {
+        Failure::usage(format!("{} cannot be checked", file.display()))
+            .cause(cause)
+            .next("give a history.jsonl of `steeldb bench isolation`")
+    };
+    let lines = std::fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+    let records = parse(&lines).map_err(unusable)?;
+    let found = check(&records, &args.expect());
+    println!("{} transactions", records.len());
+    print!("{}", report::anomalies(&found));
+    verdict(&report::broken(&found))
+}
+
+fn verdict(broken: &[String]) -> Result<(), Failure> {
     match broken.is_empty() {
         true => Ok(()),
         false => Err(Failure::new("a rule was broken").cause(broken.join("\n"))),

@@ -47,8 +47,7 @@ impl Report {
 
     /// Why the run failed; none when all is well.
     pub fn broken(&self) -> Vec<String> {
-        let kinds = self.found.kinds().into_iter();
-        let mut broken: Vec<String> = kinds.map(|kind| format!("anomaly {kind}")).collect();
+        let mut broken = broken(&self.found);
         if !self.replicas_equal {
             broken.push("the replicas differ".to_owned());
         }
@@ -87,19 +86,29 @@ impl Report {
             faults.join(", "),
             self.master_changes
         );
-        let _ = writeln!(
-            text,
-            "{} cycles and pairs that only a serial order forbids were seen",
-            self.found.allowed.len()
-        );
         let equal = self.verify.lines().last().unwrap_or_default();
         let _ = writeln!(text, "replicas: {equal}");
-        let _ = writeln!(text, "{} anomalies", self.found.forbidden.len());
-        for anomaly in self.found.forbidden.iter().take(TOLD) {
-            let _ = writeln!(text, "\n{}\n{}", anomaly.kind, anomaly.text);
-        }
-        text
+        text + &anomalies(&self.found)
     }
+}
+
+/// What must not be, in a few words.
+pub fn broken(found: &Found) -> Vec<String> {
+    let kinds = found.kinds().into_iter();
+    kinds.map(|kind| format!("anomaly {kind}")).collect()
+}
+
+/// What was found, for a person.
+pub fn anomalies(found: &Found) -> String {
+    let mut text = format!(
+        "{} cycles and pairs that only a serial order forbids\n{} anomalies\n",
+        found.allowed.len(),
+        found.forbidden.len()
+    );
+    for anomaly in found.forbidden.iter().take(TOLD) {
+        let _ = writeln!(text, "\n{}\n{}", anomaly.kind, anomaly.text);
+    }
+    text
 }
 
 /// A SQLSTATE, or words where there is none.
