@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, MALLORY, OPERATOR, PROXY, column};
 use bytes::Bytes;
-use client_shim::{Operation, Shim};
+use client_shim::{Isolation, Operation, Shim};
 use cluster::channel;
 use consensus::{ClientId, Digest, Height, ReplicaId, Request};
 use ed25519_dalek::SigningKey;
@@ -58,7 +58,7 @@ impl Link {
         self.all(channel::CLIENT, postcard::to_stdvec(message).unwrap());
     }
 
-    fn request(
+    pub fn request(
         &self,
         key: &SigningKey,
         client: ClientId,
@@ -108,7 +108,7 @@ async fn nobody_speaks_for_another() {
 }
 
 async fn insert(victim: &Shim, value: u32) -> client_shim::Transaction {
-    let mut transaction = victim.begin(Vec::new(), false);
+    let mut transaction = victim.begin(Vec::new(), Isolation::Snapshot, false);
     let sql = format!("INSERT INTO t VALUES ({value})");
     transaction
         .execute(Operation::text(sql), false)
@@ -180,6 +180,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
                 tx,
                 epoch: 0,
                 steps: vec![step],
+                word: None,
             }),
             Answer::Aborted,
         ),

@@ -43,6 +43,7 @@ pub struct Cluster {
     pub operator: Shim,
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
+    audit_every_s: u64,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     /// Replicas that ended by themselves, and why.
@@ -53,6 +54,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
+        Cluster::start_auditing(0).await
+    }
+
+    /// One whose replicas compare a table so often in the background.
+    pub async fn start_auditing(audit_every_s: u64) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -73,6 +79,7 @@ impl Cluster {
             file,
             dir,
             keys,
+            audit_every_s,
             stop,
             threads: Vec::new(),
             ended,
@@ -111,6 +118,10 @@ impl Cluster {
                 settings: [("fsync".into(), "off".into())].into(),
                 ..Default::default()
             },
+            repair: replica::Repair {
+                audit_every_s: Some(self.audit_every_s),
+                automatic: None,
+            },
         };
         let ended = self.ended.clone();
         self.threads
@@ -145,6 +156,16 @@ impl Cluster {
     /// Has a replica tell lies from now on.
     pub fn lies(&self, replica: u16, told: &[Lie]) {
         lies::of(self.key(&format!("r{replica}")).signing_key()).tell(told);
+    }
+
+    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced.
+    pub async fn master_lies(&self, told: &[Lie]) {
+        self.settle().await;
+        let statuses = self.statuses().await;
+        let newest = statuses.values().max_by_key(|status| status.epoch);
+        let master = newest.expect("somebody answers").master;
+        (0..4).for_each(|replica| self.lies(replica, &[]));
+        self.lies(master, told);
     }
 
     pub fn key(&self, name: &str) -> &Identity {

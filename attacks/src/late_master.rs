@@ -71,7 +71,7 @@ fn tx(seq: u64) -> TxId {
 }
 
 /// The master's next word on a write: its number and the height at which it ran, or why it did not run.
-async fn outcome(link: &mut Link) -> Result<(u64, u64), (u64, String)> {
+pub async fn outcome(link: &mut Link) -> Result<(u64, u64), (u64, String)> {
     let number = |tx: TxId| tx.seq & !(1 << 63);
     loop {
         let Some(event) = link.events.recv().await else {

@@ -5,15 +5,23 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod blame;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod giving_way;
+#[cfg(test)]
+mod gone_client;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod late_master;
+#[cfg(test)]
+mod lying_auditor;
 #[cfg(test)]
 mod lying_follower;
 #[cfg(test)]
@@ -22,3 +30,5 @@ mod lying_master;
 mod odd_replica;
 #[cfg(test)]
 mod raw;
+#[cfg(test)]
+mod serializable;

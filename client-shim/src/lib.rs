@@ -3,6 +3,7 @@
 //! [`Shim`] is what the proxy holds; a Rust program can hold it directly. [`invoker`] knows no transactions: it is the client of any
 //! service that `order::node` replicates.
 
+mod anew;
 mod cancellation;
 pub mod count;
 mod error;
@@ -17,5 +18,5 @@ pub use error::ShimError;
 pub use settings::{Reads, Settings};
 pub use shim::{AuditReport, Shim};
 pub use transaction::{Cancel, Transaction};
-pub use txn::Operation;
 pub use txn::client::{Outcome, ReplicaStatus};
+pub use txn::{Isolation, Operation};

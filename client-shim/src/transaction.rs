@@ -1,23 +1,32 @@
 //! An open transaction: operations at the master, evidence gathered, a commit that all replicas judge.
 
+use crate::anew::{Begun, Name};
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
+use consensus::Signature;
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use txn::client::{Answer, ClientMessage, Outcome, Reason, Reply};
+use txn::client::{Answer, ClientMessage, Outcome, Reason};
 use txn::ordered::SessionSettings;
-use txn::{Begin, Commit, Operation, Ordered, Step, TxId};
+use txn::word::Account;
+use txn::{Begin, Commit, Isolation, Operation, Ordered, Step, TxId};
 
 /// Characters of a statement that the timeline tells.
 const TOLD: usize = 100;
 
+/// What is said of a master's answer that is not made of messages.
+pub(crate) const MALFORMED: &str = "the master's answer is not made of whole messages";
+
 /// An open transaction. Dropped without an end, it is rolled back in the background.
 pub struct Transaction {
     inner: Arc<Inner>,
-    tx: TxId,
-    epoch: u64,
-    begun: Option<oneshot::Receiver<Result<Reply, String>>>,
+    name: Name,
+    begin: Begin,
+    begun: Option<Begun>,
     steps: Vec<Step>,
+    /// The same steps, for which the master gives its word, and its last word.
+    account: Account,
+    word: Option<Signature>,
     /// Operations sent to the master, those left out of `steps` included.
     sent: u32,
     failed: bool,
@@ -26,16 +35,25 @@ pub struct Transaction {
 
 /// Cancels what runs in a transaction.
 #[derive(Clone)]
-pub struct Cancel {
-    inner: Arc<Inner>,
-    tx: TxId,
-}
+pub struct Cancel(Name);
 
 impl Cancel {
     /// Asks the master to cancel; the operation then ends with 57014, if it has not ended by itself.
     pub fn now(&self) {
-        self.inner
-            .send(self.inner.master(), &ClientMessage::Cancel { tx: self.tx });
+        self.0.cancel();
+    }
+}
+
+/// Why an operation has no answer.
+enum Lost {
+    /// The master changed, or is about to.
+    Moved,
+    Over(ShimError),
+}
+
+impl From<ShimError> for Lost {
+    fn from(error: ShimError) -> Lost {
+        Lost::Over(error)
     }
 }
 
@@ -43,37 +61,34 @@ impl Transaction {
     pub(crate) fn begin(
         inner: Arc<Inner>,
         settings: SessionSettings,
+        isolation: Isolation,
         read_only: bool,
     ) -> Transaction {
-        let seq = inner.next_seq();
-        let tx = TxId {
-            client: inner.me,
-            incarnation: inner.incarnation,
-            seq,
-        };
-        let epoch = *inner.epoch.borrow();
-        let begin = Ordered::Begin(Begin {
-            epoch,
+        let begin = Begin {
+            epoch: *inner.epoch.borrow(),
             settings,
+            isolation,
             read_only,
-        });
-        tracing::trace!(target: "timeline", at = "begin", %tx);
-        let begun = Some(inner.order(seq, &begin));
+        };
+        let (name, begun) = Name::begin(inner.clone(), &begin);
+        let account = Account::new(name.tx(), begin.epoch);
         Transaction {
             inner,
-            tx,
-            epoch,
-            begun,
+            name,
+            begin,
+            begun: Some(begun),
             steps: Vec::new(),
+            account,
+            word: None,
             sent: 0,
             failed: false,
             ended: false,
         }
     }
 
-    /// What names it in the order.
+    /// What names it in the order; another one after its first operation, if the master changed before that.
     pub fn id(&self) -> TxId {
-        self.tx
+        self.name.tx()
     }
 
     /// Whether the last operation failed, so that PostgreSQL ignores commands until the end or a `ROLLBACK TO`.
@@ -88,10 +103,7 @@ impl Transaction {
 
     /// A handle that cancels what runs in this transaction.
     pub fn cancel(&self) -> Cancel {
-        Cancel {
-            inner: self.inner.clone(),
-            tx: self.tx,
-        }
+        Cancel(self.name.clone())
     }
 
     /// Runs one operation at the master. An SQL error is an outcome whose frames end in an ErrorResponse.
@@ -109,18 +121,12 @@ impl Transaction {
         }
         let step = self.sent;
         self.sent += 1;
-        let answer = self.inner.expect_operation(self.tx, step);
-        let message = ClientMessage::Operation {
-            tx: self.tx,
-            step,
-            operation: operation.clone(),
-        };
-        tracing::trace!(target: "timeline", at = "operation", tx = %self.tx, step, sql = %operation.sql.chars().take(TOLD).collect::<String>());
-        let result = self.answer(step, answer, &message).await;
-        tracing::trace!(target: "timeline", at = "answer", tx = %self.tx, step);
-        self.inner.forget_operation(self.tx, step);
+        let result = self.ask(step, &operation).await;
         let (outcome, mut evidence) = match result {
-            Ok(found) => found,
+            Ok((outcome, evidence, word)) => {
+                self.word = word;
+                (outcome, evidence)
+            }
             Err(error) => {
                 self.give_up();
                 return Err(error);
@@ -134,6 +140,7 @@ impl Transaction {
         // the catalogs that did not fail leaves no trace.
         evidence.unvalidated = unvalidated && !erred;
         if erred || !operation.describe_only {
+            self.account.add(&operation, &evidence);
             self.steps.push(Step {
                 operation,
                 evidence,
@@ -142,15 +149,55 @@ impl Transaction {
         Ok(outcome)
     }
 
+    /// Asks the master; the first operation again in the next epoch if this one ends before it is answered.
+    async fn ask(
+        &mut self,
+        step: u32,
+        operation: &Operation,
+    ) -> Result<(Outcome, txn::Evidence, Option<Signature>), ShimError> {
+        loop {
+            let tx = self.name.tx();
+            let answer = self.inner.expect_operation(tx, step);
+            let message = ClientMessage::Operation {
+                tx,
+                step,
+                operation: operation.clone(),
+            };
+            tracing::trace!(target: "timeline", at = "operation", %tx, step, sql = %operation.sql.chars().take(TOLD).collect::<String>());
+            let result = self.answer(step, answer, &message).await;
+            tracing::trace!(target: "timeline", at = "answer", %tx, step);
+            self.inner.forget_operation(tx, step);
+            match result {
+                Ok(found) => return Ok(found),
+                Err(Lost::Over(error)) => return Err(error),
+                // Nothing was shown of it, so nobody can tell it from one that began later.
+                Err(Lost::Moved) if step == 0 => {
+                    self.begun = Some(self.name.begin_anew(&mut self.begin).await?);
+                    self.account = Account::new(self.name.tx(), self.begin.epoch);
+                }
+                Err(Lost::Moved) => {
+                    return Err(ShimError::retry(
+                        "could not serialize access: the master replica changed",
+                    ));
+                }
+            }
+        }
+    }
+
     async fn answer(
         &mut self,
         step: u32,
         answer: oneshot::Receiver<MasterAnswer>,
         message: &ClientMessage,
-    ) -> Result<(Outcome, txn::Evidence), ShimError> {
+    ) -> Result<(Outcome, txn::Evidence, Option<Signature>), Lost> {
+        let epoch = self.begin.epoch;
         let mut epochs = self.inner.epoch.subscribe();
+        if *epochs.borrow_and_update() > epoch {
+            // It was idle while the master changed: the old one has no say any more, so nobody would answer.
+            return Err(Lost::Moved);
+        }
         let mut links = self.inner.links_changed();
-        self.inner.send(self.inner.master_of(self.epoch), message);
+        self.inner.send(self.inner.master_of(epoch), message);
         let inner = self.inner.clone();
         let silence = inner.silence();
         tokio::pin!(answer, silence);
@@ -164,32 +211,35 @@ impl Transaction {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, .. }) => Ok((outcome, evidence)),
-                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
-                        Err(_) => Err(ShimError::retry("the operation was given up")),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, word, .. }) => Ok((outcome, evidence, word)),
+                        Ok(MasterAnswer::Doomed { epoch: named, .. }) if named > epoch => Err(Lost::Moved),
+                        Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason).into()),
+                        Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED).into()),
+                        Err(_) => Err(ShimError::retry("the operation was given up").into()),
                     };
                 }
                 reply = begun => {
                     self.begun = None;
                     match reply {
+                        Ok(Ok(reply)) if reply.answer == Answer::Moved => return Err(Lost::Moved),
                         Ok(Ok(reply)) if reply.answer == Answer::Refused => {
                             return Err(ShimError::new("53300", "too many open transactions")
-                                .hint("End other transactions, or use fewer connections."));
+                                .hint("End other transactions, or use fewer connections.").into());
                         }
-                        Ok(Err(why)) => return Err(ShimError::new("53400", format!("the replicas do not accept a transaction: {why}"))),
+                        Ok(Err(why)) => return Err(ShimError::new("53400", format!("the replicas do not accept a transaction: {why}")).into()),
                         Ok(Ok(_)) | Err(_) => {}
                     }
                 }
                 changed = epochs.changed() => {
-                    if changed.is_err() || *epochs.borrow() > self.epoch {
-                        return Err(ShimError::retry("could not serialize access: the master replica changed"));
+                    if changed.is_err() || *epochs.borrow() > epoch {
+                        return Err(Lost::Moved);
                     }
                 }
-                silent = &mut silence => return Err(ShimError::silent(silent)),
+                silent = &mut silence => return Err(ShimError::silent(silent).into()),
                 _ = links.changed() => {
                     // The master may be back after a broken link; it knows a step that it answered already.
                     if step + 1 == self.sent {
-                        self.inner.send(self.inner.master_of(self.epoch), message);
+                        self.inner.send(self.inner.master_of(epoch), message);
                     }
                 }
             }
@@ -204,17 +254,24 @@ impl Transaction {
         if self.ended {
             return Err(ShimError::retry("the transaction is over"));
         }
+        if !self.steps.is_empty() && !self.has_word() {
+            // Nothing could be shown against a master that lied.
+            self.give_up();
+            let why = "the master does not stand for its answers";
+            return Err(self.inner.complain(self.begin.epoch, why));
+        }
         self.ended = true;
         let commit = Ordered::Commit(Commit {
-            tx: self.tx,
-            epoch: self.epoch,
+            tx: self.name.tx(),
+            epoch: self.begin.epoch,
             steps: std::mem::take(&mut self.steps),
+            word: self.word,
         });
         let seq = self.inner.next_seq();
-        tracing::trace!(target: "timeline", at = "commit", tx = %self.tx, seq);
+        tracing::trace!(target: "timeline", at = "commit", tx = %self.name.tx(), seq);
         let receiver = self.inner.order(seq, &commit);
         let answered = self.inner.answered(seq, receiver).await;
-        tracing::trace!(target: "timeline", at = "committed", tx = %self.tx);
+        tracing::trace!(target: "timeline", at = "committed", tx = %self.name.tx());
         match answered {
             Some(Ok(reply)) if reply.answer == Answer::Committed => Ok(()),
             Some(Ok(reply)) => Err(aborted(reply.reason)),
@@ -230,6 +287,14 @@ impl Transaction {
         }
     }
 
+    /// Whether the master signed what this client was answered.
+    fn has_word(&self) -> bool {
+        let view = self.inner.view();
+        let key = view.replica_key(self.inner.master_of(self.begin.epoch));
+        let word = self.word.zip(key);
+        word.is_some_and(|(word, key)| self.account.is_signed(&word, key))
+    }
+
     /// Ends the transaction without effects.
     pub async fn rollback(mut self) {
         self.give_up();
@@ -241,7 +306,9 @@ impl Transaction {
         }
         // Ordered in the background: the client need not wait for what has no effect.
         let seq = self.inner.next_seq();
-        let receiver = self.inner.order(seq, &Ordered::Rollback { tx: self.tx });
+        let receiver = self
+            .inner
+            .order(seq, &Ordered::Rollback { tx: self.name.tx() });
         let inner = self.inner.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

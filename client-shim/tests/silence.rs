@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
-use client_shim::{Operation, Settings, Shim};
+use client_shim::{Isolation, Operation, Settings, Shim};
 use cluster::{ClientEntry, Cluster, ReplicaEntry};
 use consensus::{ClientId, Mode};
 use net::Identity;
@@ -64,7 +64,7 @@ async fn ends<T>(what: &str, wait: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn a_statement_of_a_transaction_ends_when_too_few_replicas_are_there() {
     let shim = lonely().await;
-    let mut transaction = shim.begin(Vec::new(), false);
+    let mut transaction = shim.begin(Vec::new(), Isolation::Snapshot, false);
     let statement = transaction.execute(Operation::text("SELECT 1"), false);
     let error = ends("the statement", statement)
         .await
@@ -100,7 +100,7 @@ async fn whatever_else_a_client_waits_for_ends_too() {
         .await
         .expect_err("nobody ordered it");
     assert_eq!(error.sqlstate, "08007", "{error}");
-    let commit = shim.begin(Vec::new(), false).commit();
+    let commit = shim.begin(Vec::new(), Isolation::Snapshot, false).commit();
     let error = ends("a commit", commit)
         .await
         .expect_err("nobody committed");

@@ -77,6 +77,14 @@ pub enum Step {
         /// A member.
         replica: ReplicaId,
     },
+    /// Who runs open transactions from now on (Byzantium's master). It changes nothing of the order: what is replicated
+    /// reads it from the decided change.
+    MoveMaster {
+        /// A member.
+        replica: ReplicaId,
+        /// How long transactions that are open may take to end (milliseconds).
+        drain_ms: u32,
+    },
     /// A new client.
     AddClient {
         /// Its number.
@@ -212,6 +220,10 @@ impl View {
                     .ok_or_else(|| no_member(*replica))?;
                 self.first_leader = Some(*replica);
                 Ok(())
+            }
+            Step::MoveMaster { replica, .. } => {
+                let known = self.replicas.get(replica);
+                known.map(drop).ok_or_else(|| no_member(*replica))
             }
             Step::AddClient { id, key } => match self.clients.insert(*id, *key) {
                 Some(_) => Err(format!("{id} is a client already")),

@@ -45,6 +45,9 @@ pub enum Error {
     /// The server sent what the protocol does not allow.
     #[error("PostgreSQL broke the protocol: {0}")]
     Protocol(String),
+    /// The server found its own data damaged. Nothing of the run counts, whatever it answered to other statements.
+    #[error("PostgreSQL found its data damaged: {0}")]
+    Damaged(Box<ErrorFields>),
     /// An earlier failure or a dropped future left the session in an unknown state.
     #[error("the session is broken by an earlier failure; open a new one")]
     Broken,
@@ -55,7 +58,7 @@ impl Error {
     pub fn sqlstate(&self) -> &str {
         match self {
             Error::Connect { .. } | Error::ConnectTimeout(_) => "08001",
-            Error::Refused(fields) => &fields.sqlstate,
+            Error::Refused(fields) | Error::Damaged(fields) => &fields.sqlstate,
             Error::Authentication(_) => "28000",
             Error::Invalid(_) => "08P01",
             Error::TooLarge { .. } => "54000",
@@ -107,6 +110,20 @@ impl ErrorFields {
         field(&self.frame, code).map(|v| String::from_utf8_lossy(v).into_owned())
     }
 
+    /// The server's data are damaged: a page whose checksum is wrong, an index that contradicts itself, a file of the data
+    /// directory that is gone or cannot be read.
+    ///
+    /// Client code can raise any SQLSTATE with any text, but not name the source file: what PL/pgSQL raises is no damage.
+    pub fn is_damage(&self) -> bool {
+        let file = self.field(b'F').unwrap_or_default();
+        match self.sqlstate.as_str() {
+            "XX001" | "XX002" => !file.is_empty() && file != "pl_exec.c",
+            // Relations' files and the transactions' states.
+            "58P01" | "58030" => matches!(file.as_str(), "md.c" | "slru.c"),
+            _ => false,
+        }
+    }
+
     /// The server ends the session after this report.
     pub fn is_fatal(&self) -> bool {
         self.severity == "FATAL" || self.severity == "PANIC"
@@ -149,4 +166,41 @@ fn fields(frame: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 fn well_formed(frame: &[u8]) -> bool {
     let body: usize = fields(frame).map(|(_, value)| value.len() + 2).sum();
     frame.len() == 5 + body + 1 && frame.last() == Some(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(sqlstate: &str, message: &str, file: &str) -> ErrorFields {
+        let mut body = Vec::new();
+        for (code, value) in [
+            (b'V', "ERROR"),
+            (b'C', sqlstate),
+            (b'M', message),
+            (b'F', file),
+        ] {
+            body.push(code);
+            body.extend_from_slice(value.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        let mut frame = vec![b'E'];
+        frame.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        frame.extend_from_slice(&body);
+        ErrorFields::parse(&frame.into()).unwrap()
+    }
+
+    #[test]
+    fn damage_is_what_the_server_found_and_not_what_a_client_raised() {
+        let page = "invalid page in block 0 of relation base/5/16384";
+        assert!(report("XX001", page, "bufmgr.c").is_damage());
+        assert!(report("XX002", "index is corrupt", "nbtutils.c").is_damage());
+        let gone = "could not open file \"base/5/16384\": No such file or directory";
+        assert!(report("58P01", gone, "md.c").is_damage());
+        let other = "could not open extension control file \"/usr/share/x.control\"";
+        assert!(!report("58P01", other, "extension.c").is_damage());
+        assert!(!report("XX001", page, "pl_exec.c").is_damage());
+        assert!(!report("23505", "duplicate key", "nbtinsert.c").is_damage());
+    }
 }

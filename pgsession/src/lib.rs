@@ -22,4 +22,4 @@ pub use multiset::MultisetHash;
 pub use outcome::Outcome;
 pub use session::Session;
 pub use statement::{Describe, Statement};
-pub use target::{Limits, Target};
+pub use target::{Alarm, Limits, Target};

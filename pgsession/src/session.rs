@@ -14,7 +14,7 @@ use crate::encode::{self, Request};
 use crate::frame::{Frame, FrameReader};
 use crate::prepared::{Prepared, Use};
 use crate::statement::check_sql;
-use crate::{Error, ErrorFields, Limits, Outcome, Statement, Target};
+use crate::{Alarm, Error, ErrorFields, Limits, Outcome, Statement, Target};
 
 /// How long a log-in may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -35,6 +35,7 @@ pub struct Session {
     frames: FrameReader,
     limits: Limits,
     token: Option<Arc<str>>,
+    alarm: Alarm,
     pid: i32,
     parameters: BTreeMap<String, String>,
     transaction: u8,
@@ -61,6 +62,7 @@ impl Session {
             frames: FrameReader::default(),
             limits: Limits::default(),
             token: target.token.clone(),
+            alarm: target.alarm.clone(),
             pid: 0,
             parameters: BTreeMap::new(),
             transaction: b'I',
@@ -84,7 +86,11 @@ impl Session {
                 },
                 b'K' => session.pid = word(&frame, 0)?,
                 b'S' => parameter(&frame, &mut session.parameters)?,
-                b'E' => return Err(Error::Refused(Box::new(ErrorFields::parse(&frame)?))),
+                b'E' => {
+                    let fields = ErrorFields::parse(&frame)?;
+                    session.check(&fields)?;
+                    return Err(Error::Refused(Box::new(fields)));
+                }
                 b'N' | b'v' => {}
                 b'Z' => return Ok(session),
                 _ => {
@@ -221,8 +227,22 @@ impl Session {
         }
     }
 
-    /// Writes the request while reading the answers to `expected` Syncs.
+    /// One exchange; what comes of damaged data is an error.
     async fn exchange(&mut self, request: Request, expected: usize) -> Result<Vec<Answer>, Error> {
+        let result = self.converse(request, expected).await;
+        match &result {
+            Ok(answers) => answers
+                .iter()
+                .filter_map(|answer| answer.outcome.error.as_ref())
+                .try_for_each(|error| self.check(error))?,
+            Err(Error::Closed(Some(fields))) => self.check(fields)?,
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Writes the request while reading the answers to `expected` Syncs.
+    async fn converse(&mut self, request: Request, expected: usize) -> Result<Vec<Answer>, Error> {
         if self.broken {
             return Err(Error::Broken);
         }
@@ -261,6 +281,16 @@ impl Session {
         };
         self.broken = !matches!(result, Ok(_) | Err(Error::TooLarge { .. }));
         result
+    }
+
+    /// Damaged data are nobody's answer: the alarm is raised and the session is not to be used any more.
+    fn check(&mut self, error: &ErrorFields) -> Result<(), Error> {
+        if !error.is_damage() {
+            return Ok(());
+        }
+        self.alarm.raise(error);
+        self.broken = true;
+        Err(Error::Damaged(Box::new(error.clone())))
     }
 }
 

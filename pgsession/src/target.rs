@@ -1,7 +1,9 @@
 //! Where a session goes, as whom, and what it may cost.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use crate::ErrorFields;
 
 /// How to reach a PostgreSQL and how to log in.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,24 @@ pub struct Target {
     pub options: Vec<(String, String)>,
     /// The secret that marks capture notices; without it none are recognised.
     pub token: Option<Arc<str>>,
+    /// Raised by every session to this target that meets damaged data.
+    pub alarm: Alarm,
+}
+
+/// Tells whether a server has said that its data are damaged. All clones are one alarm, and what was said first stays.
+#[derive(Clone, Debug, Default)]
+pub struct Alarm(Arc<OnceLock<String>>);
+
+impl Alarm {
+    /// What the server said, if it did.
+    pub fn raised(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    pub(crate) fn raise(&self, error: &ErrorFields) {
+        // The first report is the one nearest to the cause.
+        let _ = self.0.set(error.to_string());
+    }
 }
 
 impl Target {

@@ -1,6 +1,6 @@
 //! What the front asks of the database behind it: the client shim, and in tests a scripted one.
 
-use client_shim::{Operation, Outcome, Shim, ShimError};
+use client_shim::{Isolation, Operation, Outcome, Shim, ShimError};
 use std::future::Future;
 
 /// Names and values as `set_config` takes them, in order.
@@ -25,7 +25,12 @@ pub trait Database: Clone + Send + Sync + 'static {
     fn parameters(&self) -> impl Future<Output = Result<SessionSettings, ShimError>> + Send;
 
     /// Begins a transaction without waiting for its place in the order.
-    fn begin(&self, settings: SessionSettings, read_only: bool) -> Self::Transaction;
+    fn begin(
+        &self,
+        settings: SessionSettings,
+        isolation: Isolation,
+        read_only: bool,
+    ) -> Self::Transaction;
 
     /// Runs one statement outside of a transaction. An SQL error is an outcome; dropping the future gives the statement
     /// up. When `cancelled` resolves while the statement can still be stopped, it ends with 57014.
@@ -62,8 +67,13 @@ impl Database for Shim {
         Shim::parameters(self).await
     }
 
-    fn begin(&self, settings: SessionSettings, read_only: bool) -> client_shim::Transaction {
-        Shim::begin(self, settings, read_only)
+    fn begin(
+        &self,
+        settings: SessionSettings,
+        isolation: Isolation,
+        read_only: bool,
+    ) -> client_shim::Transaction {
+        Shim::begin(self, settings, isolation, read_only)
     }
 
     async fn autocommit(

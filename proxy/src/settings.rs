@@ -52,6 +52,14 @@ impl Settings {
             || (!value.is_empty() && ("true".starts_with(&value) || "yes".starts_with(&value)))
     }
 
+    /// The level of transactions that do not say otherwise.
+    pub fn isolation(&self) -> sql::Isolation {
+        let named = self.get("default_transaction_isolation");
+        named
+            .and_then(sql::Isolation::named)
+            .unwrap_or(sql::Isolation::ReadCommitted)
+    }
+
     /// Whether the client does not want notices of this severity.
     pub fn hides(&self, severity: &str) -> bool {
         const RISING: [&str; 9] = [

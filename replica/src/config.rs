@@ -4,6 +4,7 @@ use crate::postgres::PostgresConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a replica is started with. Paths are absolute or relative to the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +24,20 @@ pub struct Config {
     pub request_timeout_ms: Option<u64>,
     #[serde(default)]
     pub postgres: Postgres,
+    #[serde(default)]
+    pub repair: Repair,
+}
+
+/// How a replica watches over its data, and what it does about damage. Everything has a default.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repair {
+    /// Seconds between two tables of the audit in the background, over all replicas; 0: none. Default 300.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_every_s: Option<u64>,
+    /// Whether data that are damaged, or differ from f+1 equal others, are made anew, or only reported; default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<bool>,
 }
 
 /// The private PostgreSQL of a replica. Everything has a default.
@@ -78,6 +93,16 @@ impl Config {
     pub fn request_timeout_ms(&self) -> u64 {
         let default = consensus::Settings::default().request_timeout_ms;
         self.request_timeout_ms.unwrap_or(default)
+    }
+
+    /// Between two tables of the audit in the background; none at all where this is zero.
+    pub fn audit_every(&self) -> Duration {
+        Duration::from_secs(self.repair.audit_every_s.unwrap_or(300))
+    }
+
+    /// Whether damaged data are made anew without an operator.
+    pub fn repairs_itself(&self) -> bool {
+        self.repair.automatic.unwrap_or(true)
     }
 
     /// What the care for the private server is told.

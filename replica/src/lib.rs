@@ -4,9 +4,11 @@ mod config;
 pub mod executor;
 mod joining;
 pub mod postgres;
+mod rebuild;
 mod run;
+mod server;
 mod wire;
 
-pub use config::{Config, Postgres};
+pub use config::{Config, Postgres, Repair};
 pub use run::{Error, run};
 pub use wire::TransactionWire;

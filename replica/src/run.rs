@@ -4,13 +4,13 @@ use crate::config::Config;
 use crate::executor::{self, Executor, Fatal, Frame, History, Parts};
 use crate::joining::{Joined, Start};
 use crate::postgres::{self, PostgresServer, StopMode};
+use crate::server::Care;
 use bytes::Bytes;
 use cluster::channel;
 use consensus::{ReplicaId, Request, View, Views};
 use net::{Budget, Event, Events, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
-use pgsession::Target;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,18 +50,22 @@ pub enum Error {
     Removed { replica: u16, view: u64 },
     #[error(transparent)]
     Stopped(#[from] Fatal),
+    #[error("PostgreSQL's data cannot be used: {0}")]
+    Unusable(String),
+    #[error("PostgreSQL's data are damaged ({why}) and are not made anew: {cause}")]
+    Damaged { why: String, cause: String },
 }
 
 /// Runs a replica until `shutdown`; then its PostgreSQL is stopped. After local trouble with PostgreSQL it starts again
-/// by itself and recovers from its log.
+/// by itself and recovers from its log; where PostgreSQL's data are damaged, with data made anew.
 ///
 /// # Errors
-/// When it cannot start, or must not go on (its log failed, its data diverged).
+/// When it cannot start, or must not go on (its log failed, its data are damaged and nobody lets it make them anew).
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     tokio::pin!(shutdown);
+    let care = Care::new(&config);
     loop {
-        let ended = once(&config, shutdown.as_mut()).await;
-        match ended {
+        match once(&config, &care, shutdown.as_mut()).await {
             Err(Error::Stopped(Fatal::Postgres(error))) => {
                 tracing::error!(
                     replica = config.id,
@@ -73,59 +77,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                     () = shutdown.as_mut() => return Ok(()),
                 }
             }
+            Err(
+                Error::Stopped(Fatal::Damaged(why) | Fatal::Diverged(why)) | Error::Unusable(why),
+            ) => care.rebuild(&why, false)?,
+            Err(Error::Stopped(Fatal::Asked(why))) => care.rebuild(&why, true)?,
             other => return other,
         }
     }
 }
 
-/// The replica's PostgreSQL, as sessions find it.
-struct Server {
-    own: Option<PostgresServer>,
-    clients: Target,
-    superuser: Target,
-    token: Arc<str>,
-    fingerprint: postgres::Fingerprint,
-}
-
-async fn start_server(config: &Config) -> Result<Server, Error> {
-    const DATABASE: &str = "postgres";
-    let no_token = || {
-        Error::Config(
-            "the schema steel has no capture token; was its migration interrupted?".into(),
-        )
-    };
-    if let Some(dsn) = &config.postgres.dsn {
-        let address = postgres::external::check(dsn).await?;
-        let tokens = postgres::provision(&address).await?;
-        let token = tokens.get(DATABASE).cloned().ok_or_else(no_token)?;
-        return Ok(Server {
-            own: None,
-            clients: address.client("postgres", DATABASE, Some(token.clone())),
-            superuser: address.control(DATABASE),
-            token,
-            fingerprint: postgres::Fingerprint::of(&address, DATABASE).await?,
-        });
-    }
-    let mut server = PostgresServer::prepare(config.server()).await?;
-    server.start().await?;
-    let token = server
-        .tokens()
-        .get(DATABASE)
-        .cloned()
-        .ok_or_else(no_token)?;
-    Ok(Server {
-        clients: server.client("postgres", DATABASE),
-        superuser: server.address().control(DATABASE),
-        token,
-        fingerprint: server.fingerprint().await?,
-        own: Some(server),
-    })
-}
-
-async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+async fn once(
+    config: &Config,
+    care: &Care<'_>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let me = ReplicaId(config.id);
     let start = Start::load(config)?;
-    let mut server = start_server(config).await?;
     let (log, replay) = Log::open(config.data.join("log"), LogOptions::default())?;
     let (first, view) = (start.first.clone(), start.first.clone());
     let recovered = tokio::task::spawn_blocking(move || order::recover(replay, first))
@@ -133,9 +100,18 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         .map_err(|e| Error::Recovery(e.to_string()))?
         .map_err(Error::Recovery)?;
     let last = recovered.height();
+    let mut server = care.start(&view, last).await?;
+    let alarm = server.alarm.clone();
+    let damage = || {
+        let said = alarm.raised().filter(|_| care.may_rebuild());
+        said.map(|said| Error::Stopped(Fatal::Damaged(said.to_owned())))
+    };
     let history = History::read(&log, &server.superuser, last)
         .await
-        .map_err(Error::Recovery)?;
+        .map_err(|error| damage().unwrap_or(Error::Recovery(error)))?;
+    if let Some(why) = history.impossible() {
+        return Err(Error::Unusable(why));
+    }
     let Joined {
         endpoint,
         events,
@@ -178,6 +154,14 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         token: server.token.clone(),
         settings: executor::Settings {
             master_timeout: Duration::from_millis(config.master_timeout_ms()),
+            audit_every: config.audit_every(),
+        },
+        damage: executor::Damage {
+            alarm: alarm.clone(),
+            own_server: server.own.is_some(),
+            automatic: config.repairs_itself(),
+            rebuilding: server.rebuilding.clone(),
+            rebuilt: care.last_rebuild().map(|noted| (noted.at_ms, noted.why)),
         },
         postgres_pid: server
             .own
@@ -196,7 +180,8 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
         status,
         view: views_seen,
     } = order_events;
-    let (executor, notes) = Executor::start(parts, history).await?;
+    let started = Executor::start(parts, history).await;
+    let (executor, notes) = started.map_err(|fatal| damage().unwrap_or(fatal.into()))?;
     let (frames_sender, frames) = mpsc::channel(FRAMES);
     let (links_sender, links) = mpsc::unbounded_channel();
     let dispatcher = tokio::spawn(dispatch(events, order, frames_sender, links_sender));
@@ -210,13 +195,18 @@ async fn once(config: &Config, shutdown: impl Future<Output = ()>) -> Result<(),
             None => std::future::pending().await,
         }
     };
-    let result = tokio::select! {
+    let mut result = tokio::select! {
         () = shutdown => Ok(()),
         fatal = executor.run(executor::Inputs { notes, decided, frames, links, durable, repeats, status }) => Err(Error::Stopped(fatal)),
         how = ended => Err(Error::Stopped(Fatal::Postgres(how))),
         error = log.failed() => Err(Error::Log(error)),
         view = removed(me, links_since, views_seen) => Err(Error::Removed { replica: me.0, view }),
     };
+    if let Err(Error::Stopped(Fatal::Postgres(_))) = &result
+        && let Some(damage) = damage()
+    {
+        result = Err(damage);
+    }
     dispatcher.abort();
     feeder.abort();
     endpoint.shutdown().await;

@@ -1,6 +1,6 @@
 //! A replica's log: what was appended, and how much of it a power loss leaves.
 
-use consensus::{Decided, Height, Record, RecordId, Recovered, Summary, View};
+use consensus::{Decided, Digest, Height, Record, RecordId, Recovered, Summary, View};
 
 use crate::checks::promises::Promises;
 use crate::frames;
@@ -118,12 +118,13 @@ impl Disk {
         &self.promises
     }
 
-    /// Whether a decision is durable.
-    pub fn holds_decision(&self, height: Height) -> bool {
-        let durable = self.entries[..self.durable].iter().rev();
-        durable
-            .into_iter()
-            .any(|entry| matches!(entry, Entry::Decided(decided) if decided.height == height))
+    /// The value that is durable as decided at a height.
+    pub fn decided(&self, height: Height) -> Option<Digest> {
+        let mut durable = self.entries[..self.durable].iter().rev();
+        durable.find_map(|entry| match entry {
+            Entry::Decided(decided) if decided.height == height => Some(decided.batch.digest()),
+            _ => None,
+        })
     }
 
     /// The first height in the log, if it is above one that is asked for.

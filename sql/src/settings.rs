@@ -2,7 +2,7 @@
 
 use crate::lexer::TokenKind;
 use crate::reader::{Problem, Reader, denied, unsupported};
-use crate::statement::{Kind, Modes, Refusal};
+use crate::statement::{Isolation, Kind, Modes, Refusal};
 use crate::tokens::Tokens;
 use crate::transaction;
 
@@ -322,10 +322,7 @@ fn characteristics(modes: Modes) -> Vec<(String, String)> {
     let on = |value: bool| if value { "on" } else { "off" }.to_string();
     let mut pairs = Vec::new();
     if let Some(level) = modes.isolation {
-        pairs.push((
-            "default_transaction_isolation".into(),
-            transaction::isolation_name(level).into(),
-        ));
+        pairs.push(("default_transaction_isolation".into(), level.name().into()));
     }
     if let Some(value) = modes.read_only {
         pairs.push(("default_transaction_read_only".into(), on(value)));
@@ -340,7 +337,7 @@ fn characteristics(modes: Modes) -> Vec<(String, String)> {
 fn transaction_modes(name: &str, value: &str) -> Option<Modes> {
     let mut modes = Modes::default();
     match name {
-        "transaction_isolation" => modes.isolation = Some(transaction::isolation_value(value)?),
+        "transaction_isolation" => modes.isolation = Some(Isolation::named(value)?),
         "transaction_read_only" => modes.read_only = Some(boolean(value)?),
         "transaction_deferrable" => modes.deferrable = Some(boolean(value)?),
         _ => return None,
@@ -392,11 +389,6 @@ pub(crate) fn check(name: &str, value: Option<&str>) -> Result<(), Refusal> {
             "standard_conforming_strings = off",
             "Write strings with backslash escapes as E'…'.",
         )),
-        "default_transaction_isolation" | "transaction_isolation"
-            if value.eq_ignore_ascii_case("serializable") =>
-        {
-            Err(transaction::serializable())
-        }
         "search_path"
             if value
                 .split(',')

@@ -105,13 +105,13 @@ pub struct Modes {
     pub deferrable: Option<bool>,
 }
 
-/// The isolation levels that are accepted (SERIALIZABLE is refused). All run as REPEATABLE READ inside
-/// a transaction block.
+/// The isolation levels. All but SERIALIZABLE run as REPEATABLE READ inside a transaction block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
     ReadUncommitted,
     ReadCommitted,
     RepeatableRead,
+    Serializable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

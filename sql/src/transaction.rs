@@ -118,7 +118,7 @@ pub(crate) fn modes(r: &mut Reader<'_>) -> Result<Modes, Problem> {
 
 fn isolation_level(r: &mut Reader<'_>) -> Result<Isolation, Problem> {
     if r.eat(&["serializable"]) {
-        return Err(serializable().into());
+        return Ok(Isolation::Serializable);
     }
     for (words, level) in [
         (["repeatable", "read"], Isolation::RepeatableRead),
@@ -132,27 +132,27 @@ fn isolation_level(r: &mut Reader<'_>) -> Result<Isolation, Problem> {
     Err(r.tokens.syntax_error(r.at).into())
 }
 
-pub(crate) fn serializable() -> crate::Refusal {
-    unsupported(
-        "the isolation level SERIALIZABLE",
-        "Use REPEATABLE READ, with SELECT … FOR UPDATE or constraints against write skew.",
-    )
-}
-
-/// The level that a setting's value names.
-pub(crate) fn isolation_value(value: &str) -> Option<Isolation> {
-    match value.to_ascii_lowercase().as_str() {
-        "repeatable read" => Some(Isolation::RepeatableRead),
-        "read committed" => Some(Isolation::ReadCommitted),
-        "read uncommitted" => Some(Isolation::ReadUncommitted),
-        _ => None,
+impl Isolation {
+    /// The level that a setting's value names.
+    pub fn named(value: &str) -> Option<Isolation> {
+        let levels = [
+            Isolation::ReadUncommitted,
+            Isolation::ReadCommitted,
+            Isolation::RepeatableRead,
+            Isolation::Serializable,
+        ];
+        levels
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(value))
     }
-}
 
-pub(crate) fn isolation_name(level: Isolation) -> &'static str {
-    match level {
-        Isolation::RepeatableRead => "repeatable read",
-        Isolation::ReadCommitted => "read committed",
-        Isolation::ReadUncommitted => "read uncommitted",
+    /// As PostgreSQL shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isolation::Serializable => "serializable",
+            Isolation::RepeatableRead => "repeatable read",
+            Isolation::ReadCommitted => "read committed",
+            Isolation::ReadUncommitted => "read uncommitted",
+        }
     }
 }

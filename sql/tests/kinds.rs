@@ -181,6 +181,16 @@ fn transaction_control_is_read_to_its_last_word() {
             "BEGIN",
         ),
         (
+            "start transaction isolation level serializable, read only, deferrable",
+            Kind::Begin(modes(Some(Isolation::Serializable), Some(true), Some(true))),
+            "START TRANSACTION",
+        ),
+        (
+            "set transaction_isolation to Serializable",
+            Kind::SetTransaction(modes(Some(Isolation::Serializable), None, None)),
+            "SET",
+        ),
+        (
             "start transaction isolation level read committed read write not deferrable",
             Kind::Begin(modes(
                 Some(Isolation::ReadCommitted),
@@ -423,30 +433,6 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "0A000",
         "session_authorization",
         "Connect",
-    ),
-    (
-        "begin isolation level serializable",
-        "0A000",
-        "SERIALIZABLE",
-        "REPEATABLE READ",
-    ),
-    (
-        "set transaction isolation level serializable",
-        "0A000",
-        "SERIALIZABLE",
-        "REPEATABLE READ",
-    ),
-    (
-        "set default_transaction_isolation = 'Serializable'",
-        "0A000",
-        "SERIALIZABLE",
-        "REPEATABLE READ",
-    ),
-    (
-        "set session characteristics as transaction isolation level serializable",
-        "0A000",
-        "SERIALIZABLE",
-        "REPEATABLE",
     ),
     ("set steel.mode = 'record'", "42501", "steel.mode", ""),
     (

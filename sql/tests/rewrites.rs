@@ -365,6 +365,10 @@ fn settings_become_names_and_values() {
             vec![("application_name", "it's")],
         ),
         (
+            "set session characteristics as transaction isolation level serializable",
+            vec![("default_transaction_isolation", "serializable")],
+        ),
+        (
             "set session characteristics as transaction isolation level repeatable read, read only, not deferrable",
             vec![
                 ("default_transaction_isolation", "repeatable read"),

@@ -14,6 +14,8 @@ pub struct Audit {
     pub tables: Vec<Table>,
     /// Replicas that did not answer, or not usefully, with the reason.
     pub missing: BTreeMap<u16, String>,
+    /// Those of them that could not read their tables.
+    pub unreadable: BTreeSet<u16>,
 }
 
 /// One table of the audit.
@@ -41,13 +43,17 @@ impl Audit {
         let most = heights.iter().max_by_key(|(_, count)| **count);
         let height = most.map_or(0, |(height, _)| *height);
         let mut missing = BTreeMap::new();
+        let mut unreadable = BTreeSet::new();
         let mut compared = BTreeMap::new();
         for entry in &cluster.replicas {
             let trouble = match reports.get(&ReplicaId(entry.id)) {
                 None => "did not answer".to_owned(),
                 Some(AuditReport {
                     error: Some(error), ..
-                }) => format!("could not read its tables: {error}"),
+                }) => {
+                    unreadable.insert(entry.id);
+                    format!("could not read its tables: {error}")
+                }
                 Some(report) if report.height != height => {
                     format!("answered for height {} instead of {height}", report.height)
                 }
@@ -70,7 +76,49 @@ impl Audit {
             height,
             tables,
             missing,
+            unreadable,
         }
+    }
+
+    /// Which replicas are to be repaired, and what differs there: those that do not hold what f+1 others hold alike.
+    ///
+    /// # Errors
+    /// Says why none can be: nobody knows who is right, or more than `f` would be away at once.
+    pub fn repairs(&self, f: u16) -> Result<BTreeMap<u16, Vec<String>>, String> {
+        let mut repairs: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+        for replica in &self.unreadable {
+            let trouble = self.missing.get(replica).cloned().unwrap_or_default();
+            repairs.insert(*replica, vec![trouble]);
+        }
+        for table in self.tables.iter().filter(|table| table.versions.len() > 1) {
+            let agreed = |version: &&Version| version.replicas.len() > usize::from(f);
+            let mut agreeing = table.versions.iter().filter(agreed);
+            let (Some(truth), None) = (agreeing.next(), agreeing.next()) else {
+                return Err(format!(
+                    "of table {} no {} replicas hold the same which no others contradict: nobody knows what is right",
+                    table.name,
+                    f + 1
+                ));
+            };
+            let wrong = table.versions.iter().filter(|version| *version != truth);
+            for replica in wrong.flat_map(|version| &version.replicas) {
+                let what = format!("table {} differs", table.name);
+                repairs.entry(*replica).or_default().push(what);
+            }
+        }
+        let silent = self
+            .missing
+            .keys()
+            .filter(|id| !self.unreadable.contains(id));
+        let away = silent.count() + repairs.len();
+        if !repairs.is_empty() && away > usize::from(f) {
+            return Err(format!(
+                "{} replicas differ and {} do not answer: more than f = {f} would be away at once",
+                repairs.len(),
+                away - repairs.len()
+            ));
+        }
+        Ok(repairs)
     }
 
     /// Everybody answered and holds the same.
@@ -175,6 +223,36 @@ mod tests {
         assert_eq!(sides(0), [vec![0, 2, 3], vec![1]]);
         assert_eq!(sides(1), [vec![0, 1, 2], vec![3]]);
         assert_eq!(audit.tables[1].versions[1].content, None);
+    }
+
+    #[test]
+    fn the_one_that_differs_is_repaired_and_two_are_not() {
+        let good = report(9, &[("a", 1, 1), ("b", 2, 2)]);
+        let odd = report(9, &[("a", 1, 7), ("b", 2, 2)]);
+        let mut failing = good.clone();
+        failing.error = Some("disk".into());
+        let of = |held: [&AuditReport; 4]| {
+            let held = held.into_iter().zip(0..);
+            let all = held.map(|(report, id)| (id, report.clone())).collect();
+            Audit::new(&cluster(), &reports(all))
+        };
+        let one = of([&good, &odd, &good, &good]).repairs(1).unwrap();
+        assert_eq!(one, [(1, vec!["table a differs".to_owned()])].into());
+        let unreadable = of([&good, &good, &good, &failing]).repairs(1).unwrap();
+        assert!(unreadable[&3][0].contains("disk"));
+        assert!(of([&good; 4]).repairs(1).unwrap().is_empty());
+        let split = of([&good, &odd, &odd, &good]).repairs(1).unwrap_err();
+        assert!(split.contains("nobody knows"), "{split}");
+        let mut third = odd.clone();
+        third.tables[0].1 = 5;
+        let scattered = of([&good, &odd, &third, &good]).repairs(1).unwrap_err();
+        assert!(scattered.contains("more than f = 1"), "{scattered}");
+        // One is away already.
+        let all = vec![(0, good.clone()), (1, good.clone()), (2, odd)];
+        let away = Audit::new(&cluster(), &reports(all))
+            .repairs(1)
+            .unwrap_err();
+        assert!(away.contains("1 do not answer"), "{away}");
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Ends {
 
 /// The greatest applied height that at least one correct replica has: so many name it or a greater one that one of them
 /// is correct. `None` when fewer answer.
-fn vouched_height(
+pub fn vouched_height(
     statuses: &BTreeMap<ReplicaId, ReplicaStatus>,
     one_correct: usize,
 ) -> Option<u64> {
@@ -254,6 +254,8 @@ mod tests {
             server_version: String::new(),
             postgres_pid: 0,
             last_error: None,
+            rebuilding: None,
+            rebuilt: None,
             time_ms: 0,
             parameters: Vec::new(),
         };

@@ -16,6 +16,8 @@ use crate::table::table;
 pub enum State {
     /// It answers.
     Up,
+    /// It answers, and makes its PostgreSQL's data anew.
+    Rebuilding,
     /// Its process runs, or it is elsewhere, and it does not answer.
     Silent,
     /// It was ended by `steeldb kill`.
@@ -30,6 +32,7 @@ impl State {
     fn text(self) -> &'static str {
         match self {
             State::Up => "up",
+            State::Rebuilding => "rebuilding",
             State::Silent => "silent",
             State::Killed => "killed",
             State::Down => "down",
@@ -88,6 +91,9 @@ pub struct ReplicaReport {
     pub server_version: Option<String>,
     pub postgres_pid: Option<u32>,
     pub last_error: Option<String>,
+    /// When its PostgreSQL's data were last made anew (milliseconds of its clock), and why.
+    pub rebuilt_ms: Option<u64>,
+    pub rebuilt_why: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,7 +133,12 @@ impl Report {
             ReplicaReport {
                 id: entry.id,
                 address: entry.address,
-                state: seen.state,
+                state: match seen.state {
+                    State::Up if status.is_some_and(|s| s.rebuilding.is_some()) => {
+                        State::Rebuilding
+                    }
+                    state => state,
+                },
                 pid: seen.pid,
                 leader: status.map(|s| s.leader),
                 regency: status.map(|s| s.regency),
@@ -147,6 +158,8 @@ impl Report {
                 server_version: status.map(|s| s.server_version.clone()),
                 postgres_pid: status.map(|s| s.postgres_pid),
                 last_error: status.and_then(|s| s.last_error.clone()),
+                rebuilt_ms: status.and_then(|s| s.rebuilt.as_ref().map(|(at, _)| *at)),
+                rebuilt_why: status.and_then(|s| s.rebuilt.as_ref().map(|(_, why)| why.clone())),
             }
         });
         Report {

@@ -104,16 +104,19 @@ fn a_replica_that_is_told_nothing_does_what_the_manual_says() {
         ),
         ("shared_buffers_mib", server.shared_buffers_mib.to_string()),
         ("max_connections", server.max_connections.to_string()),
+        ("audit_every_s", config.audit_every().as_secs().to_string()),
+        ("automatic", config.repairs_itself().to_string()),
     ] {
         assert_eq!(manual.get(key), Some(&value), "{key}");
     }
     let of_server = known_keys::<replica::Config>(with_unknown(file.clone(), Some("postgres")));
+    let of_repair = known_keys::<replica::Config>(with_unknown(file.clone(), Some("repair")));
     let mut known = known_keys::<replica::Config>(with_unknown(file.clone(), None));
-    assert!(known.remove("postgres"));
-    known.extend(of_server);
+    assert!(known.remove("postgres") && known.remove("repair"));
+    known.extend(of_server.into_iter().chain(of_repair));
     let named: BTreeSet<String> = manual
         .into_keys()
-        .filter(|key| key != "[postgres]")
+        .filter(|key| !key.starts_with('['))
         .collect();
     assert_eq!(
         known, named,

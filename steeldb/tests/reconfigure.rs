@@ -39,7 +39,12 @@ async fn replicas_are_added_and_removed_under_load() {
     assert_eq!(status["leader"], 2, "{status}");
     // Replica 0 has just returned, and measures once a second.
     let began = Instant::now();
-    while status["replicas"][0]["round_trips_ms"].as_object().unwrap().len() < 3 {
+    while status["replicas"][0]["round_trips_ms"]
+        .as_object()
+        .unwrap()
+        .len()
+        < 3
+    {
         assert!(began.elapsed() < Duration::from_secs(60), "{status}");
         tokio::time::sleep(Duration::from_millis(100)).await;
         status = cluster.status();
@@ -107,4 +112,53 @@ async fn five_replicas_with_weights_bear_the_loss_of_a_heavy_one() {
     load.more(30).await;
     cluster.succeed(&["start", "--replica", "0"]);
     ended_well(&cluster, load, 5).await;
+}
+
+/// An operator moves the master there and back while clients run short transactions: nobody is told to try again, and
+/// what stays open for too long is all that ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_moves_without_an_abort() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster, 8).await;
+    load.more(50).await;
+    for (replica, epoch) in [("2", 2), ("1", 5), ("0", 8)] {
+        let said = cluster.succeed(&["reconfigure", "master", "--replica", replica]);
+        let wanted = format!("replica {replica} is the master (epoch {epoch})");
+        assert!(said.contains(&wanted), "{said}");
+        let status = cluster.status();
+        assert_eq!(status["master"].to_string(), replica, "{status}");
+        assert_eq!(status["epoch"], epoch, "{status}");
+        load.more(50).await;
+    }
+    let said = cluster.succeed(&["reconfigure", "master", "--replica", "0"]);
+    assert!(said.contains("(epoch 8)"), "it is the master: {said}");
+    let said = cluster.refuse(&["reconfigure", "master", "--replica", "7"], 2);
+    assert!(said.contains("7"), "{said}");
+
+    // One that nobody ends is waited for as long as was said, and others wait with it.
+    let lazy = cluster.connect().await;
+    lazy.batch_execute("BEGIN; INSERT INTO load VALUES (-1, -1)")
+        .await
+        .unwrap();
+    let untouched = cluster.connect().await;
+    untouched.batch_execute("BEGIN").await.unwrap();
+    let began = Instant::now();
+    let drain = ["reconfigure", "master", "--replica", "3", "--drain", "2"];
+    let said = cluster.succeed(&drain);
+    assert!(said.contains("(epoch 11)"), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{said}");
+    let error = lazy.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "40001", "{error:?}");
+    untouched
+        .batch_execute("INSERT INTO load VALUES (-2, -2); COMMIT")
+        .await
+        .expect("nothing was shown of it, so it begins where the master is now");
+
+    load.more(50).await;
+    let seen = load.stop().await;
+    assert!(seen.complaints.is_empty(), "{:?}", seen.complaints);
+    assert!(seen.aborted.is_empty(), "told to try again: {seen:?}");
+    assert!(seen.unknown.is_empty(), "{seen:?}");
+    seen.check_against(&cluster).await;
+    assert!(cluster.verify().contains("all 4 replicas are identical"));
 }

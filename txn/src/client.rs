@@ -5,7 +5,7 @@ use crate::{
     tally::Verdict,
 };
 use bytes::Bytes;
-use consensus::{Digest, Height, Request, View};
+use consensus::{Digest, Height, Request, Signature, View};
 use serde::{Deserialize, Serialize};
 
 /// From a client to a replica.
@@ -51,6 +51,8 @@ pub enum ClientMessage {
     CancelRead { id: u64 },
     /// Several to be ordered, each with its client's word for it: what a host of many clients sends at once.
     Requests(Vec<Request>),
+    /// From an administrator: set PostgreSQL's data aside and make them anew from the history.
+    Rebuild,
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -74,6 +76,10 @@ pub struct ReplicaStatus {
     pub server_version: String,
     pub postgres_pid: u32,
     pub last_error: Option<String>,
+    /// Why PostgreSQL's data are being made anew, while they are.
+    pub rebuilding: Option<String>,
+    /// When (milliseconds of the replica's clock) and why they were begun anew last.
+    pub rebuilt: Option<(u64, String)>,
     /// Consensus time of the last final batch, milliseconds.
     pub time_ms: u64,
     /// PostgreSQL's reported parameters for a new session.
@@ -96,6 +102,8 @@ pub enum Answer {
     Begun,
     /// `Begin` refused by the order (too many open transactions): SQLSTATE 53300.
     Refused,
+    /// `Begin` of an epoch that is over, or about to end: to be begun again in the next one.
+    Moved,
     /// `Commit`, `Auto`.
     Committed,
     Aborted,
@@ -174,6 +182,9 @@ pub enum ReplicaMessage {
         evidence: Evidence,
         /// Last final height at the master when the operation ended (for `Auto`: `ran_at`).
         ran_at: Height,
+        /// The master's word for all that it answered in the transaction so far; none for `Auto`, which is judged at
+        /// another state than it ran at.
+        word: Option<Signature>,
     },
     /// The transaction cannot go on here: the master changed, it restarted, or the session was given up.
     Doomed {

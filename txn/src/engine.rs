@@ -8,19 +8,24 @@
 use crate::ballot::{Ballot, VotePart};
 use crate::client::Answer;
 use crate::limits;
-use crate::ordered::{Ordered, TxId};
+use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
 use consensus::{ClientId, Height, ReplicaId, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+mod absence;
 mod decide;
 mod item;
+mod moving;
 mod progress;
+mod suspicion;
 mod told;
 mod votes;
 
+use absence::Absence;
 use item::{HeightState, Item, Kind};
+use suspicion::Suspicion;
 
 /// A request at its place in a decided batch.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ pub enum Doom {
     Expired,
     /// The client started anew: nobody can end this transaction any more.
     ClientRestarted,
+    /// Replicas agree that the client is gone.
+    ClientGone,
     /// The client rolled back.
     RolledBack,
 }
@@ -61,7 +68,8 @@ pub enum Action {
         index: u32,
         tx: TxId,
         ordered: Arc<Ordered>,
-        /// Height of the snapshot; `None` for an autocommit write, which reads the state at its place.
+        /// Height of the snapshot; `None` for an autocommit write and for a SERIALIZABLE transaction that wrote: they
+        /// read the state at their place.
         begun: Option<Height>,
         again: bool,
     },
@@ -78,7 +86,7 @@ pub enum Action {
         own: Option<Ballot>,
         client: ClientId,
     },
-    /// Execute at this place (`Exec`, `Audit`), then report with [`Engine::applied`].
+    /// Execute at this place (`Exec`, `Audit`, `Compare`), then report with [`Engine::applied`].
     Execute {
         height: Height,
         index: u32,
@@ -116,6 +124,8 @@ pub enum Action {
     OrderVotes(Vec<VotePart>),
     /// Ask all peers for their votes of this height.
     FetchVotes { height: Height },
+    /// Clients that are more than half of the active ones find this epoch's master's word worthless.
+    Suspected { epoch: u64 },
     /// The master epoch moved by the order.
     EpochChanged { epoch: u64, height: Height },
 }
@@ -125,6 +135,7 @@ pub enum Action {
 struct Open {
     begun: Height,
     time_ms: u64,
+    isolation: Isolation,
 }
 
 /// The state machine. See the module's text.
@@ -136,6 +147,10 @@ pub struct Engine {
     epoch: u64,
     /// Replicas that found the current epoch's master silent, by the order.
     change_votes: BTreeSet<ReplicaId>,
+    suspicion: Suspicion,
+    absence: Absence,
+    /// Who is to be the next master, by an administrator's word.
+    moving: Option<ReplicaId>,
     open: BTreeMap<TxId, Open>,
     /// Highest incarnation seen of each client.
     incarnations: BTreeMap<ClientId, u64>,
@@ -168,6 +183,9 @@ impl Engine {
             views: vec![(1, Arc::new(view))],
             epoch: 0,
             change_votes: BTreeSet::new(),
+            suspicion: Suspicion::default(),
+            absence: Absence::default(),
+            moving: None,
             open: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             times: BTreeMap::new(),
@@ -268,7 +286,11 @@ impl Engine {
 #[cfg(test)]
 mod group;
 #[cfg(test)]
+mod moving_tests;
+#[cfg(test)]
 mod nonce_tests;
+#[cfg(test)]
+mod serial_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! clients speak about transactions live here too, beside the rules that give them their meaning.
 
 pub mod ballot;
+pub mod blame;
 pub mod client;
 pub mod engine;
 pub mod limits;
@@ -13,9 +14,10 @@ pub mod ordered;
 pub mod peer;
 pub mod result;
 pub mod tally;
+pub mod word;
 pub mod write_set;
 
 pub use ballot::{Ballot, VotePart};
 pub use operation::{Evidence, Operation, SequenceValues, Step};
-pub use ordered::{Auto, Begin, Commit, Exec, Ordered, TxId};
+pub use ordered::{Auto, Begin, Commit, Exec, Isolation, Ordered, TxId};
 pub use write_set::{Event, WriteSet};

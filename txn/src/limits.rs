@@ -20,6 +20,8 @@ pub const VERDICTS_TOLD: u64 = 256;
 pub const PARTS_PER_HEIGHT: usize = 1_024;
 /// Milliseconds of consensus time after which an open transaction is expired by the order.
 pub const MAX_TRANSACTION_AGE_MS: u64 = 60 * 60 * 1_000;
+/// Milliseconds for which open transactions may be waited for when an administrator moves the master.
+pub const MAX_DRAIN_MS: u32 = 30_000;
 /// Milliseconds between hearing n−f votes on an item and asking for their ordering, while all replicas are connected: the
 /// unanimous exchange usually ends first, and then nothing needs to be ordered.
 pub const VOTE_GRACE_MS: u64 = 8;

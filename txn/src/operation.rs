@@ -80,6 +80,13 @@ pub struct Evidence {
     pub unvalidated: bool,
 }
 
+impl Evidence {
+    /// Whether a commit of it changes anything that a later transaction could see.
+    pub fn leaves_something(&self) -> bool {
+        self.write != Digest([0; 32]) || self.schema_change || !self.sequences.is_empty()
+    }
+}
+
 /// An operation at its place in the transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -1,7 +1,7 @@
 //! What a client asks to be ordered: the operations inside of consensus requests.
 
 use crate::{ballot::VotePart, operation::Operation, operation::Step};
-use consensus::{ClientId, DecodeError, Height};
+use consensus::{ClientId, DecodeError, Height, Signature};
 use serde::{Deserialize, Serialize};
 
 /// Names a transaction: the request that began it.
@@ -32,12 +32,36 @@ impl TxId {
 /// Names and values as `set_config` takes them.
 pub type SessionSettings = Vec<(String, String)>;
 
+/// What a transaction is promised; equal at all replicas, because it is ordered under the client's signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// It reads the state of its Begin and is judged there: snapshot isolation.
+    #[default]
+    Snapshot,
+    /// If it wrote anything it is judged against the state at its commit's place.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level of a transaction that names none, as PostgreSQL takes it from these settings.
+    pub fn of(settings: &SessionSettings) -> Isolation {
+        let named = |(name, _): &&(String, String)| name == "default_transaction_isolation";
+        match settings.iter().rev().find(named) {
+            Some((_, level)) if level.eq_ignore_ascii_case("serializable") => {
+                Isolation::Serializable
+            }
+            _ => Isolation::Snapshot,
+        }
+    }
+}
+
 /// Opens a transaction: its height names the snapshot (DESIGN.md, 1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
     /// The master epoch that the client believes in.
     pub epoch: u64,
     pub settings: SessionSettings,
+    pub isolation: Isolation,
     pub read_only: bool,
 }
 
@@ -47,6 +71,8 @@ pub struct Commit {
     pub tx: TxId,
     pub epoch: u64,
     pub steps: Vec<Step>,
+    /// The master's word for all of them ([`crate::word`]).
+    pub word: Option<Signature>,
 }
 
 /// An autocommit write: executed at the master beforehand, ordered in one round (DESIGN.md, 7).
@@ -80,10 +106,18 @@ pub enum Ordered {
     Exec(Exec),
     /// Signed votes, on their way into the tally.
     Votes(Vec<VotePart>),
-    /// A replica found the master of this epoch silent (DESIGN.md, 8).
+    /// A replica found the master of this epoch silent or lying; a client found its word worthless (DESIGN.md, 8).
     MasterChange {
         epoch: u64,
     },
+    /// A replica has not been connected to this client for long, which began transactions in this incarnation. f+1 such votes
+    /// end them all.
+    ClientGone {
+        client: ClientId,
+        incarnation: u64,
+    },
+    /// A replica's clock passed the age at which an open transaction expires; consensus time, which comes with this batch, decides.
+    Tick,
     /// Every replica digests its tables at this height and answers with them.
     Audit,
     /// Never on the wire: what a replica makes of an administrator's request, which the total order reads itself.
@@ -93,6 +127,9 @@ pub enum Ordered {
     },
     /// Ordered and answered, nothing else: what `bench consensus` sends.
     Nothing(Vec<u8>),
+    /// A replica asks all to digest their schema and one table at this height, and to tell each other: the audit in the
+    /// background. The how many-th this is of that replica's requests says which table.
+    Compare,
 }
 
 impl Ordered {

@@ -1,7 +1,7 @@
 //! What replicas say to each other about transactions, outside of the total order.
 
 use crate::{ballot::VotePart, tally::Verdict, write_set::WriteSet};
-use consensus::Height;
+use consensus::{Digest, Height};
 use serde::{Deserialize, Serialize};
 
 /// Messages between executors.
@@ -36,5 +36,10 @@ pub enum PeerMessage {
     Verdicts {
         first: Height,
         heights: Vec<Vec<(u32, Verdict)>>,
+    },
+    /// What the sender holds at a height at which all compare: (name, rows, digest).
+    Contents {
+        height: Height,
+        tables: Vec<(String, u64, Digest)>,
     },
 }

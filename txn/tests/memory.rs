@@ -17,7 +17,7 @@ use txn::client::{ClientMessage, ReplicaMessage};
 use txn::operation::SequenceValues;
 use txn::peer::PeerMessage;
 use txn::tally::Verdict;
-use txn::{Begin, Commit, Evidence, Operation, Ordered, Step, TxId};
+use txn::{Begin, Commit, Evidence, Isolation, Operation, Ordered, Step, TxId};
 
 thread_local! {
     /// Bytes that this thread holds, and the most since it was last asked.
@@ -192,6 +192,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         tx,
         epoch: 1,
         steps: vec![step; 2],
+        word: None,
     });
     let vote = VotePart::sign(&key, 0, ReplicaId(1), 3, 0, vec![(0, Ballot::Commit)]);
     let outcome = txn::client::Outcome {
@@ -266,6 +267,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
                 outcome,
                 evidence,
                 ran_at: 3,
+                word: None,
             }),
             decoder::<ReplicaMessage>,
         ),
@@ -332,10 +334,12 @@ fn lists_of_what_is_small_on_the_wire_and_large_in_memory_are_refused() {
     let begin = Ordered::Begin(Begin {
         epoch: 0,
         settings: Vec::new(),
+        isolation: Isolation::Snapshot,
         read_only: false,
     });
     let mut settings = begin.encode();
-    settings.pop();
+    // The list, then the level and whether it is read-only.
+    settings.truncate(settings.len() - 2);
     // The parameters lie in the middle: what follows them is missing, and nobody comes to that.
     let mut nulls = encoded(&ClientMessage::Operation {
         tx: TxId {

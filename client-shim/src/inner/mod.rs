@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::{Cluster, channel};
-use consensus::{Author, ClientId, Digest, Height, PublicKey, ReplicaId, View};
+use consensus::{Author, ClientId, Digest, Height, PublicKey, ReplicaId, Signature, View};
 use net::{Endpoint, Identity, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -38,8 +38,12 @@ pub(crate) enum MasterAnswer {
         outcome: Outcome,
         evidence: Evidence,
         ran_at: Height,
+        word: Option<Signature>,
     },
-    Doomed(Reason),
+    /// The epoch is the one that the master names.
+    Doomed { reason: Reason, epoch: u64 },
+    /// Not made of whole messages of a known kind.
+    Malformed,
 }
 
 pub(crate) struct ReadAnswer {
@@ -87,6 +91,8 @@ pub(crate) struct Inner {
     /// The master epoch that f+1 replicas vouch for.
     pub epoch: watch::Sender<u64>,
     links: watch::Sender<u64>,
+    /// The first epoch whose master this client has not complained of.
+    uncomplained: AtomicU64,
     /// Highest height that a quorum told this client of.
     pub seen: AtomicU64,
     /// Consensus time there, milliseconds.
@@ -122,6 +128,7 @@ impl Inner {
             waiting: Mutex::default(),
             epoch: watch::channel(0).0,
             links: watch::channel(0).0,
+            uncomplained: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             time_ms: AtomicU64::new(incarnation / 1_000_000),
         });
@@ -148,6 +155,19 @@ impl Inner {
         let place = (epoch % view.replicas.len() as u64) as usize;
         let ids: Vec<_> = view.replicas.keys().copied().collect();
         ids[place]
+    }
+
+    /// Tells the replicas, once, that what this epoch's master says is worthless; the error for whom it concerned.
+    pub fn complain(self: &Arc<Self>, epoch: u64, why: &str) -> ShimError {
+        let error = ShimError::retry(format!("could not serialize access: {why}"));
+        if self.uncomplained.fetch_max(epoch + 1, Ordering::Relaxed) > epoch {
+            return error;
+        }
+        tracing::warn!(epoch, "{why}");
+        let (inner, seq) = (self.clone(), self.next_seq());
+        let receiver = self.order(seq, &Ordered::MasterChange { epoch });
+        tokio::spawn(async move { inner.answered(seq, receiver).await });
+        error
     }
 
     /// A number for a read, an inquiry or an autocommit write.

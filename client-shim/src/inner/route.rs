@@ -39,6 +39,7 @@ impl Inner {
                 outcome,
                 evidence,
                 ran_at,
+                word,
             } => {
                 // No other replica has a say in a transaction that is open at the master.
                 if from != self.master() {
@@ -49,10 +50,11 @@ impl Inner {
                         outcome,
                         evidence,
                         ran_at,
+                        word,
                     }
                 } else {
                     tracing::warn!(%from, "an answer that is not whole messages");
-                    MasterAnswer::Doomed(malformed())
+                    MasterAnswer::Malformed
                 };
                 if let Some(done) = waiting.operations.remove(&(tx, step)) {
                     let _ = done.send(answer);
@@ -61,7 +63,7 @@ impl Inner {
             ReplicaMessage::Doomed { tx, reason, epoch } => {
                 self.note_epoch(&mut waiting, from, epoch);
                 if from == self.master() {
-                    doom(&mut waiting, tx, &reason);
+                    doom(&mut waiting, tx, &reason, epoch);
                 }
             }
             ReplicaMessage::Read {
@@ -157,11 +159,12 @@ impl Inner {
 }
 
 /// Every operation of the transaction that waits hears that it is over.
-fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason) {
+fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason, epoch: u64) {
     let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
     for step in steps.copied().collect::<Vec<_>>() {
         if let Some(done) = waiting.operations.remove(&step) {
-            let _ = done.send(MasterAnswer::Doomed(reason.clone()));
+            let reason = reason.clone();
+            let _ = done.send(MasterAnswer::Doomed { reason, epoch });
         }
     }
 }
@@ -174,13 +177,5 @@ fn read(waiting: &mut Waiting, id: u64, answer: ReadAnswer) {
     }
     if let Some(reads) = waiting.reads.get_mut(&id) {
         reads.give(answer.from, answer);
-    }
-}
-
-fn malformed() -> Reason {
-    Reason {
-        sqlstate: "40001".into(),
-        message: "the master's answer is not made of whole messages".into(),
-        detail: String::new(),
     }
 }

@@ -4,16 +4,19 @@ use super::Shim;
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use crate::inner::MasterAnswer;
-use crate::transaction::{aborted, doomed};
+use crate::transaction::{MALFORMED, aborted, doomed};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use txn::client::{Answer, ClientMessage, Outcome};
 use txn::ordered::SessionSettings;
-use txn::{Auto, Evidence, Exec, Operation, Ordered, Step, TxId};
+use txn::{Auto, Evidence, Exec, Isolation, Operation, Ordered, Step, TxId};
 
 /// How often an autocommit write is run again unseen before its client is told.
 const ATTEMPTS: u32 = 12;
+/// From this attempt on every other one is a transaction of its own. That is judged at the very snapshot at which the master
+/// ran it: what differs there is the master's doing, and is held against it.
+const AS_TRANSACTION: u32 = 4;
 /// Marks numbers of autocommit writes among those of transactions, which are sequence numbers of their Begin.
 const AUTO: u64 = 1 << 63;
 
@@ -66,7 +69,12 @@ impl Shim {
                     () = cancelled.comes() => return Err(ShimError::cancelled()),
                 }
             }
-            match self.auto_once(&settings, &operation, cancelled).await {
+            let done = if attempt >= AS_TRANSACTION && attempt.is_multiple_of(2) {
+                self.as_transaction(&settings, &operation, cancelled).await
+            } else {
+                self.auto_once(&settings, &operation, cancelled).await
+            };
+            match done {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) if error.sqlstate == "40001" => last = Some(error),
                 Err(error) => return Err(error),
@@ -129,6 +137,34 @@ impl Shim {
         }
     }
 
+    async fn as_transaction<F: Future<Output = ()> + Send>(
+        &self,
+        settings: &SessionSettings,
+        operation: &Operation,
+        cancelled: &mut Cancellation<F>,
+    ) -> Result<Outcome, ShimError> {
+        let mut transaction = self.begin(settings.clone(), Isolation::of(settings), false);
+        let cancel = transaction.cancel();
+        let outcome = {
+            let run = transaction.execute(operation.clone(), false);
+            tokio::pin!(run);
+            loop {
+                tokio::select! {
+                    outcome = &mut run => break outcome?,
+                    () = cancelled.comes() => cancel.now(),
+                }
+            }
+        };
+        match outcome.frames.iter().find_map(txn::result::sqlstate) {
+            Some(sqlstate) if &*sqlstate == b"40001" => return Err(aborted(None)),
+            // Nobody else can confirm it; see above.
+            Some(sqlstate) if is_local(&sqlstate) => return Ok(outcome),
+            _ => {}
+        }
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
     async fn at_master<F: Future<Output = ()> + Send>(
         &self,
         tx: TxId,
@@ -139,6 +175,9 @@ impl Shim {
         let inner = &self.0;
         let mut answer = inner.expect_operation(tx, 0);
         let mut epochs = inner.epoch.subscribe();
+        if *epochs.borrow_and_update() > epoch {
+            return Err(ShimError::retry("the master replica changed"));
+        }
         let mut links = inner.links_changed();
         inner.send(inner.master_of(epoch), message);
         let silence = inner.silence();
@@ -147,8 +186,9 @@ impl Shim {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at }) => Ok((outcome, evidence, ran_at)),
-                        Ok(MasterAnswer::Doomed(reason)) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, evidence, ran_at)),
+                        Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason)),
+                        Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED)),
                         Err(_) => Err(aborted(None)),
                     };
                 }

@@ -90,6 +90,12 @@ impl Shim {
         Err(no_quorum(self.0.connected().len(), needed))
     }
 
+    /// Asks one replica, in an administrator's name, to make its PostgreSQL's data anew. False when there is no link to it.
+    /// Whether it does so, its status tells.
+    pub fn rebuild(&self, replica: ReplicaId) -> bool {
+        self.0.send(replica, &ClientMessage::Rebuild)
+    }
+
     /// Every replica's tables at one height; those that do not answer within `wait` are missing.
     ///
     /// # Errors

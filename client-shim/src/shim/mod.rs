@@ -11,9 +11,9 @@ use cluster::Cluster;
 use consensus::ClientId;
 use net::Identity;
 use tokio::sync::watch;
-use txn::Ordered;
 use txn::client::Reply;
 use txn::ordered::SessionSettings;
+use txn::{Isolation, Ordered};
 
 use crate::error::ShimError;
 use crate::inner::Inner;
@@ -59,8 +59,13 @@ impl Shim {
     }
 
     /// Begins a transaction: its `Begin` is on its way when this returns.
-    pub fn begin(&self, settings: SessionSettings, read_only: bool) -> Transaction {
-        Transaction::begin(self.0.clone(), settings, read_only)
+    pub fn begin(
+        &self,
+        settings: SessionSettings,
+        isolation: Isolation,
+        read_only: bool,
+    ) -> Transaction {
+        Transaction::begin(self.0.clone(), settings, isolation, read_only)
     }
 
     /// Changes whenever a link goes up or down.

@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use txn::Operation;
 use txn::client::{ClientMessage, Outcome};
 use txn::ordered::SessionSettings;
+use txn::{Isolation, Operation};
 
 /// How long the first replicas asked may take before all are.
 const FIRST_WAIT: Duration = Duration::from_millis(400);
@@ -83,7 +83,7 @@ impl Shim {
             }
         }
         // In the order all replicas read the same snapshot.
-        let mut transaction = self.begin(settings, true);
+        let mut transaction = self.begin(settings, Isolation::Snapshot, true);
         let outcome = transaction.execute(operation, false).await?;
         // An error is confirmed like rows: the master may have invented it.
         transaction.commit().await?;

@@ -72,6 +72,7 @@ impl Server {
             application_name: "test".into(),
             options: vec![("lc_messages".into(), "C".into())],
             token: Some("secret".into()),
+            ..Target::default()
         }
     }
 

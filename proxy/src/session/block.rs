@@ -1,7 +1,8 @@
 //! The transaction block of a session, with PostgreSQL's states.
 
+use crate::database::Database;
 use crate::settings::Settings;
-use client_shim::ShimError;
+use client_shim::{Isolation, ShimError};
 use pgwire::messages::response::TransactionStatus;
 use std::collections::BTreeSet;
 
@@ -40,6 +41,26 @@ pub(super) enum State<T> {
 pub(super) struct Modes {
     pub isolation: sql::Isolation,
     pub read_only: bool,
+}
+
+impl Modes {
+    /// Begins a transaction with these modes and settings.
+    pub fn begin<D: Database>(self, database: &D, settings: &Settings) -> D::Transaction {
+        database.begin(settings.carried(), self.promised(), self.read_only)
+    }
+
+    /// Whether the replicas have to be told of the change.
+    pub fn differs(self, other: Modes) -> bool {
+        (self.promised(), self.read_only) != (other.promised(), other.read_only)
+    }
+
+    /// Every level but SERIALIZABLE is snapshot isolation.
+    fn promised(self) -> Isolation {
+        match self.isolation {
+            sql::Isolation::Serializable => Isolation::Serializable,
+            _ => Isolation::Snapshot,
+        }
+    }
 }
 
 pub(super) struct Savepoint {

@@ -363,8 +363,22 @@ impl<D: Database> Session<'_, D> {
         }
     }
 
+    /// Only the front knows of SERIALIZABLE; PostgreSQL itself says what the other levels run as.
+    fn isolation_shown(&mut self) -> Option<String> {
+        let default = self.ledger.current().isolation();
+        let level = self
+            .block
+            .open()
+            .map_or(default, |open| open.modes.isolation);
+        (level == sql::Isolation::Serializable).then(|| level.name().to_owned())
+    }
+
     async fn show(&mut self, name: &str, call: Call<'_>) -> Result<Bytes, Trouble> {
-        if let Some(value) = self.ledger.current().show(name) {
+        let known = match name {
+            "transaction_isolation" => self.isolation_shown(),
+            name => self.ledger.current().show(name),
+        };
+        if let Some(value) = known {
             let (description, row) = frame::show(name, &value);
             if call.described {
                 self.wire.forward(description).await?;

@@ -28,13 +28,15 @@ impl<D: Database> Session<'_, D> {
     /// Opens a block with `Begin` on its way to the order.
     pub(super) fn open(&mut self, explicit: bool, modes: sql::Modes) {
         let modes = Modes {
-            isolation: modes.isolation.unwrap_or(sql::Isolation::ReadCommitted),
+            isolation: modes
+                .isolation
+                .unwrap_or_else(|| self.ledger.current().isolation()),
             read_only: modes
                 .read_only
                 .unwrap_or_else(|| self.ledger.current().read_only()),
         };
         let before = self.ledger.current().clone();
-        let transaction = self.database.begin(before.carried(), modes.read_only);
+        let transaction = modes.begin(&self.database, &before);
         self.block = Block::Open(Box::new(Open {
             transaction: State::Live(transaction),
             explicit,
@@ -72,35 +74,22 @@ impl<D: Database> Session<'_, D> {
         let Block::Open(open) = &mut self.block else {
             return Ok(());
         };
-        if let Some(isolation) = wanted
-            .isolation
-            .filter(|isolation| *isolation != open.modes.isolation)
-        {
-            if open.touched {
-                let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
-                return Err(Fault::error("25001", message).into());
-            }
-            // All levels run as snapshot isolation.
-            open.modes.isolation = isolation;
-        }
-        let Some(read_only) = wanted
-            .read_only
-            .filter(|read_only| *read_only != open.modes.read_only)
-        else {
-            return Ok(());
+        let modes = Modes {
+            isolation: wanted.isolation.unwrap_or(open.modes.isolation),
+            read_only: wanted.read_only.unwrap_or(open.modes.read_only),
         };
-        if open.touched && !read_only {
-            return Err(Fault::error(
-                "25001",
-                "transaction read-write mode must be set before any query",
-            )
-            .into());
+        if open.touched && modes.isolation != open.modes.isolation {
+            let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            return Err(Fault::error("25001", message).into());
         }
-        open.modes.read_only = read_only;
-        if !open.touched {
+        if open.touched && open.modes.read_only && !modes.read_only {
+            let message = "transaction read-write mode must be set before any query";
+            return Err(Fault::error("25001", message).into());
+        }
+        let before = std::mem::replace(&mut open.modes, modes);
+        if !open.touched && before.differs(modes) {
             // Nothing has happened in it: another one takes its place.
-            let settings = open.before.carried();
-            open.transaction = State::Live(self.database.begin(settings, read_only));
+            open.transaction = State::Live(modes.begin(&self.database, &open.before));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A scripted database: what it is asked is written down, what it answers follows from the statement's words.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use client_shim::{Operation, Outcome, ShimError};
+use client_shim::{Isolation, Operation, Outcome, ShimError};
 use proxy::{Autocommit, Database, Proxy, ProxyConfig, SessionSettings, Transaction};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -216,8 +216,18 @@ impl Database for Fake {
             .to_vec())
     }
 
-    fn begin(&self, settings: SessionSettings, read_only: bool) -> FakeTransaction {
-        let mode = if read_only { " read only" } else { "" };
+    fn begin(
+        &self,
+        settings: SessionSettings,
+        isolation: Isolation,
+        read_only: bool,
+    ) -> FakeTransaction {
+        let mode = match (isolation, read_only) {
+            (Isolation::Snapshot, false) => "",
+            (Isolation::Snapshot, true) => " read only",
+            (Isolation::Serializable, false) => " serializable",
+            (Isolation::Serializable, true) => " serializable read only",
+        };
         self.note(format!("begin{mode}{}", shown(&settings)));
         FakeTransaction {
             fake: self.clone(),

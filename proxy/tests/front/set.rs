@@ -169,6 +169,66 @@ async fn read_only_by_default_is_read_only() {
 }
 
 #[tokio::test]
+async fn serializable_is_ordered_with_the_transaction_and_shown() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    let shown = [
+        "T transaction_isolation:0",
+        "D serializable",
+        "C SHOW",
+        "Z T",
+    ];
+    let show = "SHOW transaction_isolation";
+    client.query("BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+    assert_eq!(client.query(show).await, shown);
+    client.query("COMMIT AND CHAIN").await;
+    client.query("ROLLBACK").await;
+    client.query("BEGIN").await;
+    client
+        .query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+        .await;
+    assert_eq!(client.query(show).await, shown);
+    client.query("ROLLBACK").await;
+    // A rollback is ordered in the background.
+    let mut asked = front.database.asked();
+    asked.retain(|what| what != "rollback");
+    let begun = [
+        "begin serializable",
+        "begin serializable",
+        "begin",
+        "begin serializable read only",
+    ];
+    assert_eq!(asked, begun);
+}
+
+#[tokio::test]
+async fn serializable_by_default_is_serializable() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    client
+        .query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        .await;
+    let settings = "default_transaction_isolation=serializable";
+    let auto = format!("{PLAIN} {settings}");
+    assert_eq!(carried(&front, &mut client).await, auto);
+    let shown = client.query("SHOW transaction_isolation").await;
+    assert_eq!(shown[1], "D serializable");
+    client.query("BEGIN").await;
+    client.query("ROLLBACK").await;
+    client.query("BEGIN ISOLATION LEVEL READ COMMITTED").await;
+    client.query("SHOW transaction_isolation").await;
+    let mut asked = front.database.asked();
+    asked.retain(|what| what != "rollback");
+    let begun = [
+        format!("begin serializable {settings}"),
+        format!("begin {settings}"),
+        // What the others run as, PostgreSQL says.
+        "SHOW transaction_isolation at the master".into(),
+    ];
+    assert_eq!(asked, begun);
+}
+
+#[tokio::test]
 async fn only_utf8_is_spoken() {
     let front = Front::start().await;
     let mut client = Client::connect(front.address).await;

@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use bytes::Bytes;
-use client_shim::{Operation, Outcome, ShimError};
+use client_shim::{Isolation, Operation, Outcome, ShimError};
 use pgsession::{Describe, Session, Statement, Target};
 use proxy::{Autocommit, Database, Proxy, ProxyConfig, SessionSettings, Transaction};
 use std::future::Future;
@@ -109,7 +109,7 @@ impl Database for Single {
         Ok(session.parameters().clone().into_iter().collect())
     }
 
-    fn begin(&self, settings: SessionSettings, read_only: bool) -> One {
+    fn begin(&self, settings: SessionSettings, _: Isolation, read_only: bool) -> One {
         let (single, pid) = (self.clone(), Arc::new(AtomicI32::new(0)));
         let access = if read_only { "READ ONLY" } else { "READ WRITE" };
         One {
@@ -138,7 +138,7 @@ impl Database for Single {
             return Ok(outcome(found.remove(0)));
         }
         let read = matches!(how, Autocommit::Read { .. });
-        let mut one = self.begin(settings.clone(), read);
+        let mut one = self.begin(settings.clone(), Isolation::Snapshot, read);
         let cancel = one.canceller();
         let found = {
             let run = one.execute(operation.clone(), false);
@@ -154,7 +154,7 @@ impl Database for Single {
         let failure = found.frames.iter().find(|frame| frame[0] == b'E');
         let wrote = failure.is_some_and(|error| String::from_utf8_lossy(error).contains("C25006"));
         if read && wrote {
-            let mut again = self.begin(settings, false);
+            let mut again = self.begin(settings, Isolation::Snapshot, false);
             let found = again.execute(operation, false).await?;
             again.commit().await?;
             return Ok(Outcome {

@@ -22,7 +22,7 @@ pub enum Failure {
     #[error("PostgreSQL refuses the agreed write set: {0}")]
     Refused(Box<ErrorFields>),
     #[error(
-        "table {table} of this replica has diverged: {found} of {wanted} agreed rows were there to change; stop it and rebuild it from the others"
+        "table {table} of this replica has diverged: {found} of {wanted} agreed rows were there to change"
     )]
     Diverged {
         table: String,
@@ -31,6 +31,19 @@ pub enum Failure {
     },
     #[error("the agreed statement cannot be run again: {0}")]
     Inadmissible(String),
+}
+
+impl Failure {
+    /// The data are at fault: the others applied the same, and trying again changes nothing.
+    pub fn is_divergence(&self) -> bool {
+        match self {
+            Failure::Session(_) => false,
+            Failure::Refused(error) => {
+                !super::judge::local(&error.sqlstate) && error.sqlstate != "40001"
+            }
+            Failure::Diverged { .. } | Failure::Inadmissible(_) => true,
+        }
+    }
 }
 
 /// How a table's rows are found and written.

@@ -33,6 +33,12 @@ impl Executor {
             self.applied(height, index);
             return;
         }
+        if self.history.as_ref().is_some_and(|h| h.has_later(height)) {
+            self.fail(Fatal::Diverged(format!(
+                "PostgreSQL lacks what was committed at height {height} and has later effects"
+            )));
+            return;
+        }
         self.counters.2 += 1;
         if let Some(item) = self.items.get_mut(&(height, index)) {
             item.since = Instant::now();
@@ -166,9 +172,9 @@ impl Executor {
         self.sessions.remove(&tx);
         match error {
             None => self.applied(height, index),
-            Some(failure @ super::adopt::Failure::Diverged { .. }) => {
-                self.fail(Fatal::Diverged(failure.to_string()))
-            }
+            Some(failure) if failure.is_divergence() => self.fail(Fatal::Diverged(format!(
+                "this replica's data have diverged: adopting height {height}: {failure}"
+            ))),
             Some(failure) => self.fail(Fatal::Postgres(format!(
                 "adopting height {height}: {failure}"
             ))),

@@ -5,7 +5,7 @@ use super::judge::reason;
 use super::session::{Place, Work};
 use super::{Executor, Fatal, ItemState, Note, now_ms, record};
 use bytes::Bytes;
-use consensus::{ClientId, Digest, Height};
+use consensus::{ClientId, Height};
 use std::sync::Arc;
 use tokio::time::Instant;
 use txn::client::{Answer, Reason};
@@ -72,6 +72,12 @@ impl Executor {
             .or_insert_with(|| ItemState::new(ordered.clone()));
         match (verdict, own) {
             (Verdict::Abort, _) => {
+                if self.history.as_ref().is_some_and(|h| h.has(height, index)) {
+                    self.fail(Fatal::Diverged(format!(
+                        "PostgreSQL has effects of height {height} that were never committed"
+                    )));
+                    return;
+                }
                 self.counters.1 += 1;
                 // Who names another client's transaction ends nothing by it.
                 if client == tx.client && !self.engine.is_open(&tx) {
@@ -181,6 +187,7 @@ impl Executor {
                         .audit(height, index, client, incarnation, seq),
                 );
             }
+            Ordered::Compare if self.compare(height, index, client) => {}
             _ => self.applied(height, index),
         }
         if let Ordered::Exec(_) = &*self.items[&(height, index)].ordered {
@@ -277,6 +284,7 @@ impl Executor {
             // Everything of before the restart is applied: what PostgreSQL had need not be known any more.
             self.history = None;
         }
+        self.rebuilt_up_to(height);
         self.start_waiting_reads();
         self.run_parked();
         self.run_waiting_autos();
@@ -314,12 +322,9 @@ impl Executor {
 
 /// Whether a commit changes anything that a restarted or adopting replica would miss.
 pub(super) fn leaves_something(ordered: &Ordered) -> bool {
-    steps_of(ordered).iter().any(|step| {
-        let evidence = &step.evidence;
-        evidence.write != Digest([0; 32])
-            || evidence.schema_change
-            || !evidence.sequences.is_empty()
-    })
+    steps_of(ordered)
+        .iter()
+        .any(|step| step.evidence.leaves_something())
 }
 
 fn doom_reason(doom: Doom) -> Reason {
@@ -330,6 +335,7 @@ fn doom_reason(doom: Doom) -> Reason {
         }
         Doom::Expired => "the transaction was open for too long",
         Doom::ClientRestarted => "the client of the transaction started anew",
+        Doom::ClientGone => "the client of the transaction was not connected for long",
         Doom::RolledBack => "the transaction was rolled back",
     };
     let sqlstate = if doom == Doom::Expired {

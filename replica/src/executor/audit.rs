@@ -1,10 +1,12 @@
 //! Audit: every table's digest at one height (DESIGN.md, "What keeps replicas identical").
 
 use super::Note;
+use super::contents::Contents;
 use super::jobs::Bench;
 use super::opening::{first_error, quiet};
-use consensus::{ClientId, Digest, Height};
+use consensus::{ClientId, Digest, Height, ReplicaId};
 use pgsession::{MultisetHash, Session, Statement};
+use tokio::time::Instant;
 use txn::client::ReplicaMessage;
 
 /// Rows fetched at a time. A row's text comes from `record_out`: a cast could be a client's function.
@@ -42,28 +44,7 @@ impl Bench {
         incarnation: u64,
         seq: u64,
     ) {
-        let opened = async {
-            let mut session = self.control.get().await.map_err(|e| e.to_string())?;
-            let opening = vec![
-                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-                quiet("SET LOCAL search_path = pg_catalog"),
-                quiet("SET LOCAL TimeZone = 'UTC'"),
-            ];
-            let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
-            first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
-        };
-        let session = opened.await;
-        let _ = self.notes.send(Note::AuditOpened { height, index });
-        let digested = match session {
-            Ok(mut session) => {
-                let digested = digest_all(&mut session).await;
-                if session.run(vec![quiet("ROLLBACK")]).await.is_ok() {
-                    self.control.put(session);
-                }
-                digested
-            }
-            Err(error) => Err(error),
-        };
+        let digested = self.digest_at(height, index, None).await;
         let (tables, error) = match digested {
             Ok(tables) => (tables, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -77,36 +58,93 @@ impl Bench {
         };
         let _ = self.notes.send(Note::Audited { client, message });
     }
+
+    /// Digests the schema and one table at the snapshot of this place: the one whose turn it is when `asker` asks for the
+    /// `number`-th time.
+    pub async fn compare(self, height: Height, index: u32, asker: ReplicaId, number: u64) {
+        let one = Some((asker, number));
+        let digested = self.digest_at(height, index, one).await;
+        let _ = self.notes.send(Note::Compared { height, digested });
+    }
+
+    /// Takes the snapshot of this place, lets the order go on, and digests.
+    async fn digest_at(
+        &self,
+        height: Height,
+        index: u32,
+        one: Option<(ReplicaId, u64)>,
+    ) -> Result<Contents, String> {
+        let opened = async {
+            let mut session = self.control.get().await.map_err(|e| e.to_string())?;
+            let opening = vec![
+                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+                quiet("SET LOCAL search_path = pg_catalog"),
+                quiet("SET LOCAL TimeZone = 'UTC'"),
+                // Until a statement needs it there is no snapshot.
+                quiet("SELECT 1"),
+            ];
+            let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
+            first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
+        };
+        let session = opened.await;
+        let _ = self.notes.send(Note::AuditOpened { height, index });
+        let mut session = session?;
+        let digested = digest_tables(&mut session, one).await;
+        if session.run(vec![quiet("ROLLBACK")]).await.is_ok() {
+            self.control.put(session);
+        }
+        digested
+    }
 }
 
-async fn digest_all(session: &mut Session) -> Result<Vec<(String, u64, Digest)>, String> {
-    let mut tables = vec![digest_query(session, "(schema)", SCHEMA).await?];
-    let names = query(session, TABLES).await?;
+/// Digests the schema and all tables, or one of them. Askers begin a quarter of the tables apart, so that together they are
+/// through all of them sooner.
+async fn digest_tables(
+    session: &mut Session,
+    one: Option<(ReplicaId, u64)>,
+) -> Result<Contents, String> {
+    let gently = one.is_some();
+    let mut tables = vec![digest_query(session, "(schema)", SCHEMA, gently).await?];
+    let mut names = query(session, TABLES).await?;
+    if let Some((asker, number)) = one
+        && !names.is_empty()
+    {
+        let count = names.len() as u64;
+        let first = u64::from(asker.0) * count / 4;
+        let chosen = names.swap_remove(((first + number) % count) as usize);
+        names = vec![chosen];
+    }
     for name in names {
         let rows =
             format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {name} AS x");
-        tables.push(digest_query(session, &name, &rows).await?);
+        tables.push(digest_query(session, &name, &rows, gently).await?);
     }
     tables.sort();
     Ok(tables)
 }
 
-/// Hashes the rows of a one-column query as a multiset, a piece at a time.
+/// Hashes the rows of a one-column query as a multiset, a piece at a time; `gently`: with pauses as long as the work.
 async fn digest_query(
     session: &mut Session,
     name: &str,
     sql: &str,
+    gently: bool,
 ) -> Result<(String, u64, Digest), String> {
     let declare = format!("DECLARE steel_audit NO SCROLL CURSOR FOR {sql}");
     run(session, &declare).await?;
     let mut hash = MultisetHash::new();
     loop {
+        let began = Instant::now();
         let rows = query(session, &format!("FETCH {ROWS_AT_ONCE} FROM steel_audit")).await?;
         for row in &rows {
             hash.add(row.as_bytes());
         }
         if rows.len() < ROWS_AT_ONCE {
             break;
+        }
+        if gently {
+            // Half of the time is the clients'.
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
     run(session, "CLOSE steel_audit").await?;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use txn::ordered::SessionSettings;
-use txn::{Operation, TxId};
+use txn::{Isolation, Operation, TxId};
 
 /// How long a write waits for the height that its client has seen.
 const WAIT_FOR_HEIGHT: Duration = Duration::from_secs(10);
@@ -61,6 +61,7 @@ impl Executor {
         let ran_at = self.engine.final_height();
         let opening = Opening {
             isolation: "READ COMMITTED",
+            promised: Isolation::of(&auto.settings),
             read_only: false,
             time_ms: self.times.get(&ran_at).copied().unwrap_or(0),
             nonce: tx.nonce(),

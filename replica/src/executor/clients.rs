@@ -76,6 +76,7 @@ impl Executor {
                 };
                 self.read(read);
             }
+            ClientMessage::Rebuild => self.rebuild_asked(from),
             ClientMessage::CancelRead { id } => self.cancel_read(from, id),
             ClientMessage::Info { id } => {
                 let status = self.status();
@@ -125,6 +126,7 @@ impl Executor {
                 outcome: last.outcome.clone(),
                 evidence: last.evidence.clone(),
                 ran_at: last.ran_at,
+                word: last.word,
             };
             return self.tell(client, &again);
         }
@@ -281,6 +283,10 @@ impl Executor {
         }
         session.pid = own.pid();
         session.place = Place::Home(own);
+        if session.preempted && session.item.is_none() {
+            // Whatever it came to: its client hears why, not that somebody cancelled it.
+            session.give_way();
+        }
         let client = session.client;
         let ran = match ran {
             Ok(ran) => ran,
@@ -303,18 +309,28 @@ impl Executor {
         } else {
             final_height
         };
-        let last = LastAnswer {
-            step,
-            outcome: ran.outcome,
-            evidence: ran.evidence.clone(),
-            ran_at,
-        };
-        session.done.push(Done {
+        let (outcome, evidence) = (ran.outcome, ran.evidence.clone());
+        let done = Done {
             operation,
             evidence: ran.evidence,
             write_set: ran.write_set,
             failed: ran.failed,
-        });
+        };
+        let mut word = None;
+        if session.auto {
+            session.done.push(done);
+        } else {
+            word = Some(session.note(tx, self.engine.epoch(), done, &self.key));
+        }
+        #[cfg(feature = "lies")]
+        let word = self.bench.lies.word(word);
+        let last = LastAnswer {
+            step,
+            outcome,
+            evidence,
+            ran_at,
+            word,
+        };
         if session.doom.is_none() {
             let message = ReplicaMessage::Operation {
                 tx,
@@ -322,6 +338,7 @@ impl Executor {
                 outcome: last.outcome.clone(),
                 evidence: last.evidence.clone(),
                 ran_at,
+                word,
             };
             session.last = Some(last);
             session.idle_since = Instant::now();
@@ -383,6 +400,8 @@ impl Executor {
             server_version: self.server_version.clone(),
             postgres_pid: self.postgres_pid,
             last_error: self.last_error.clone(),
+            rebuilding: self.damage.rebuilding.clone(),
+            rebuilt: self.damage.rebuilt.clone(),
             time_ms: self
                 .times
                 .get(&self.engine.final_height())

@@ -1,12 +1,14 @@
 //! Decided batches enter the engine; how their transactions begin is remembered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use consensus::{ChangeError, ClientId, Height, View};
+use consensus::{Change, ChangeError, ClientId, Height, ReplicaId, Step, View};
 use net::PeerId;
+use tokio::time::Instant;
 use txn::client::ReplicaMessage;
 use txn::engine::Placed;
-use txn::{Ordered, TxId};
+use txn::{Isolation, Ordered, TxId};
 
 use super::opening::Opening;
 use super::{Executor, MAX_BACKLOG, now_ms};
@@ -20,6 +22,10 @@ impl Executor {
             known.map_or_else(Default::default, |h| (h.recorded(height), h.votes(height)));
         let is_new = known.is_none();
         let change = delivered.view.after(&delivered.decided);
+        let moved = change.as_ref().and_then(|change| {
+            change.as_ref().ok()?;
+            moved_master(&delivered.decided)
+        });
         self.decide(delivered.decided, change.as_ref(), &recorded);
         if let Some(Ok(view)) = change {
             self.engine
@@ -28,6 +34,11 @@ impl Executor {
             if is_new {
                 self.announce_view();
             }
+        }
+        if let Some((to, drain)) = moved {
+            tracing::info!(master = to.0, height, "the master is to move");
+            self.watch.drain_until = Instant::now() + drain;
+            self.engine.move_master(height, to, &mut self.actions);
         }
         for part in votes {
             // Durable before the restart: they stand, and peers may have missed them.
@@ -124,13 +135,14 @@ impl Executor {
 
     /// Sessions of the clients' role enter a transaction like this.
     pub(super) fn opening_of(&self, tx: TxId, ordered: &Ordered, time_ms: u64) -> Opening {
-        let (settings, read_only) = match ordered {
-            Ordered::Begin(begin) => (begin.settings.clone(), begin.read_only),
-            Ordered::Auto(auto) => (auto.settings.clone(), false),
-            _ => (Vec::new(), false),
+        let (settings, promised, read_only) = match ordered {
+            Ordered::Begin(begin) => (begin.settings.clone(), begin.isolation, begin.read_only),
+            Ordered::Auto(auto) => (auto.settings.clone(), Isolation::of(&auto.settings), false),
+            _ => Default::default(),
         };
         Opening {
             isolation: "REPEATABLE READ",
+            promised,
             read_only,
             time_ms,
             nonce: tx.nonce(),
@@ -142,6 +154,18 @@ impl Executor {
             settings,
         }
     }
+}
+
+/// The master that a change of the view names, and how long open transactions may take to end.
+fn moved_master(decided: &consensus::Decided) -> Option<(ReplicaId, Duration)> {
+    let change = Change::decode(&decided.requests.last()?.op).ok()?;
+    let moves = change.steps.into_iter().filter_map(|step| match step {
+        Step::MoveMaster { replica, drain_ms } => Some((replica, drain_ms)),
+        _ => None,
+    });
+    let (to, drain_ms) = moves.last()?;
+    let drain_ms = drain_ms.min(txn::limits::MAX_DRAIN_MS);
+    Some((to, Duration::from_millis(drain_ms.into())))
 }
 
 /// What is not a message of ours changes nothing, at every replica alike.

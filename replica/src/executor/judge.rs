@@ -5,7 +5,7 @@ use super::capture;
 use super::opening::{Opening, quiet, statement};
 use pgsession::{Error, Outcome, Session, Statement};
 use txn::client::Reason;
-use txn::{Ballot, Operation, Step, WriteSet};
+use txn::{Ballot, Isolation, Operation, Step, WriteSet};
 
 /// What became of a judging run.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Report {
     pub reason: Option<Reason>,
     /// One per step, when the ballot is COMMIT.
     pub write_sets: Vec<WriteSet>,
+    /// Another result or other rows than claimed, from a statement that PostgreSQL carried out here.
+    pub differs: bool,
     /// Cancelled or chosen as a deadlock's victim: run again.
     pub again: bool,
     /// The session is not to be used any more.
@@ -27,6 +29,7 @@ impl Report {
             ballot: Ballot::Commit,
             reason: None,
             write_sets,
+            differs: false,
             again: false,
             lost: false,
         }
@@ -37,8 +40,17 @@ impl Report {
             ballot: Ballot::Abstain,
             reason: Some(reason("40001", message, "")),
             write_sets: Vec::new(),
+            differs: false,
             again: false,
             lost: false,
+        }
+    }
+
+    /// The master's answers are not what comes of the operations here.
+    fn differs(reason: Reason) -> Report {
+        Report {
+            differs: true,
+            ..Report::abort(reason)
         }
     }
 
@@ -47,6 +59,7 @@ impl Report {
             ballot: Ballot::Abort,
             reason: Some(reason),
             write_sets: Vec::new(),
+            differs: false,
             again: false,
             lost: false,
         }
@@ -73,6 +86,18 @@ pub enum Start {
     Reopen(Opening),
 }
 
+impl Start {
+    /// Whether a SERIALIZABLE transaction is judged at its place: a difference is then a conflict first of all.
+    fn is_serializable(&self) -> bool {
+        match self {
+            Start::Open(opening) | Start::Reopen(opening) => {
+                opening.promised == Isolation::Serializable
+            }
+            Start::AtSnapshot | Start::Again(_) => false,
+        }
+    }
+}
+
 /// Runs the steps in a session and compares. `place` names this replica in messages.
 pub async fn run(
     session: &mut Session,
@@ -91,6 +116,7 @@ pub async fn run(
             statements
         }
     };
+    let serializable = start.is_serializable();
     let prefix = statements.len();
     // For each step: where its own outcome lies, and that of the count of sequence values that were left over.
     let mut places: Vec<Option<(usize, Option<usize>)>> = Vec::with_capacity(steps.len());
@@ -127,7 +153,15 @@ pub async fn run(
             };
         }
     };
-    compare(&outcomes, prefix, &places, steps, place)
+    let mut report = compare(&outcomes, prefix, &places, steps, place);
+    let conflict = |why: &&mut Reason| serializable && why.sqlstate == "40001";
+    if let Some(why) = report.reason.as_mut().filter(conflict)
+        && report.ballot == Ballot::Abort
+    {
+        why.message =
+            "could not serialize access due to read/write dependencies among transactions".into();
+    }
+    report
 }
 
 fn compare(
@@ -182,7 +216,7 @@ fn compare(
             return Report::abort(unconfirmed(detail));
         }
         if result != step.evidence.result {
-            return Report::abort(unconfirmed(format!(
+            return Report::differs(unconfirmed(format!(
                 "{}: another result at {place}.",
                 what(number, step)
             )));
@@ -195,7 +229,7 @@ fn compare(
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
         {
-            return Report::abort(unconfirmed(format!(
+            return Report::differs(unconfirmed(format!(
                 "{}: other rows written at {place}.",
                 what(number, step)
             )));

@@ -9,7 +9,7 @@ use pgsession::{Error, ErrorFields, Session};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
-use txn::{Ballot, Ordered, TxId};
+use txn::{Ballot, Isolation, Ordered, TxId};
 
 /// Runs of one item, after which this replica abstains.
 const MAX_RUNS: u32 = 20;
@@ -115,14 +115,21 @@ impl Executor {
             .or_insert_with(|| ItemState::new(ordered.clone()));
         item.since = Instant::now();
         item.busy = true;
+        item.begun = begun;
         tracing::trace!(target: "timeline", at = "judge", %tx, height);
-        let auto = begun.is_none();
-        let time_ms = self.time_of(&ordered);
-        if auto && !self.sessions.contains_key(&tx) {
-            let mut opening = self.opening_of(tx, &ordered, time_ms);
-            opening.mode = "replay";
-            self.sessions
-                .insert(tx, TxSession::new(tx.client, opening, true));
+        if self
+            .history
+            .as_ref()
+            .is_some_and(|h| h.is_past(height, index))
+        {
+            let report = Report::abstain("PostgreSQL has later effects already");
+            self.judged(height, index, tx, None, report);
+            return;
+        }
+        let at_place = begun.is_none();
+        if at_place && !self.sessions.contains_key(&tx) {
+            let session = self.session_at_place(height, index, tx, &ordered);
+            self.sessions.insert(tx, session);
         }
         let steps = steps_of(&ordered);
         let Some(session) = self.sessions.get_mut(&tx) else {
@@ -131,8 +138,12 @@ impl Executor {
             return;
         };
         session.item = Some((height, index));
-        let at_master = session.speculative && !again && !session.lapsed && session.doom.is_none();
-        if at_master {
+        // What the master ran for a SERIALIZABLE client ran at an older state, which proves nothing of this one.
+        let stale = at_place && session.opening.promised == Isolation::Serializable;
+        let at_master =
+            session.speculative && !again && !stale && !session.lapsed && session.doom.is_none();
+        let running = stale && session.work() == Some(Work::Operation);
+        if at_master || running {
             // Everything ran here already, as the client saw it.
             let confirmed = session.confirms(steps);
             let Some(own) = session.lend(Work::Judging(height, index)) else {
@@ -166,7 +177,7 @@ impl Executor {
         let opening = session.opening.clone();
         let had_session = matches!(session.place, Place::Home(_));
         let own = session.lend(Work::Judging(height, index));
-        if own.is_none() && !auto {
+        if own.is_none() && !at_place {
             let why = session
                 .doom
                 .as_ref()
@@ -175,7 +186,7 @@ impl Executor {
             return;
         }
         session.place = Place::Away(Work::Judging(height, index));
-        let start = match (auto, had_session) {
+        let start = match (at_place, had_session) {
             (false, _) if again || session.lapsed || session.speculative => Start::Again(opening),
             (false, _) => Start::AtSnapshot,
             (true, true) => Start::Reopen(replaying(opening)),
@@ -236,11 +247,7 @@ impl Executor {
         item.busy = false;
         item.runs += 1;
         if run_again && alive && item.runs < MAX_RUNS {
-            let ordered = item.ordered.clone();
-            let begun = match &*ordered {
-                Ordered::Auto(_) => None,
-                _ => Some(0),
-            };
+            let (ordered, begun) = (item.ordered.clone(), item.begun);
             if let Some(session) = self.sessions.get_mut(&tx) {
                 session.holds = false;
             }
@@ -250,12 +257,14 @@ impl Executor {
         if report.ballot != Ballot::Commit {
             tracing::debug!(%height, index, %tx, ballot = ?report.ballot, reason = ?report.reason, "not judged COMMIT");
         }
-        if report.reason.is_some() {
-            item.reason = report.reason;
-        }
+        let (ordered, begun) = (item.ordered.clone(), item.begun);
+        item.reason = report.reason.clone().or(item.reason.take());
         tracing::trace!(target: "timeline", at = "judged", %tx, height, index);
         let holds = report.ballot == Ballot::Commit && alive;
-        if report.ballot == Ballot::Commit {
+        self.weigh(&ordered, begun, &report);
+        if let Some(item) = self.items.get_mut(&(height, index))
+            && report.ballot == Ballot::Commit
+        {
             item.write_sets = Some(report.write_sets);
         }
         self.engine.judged(
@@ -268,11 +277,22 @@ impl Executor {
         );
     }
 
-    fn time_of(&self, ordered: &Ordered) -> u64 {
-        match ordered {
-            Ordered::Auto(auto) => self.times.get(&auto.ran_at).copied().unwrap_or(0),
-            _ => 0,
-        }
+    /// A session for what is judged at its place and has none here: a follower's of an autocommit write, or of a
+    /// SERIALIZABLE transaction whose own was lost, which does not matter.
+    fn session_at_place(
+        &self,
+        height: Height,
+        index: u32,
+        tx: TxId,
+        ordered: &Ordered,
+    ) -> TxSession {
+        let (auto, time_ms) = match ordered {
+            Ordered::Auto(auto) => (true, self.times.get(&auto.ran_at).copied().unwrap_or(0)),
+            _ => (false, 0),
+        };
+        let begun = self.ending.get(&(height, index)).cloned();
+        let opening = begun.unwrap_or_else(|| self.opening_of(tx, ordered, time_ms));
+        TxSession::new(tx.client, opening, auto)
     }
 
     /// A message to a client about a transaction that is over here.
@@ -298,6 +318,7 @@ impl ItemState {
     pub(super) fn new(ordered: Arc<Ordered>) -> ItemState {
         ItemState {
             ordered,
+            begun: None,
             reason: None,
             write_sets: None,
             pid: 0,

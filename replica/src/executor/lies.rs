@@ -4,10 +4,11 @@
 //! Lies about answers are told of statements that carry a marker in their text, so that one cluster can tell many stories.
 
 use super::Executor;
+use super::contents::Contents;
 use super::jobs::{Ran, error_frame};
 use super::judge::reason;
 use bytes::Bytes;
-use consensus::ReplicaId;
+use consensus::{ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::Error;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use txn::{Ballot, Event, Operation, VotePart, WriteSet};
 pub enum Lie {
     /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:smuggle`: a row more rides behind a
     /// notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row that was not
-    /// written. `lie:hide`: it names nothing.
+    /// written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time.
     Answers,
     /// Every vote is ABORT.
     VoteAbort,
@@ -38,12 +39,18 @@ pub enum Lie {
     DoomOthers,
     /// Clients are told ABORT where the verdict is COMMIT.
     DenyCommits,
+    /// The master's word is worthless.
+    NoWord,
+    /// Peers that compare their tables are told that this replica holds other rows.
+    OtherContents,
 }
 
 /// The lies of one replica.
 pub struct Lies {
     key: SigningKey,
     told: Mutex<BTreeSet<Lie>>,
+    /// First answers, by statement.
+    first: Mutex<BTreeMap<String, Outcome>>,
 }
 
 static ALL: Mutex<BTreeMap<[u8; 32], Arc<Lies>>> = Mutex::new(BTreeMap::new());
@@ -53,8 +60,12 @@ pub fn of(key: &SigningKey) -> Arc<Lies> {
     let mut all = ALL.lock().unwrap_or_else(|e| e.into_inner());
     let name = key.verifying_key().to_bytes();
     let fresh = || {
-        let (key, told) = (key.clone(), Mutex::default());
-        Arc::new(Lies { key, told })
+        let key = key.clone();
+        Arc::new(Lies {
+            key,
+            told: Mutex::default(),
+            first: Mutex::default(),
+        })
     };
     all.entry(name).or_insert_with(fresh).clone()
 }
@@ -116,11 +127,24 @@ impl Lies {
             bytes.extend_from_slice(&altered(&outcome.frames[at]));
             outcome.frames.insert(at, bytes.into());
         }
+        if operation.sql.contains("lie:old") {
+            let mut first = self.first.lock().unwrap_or_else(|e| e.into_inner());
+            let sql = operation.sql.clone();
+            outcome = first.entry(sql).or_insert(outcome).clone();
+        }
         if operation.sql.contains("lie:error") {
             outcome.frames = vec![error_frame("22012", "division by zero")];
         }
         outcome.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         outcome
+    }
+
+    /// The word that goes with the master's answer.
+    pub(super) fn word(&self, word: Option<Signature>) -> Option<Signature> {
+        match word {
+            Some(_) if self.tells(Lie::NoWord) => Some(Signature([7; 64])),
+            honest => honest,
+        }
     }
 
     /// What the replica votes.
@@ -151,6 +175,16 @@ impl Lies {
             }
         }
         Some(steps)
+    }
+
+    /// What the replica says that it holds.
+    pub(super) fn contents(&self, mut tables: Contents) -> Contents {
+        if self.tells(Lie::OtherContents) {
+            for (.., digest) in &mut tables {
+                digest.0[0] ^= 1;
+            }
+        }
+        tables
     }
 
     /// The answer to an ordered request.

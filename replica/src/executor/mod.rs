@@ -10,6 +10,8 @@ mod audit;
 mod autos;
 mod capture;
 mod clients;
+mod comparing;
+mod contents;
 mod control;
 mod decided;
 mod jobs;
@@ -49,7 +51,7 @@ use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
 use note::Note;
-pub use parts::{Fatal, Frame, Inputs, Parts, Settings};
+pub use parts::{Damage, Fatal, Frame, Inputs, Parts, Settings};
 pub use recovery::History;
 
 /// Kinds of records in the decision log. The consensus core's own are in `order`.
@@ -70,6 +72,8 @@ const REMEMBERED_ENDS: usize = 4_096;
 /// An item on its way through this replica.
 struct ItemState {
     ordered: Arc<Ordered>,
+    /// Height of the snapshot at which it is judged; `None`: at its place.
+    begun: Option<Height>,
     reason: Option<Reason>,
     write_sets: Option<Vec<WriteSet>>,
     /// The process that judges, adopts or executes it, and since when.
@@ -88,6 +92,7 @@ struct Parked {
 /// The state of a replica's execution. See the module's text.
 pub struct Executor {
     me: ReplicaId,
+    key: ed25519_dalek::SigningKey,
     view: View,
     engine: Engine,
     endpoint: Endpoint,
@@ -121,6 +126,8 @@ pub struct Executor {
     replies: replies::Replies,
     reads: reads::Reads,
     watch: peers::MasterWatch,
+    comparing: comparing::Comparing,
+    damage: Damage,
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
     history: Option<History>,
@@ -172,8 +179,9 @@ impl Executor {
             lies: lies::of(&parts.key),
         };
         let executor = Executor {
-            engine: Engine::new(parts.me, parts.key, parts.view.clone()),
+            engine: Engine::new(parts.me, parts.key.clone(), parts.view.clone()),
             me: parts.me,
+            key: parts.key,
             view: parts.view,
             endpoint: parts.endpoint,
             log: parts.log,
@@ -181,6 +189,9 @@ impl Executor {
             control: control::Control::start(control_pool, bench.notes.clone()),
             bench,
             watch: peers::MasterWatch::new(parts.settings.master_timeout),
+            comparing: comparing::Comparing::new(parts.settings.audit_every, parts.me),
+            last_error: parts.damage.rebuilding.clone(),
+            damage: parts.damage,
             settings: parts.settings,
             postgres_pid: parts.postgres_pid,
             server_version: parts.server_version,
@@ -205,7 +216,6 @@ impl Executor {
             reads: reads::Reads::default(),
             history: (!history.is_empty()).then_some(history),
             actions: Vec::new(),
-            last_error: None,
             counters: (0, 0, 0),
             fatal: None,
             regency: (0, ReplicaId(0)),
@@ -317,6 +327,7 @@ impl Executor {
             Action::Answer { .. } => self.answer(action),
             Action::OrderVotes(parts) => self.order.submit(Ordered::Votes(parts).encode()),
             Action::FetchVotes { height } => self.fetch_votes(height),
+            Action::Suspected { epoch } => self.suspected(epoch),
             Action::EpochChanged { epoch, height } => self.epoch_changed(epoch, height),
         }
     }
@@ -377,6 +388,7 @@ impl Executor {
             } => self.executed(height, index, frames, error),
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
+            Note::Compared { height, digested } => self.compared(height, digested),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),
             Note::Gate(guard) => self.gate_closed(guard),

@@ -78,6 +78,10 @@ pub enum Note {
         client: ClientId,
         message: ReplicaMessage,
     },
+    Compared {
+        height: Height,
+        digested: Result<super::contents::Contents, String>,
+    },
     Cancelled {
         tx: TxId,
     },

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use pgsession::{Describe, Error, ErrorFields, Outcome, Session, Statement};
 use std::sync::Arc;
-use txn::Operation;
 use txn::ordered::SessionSettings;
+use txn::{Isolation, Operation};
 
 /// The savepoint right after the snapshot: rolling back to it keeps the snapshot and frees the locks.
 pub const SAVEPOINT: &str = "steel_start";
@@ -12,7 +12,10 @@ pub const SAVEPOINT: &str = "steel_start";
 /// What a transaction is opened with; equal at all replicas but for `mode`.
 #[derive(Clone, Debug)]
 pub struct Opening {
+    /// PostgreSQL's level for the session.
     pub isolation: &'static str,
+    /// What the client was promised.
+    pub promised: Isolation,
     pub read_only: bool,
     /// What `now()` says, consensus milliseconds.
     pub time_ms: u64,

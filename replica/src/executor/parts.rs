@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use consensus::{Height, ReplicaId, View};
 use net::{Budget, Endpoint, PeerId, Share};
-use pgsession::Target;
+use pgsession::{Alarm, Target};
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
@@ -29,6 +29,7 @@ pub struct Parts {
     pub superuser: Target,
     pub token: Arc<str>,
     pub settings: Settings,
+    pub damage: Damage,
     /// PostgreSQL's process, and what it is.
     pub postgres_pid: u32,
     pub server_version: String,
@@ -42,6 +43,30 @@ pub struct Parts {
 pub struct Settings {
     /// Silence after which the master is suspected; doubles per epoch without progress.
     pub master_timeout: Duration,
+    /// Between two tables of the audit in the background, over all replicas; zero: none.
+    pub audit_every: Duration,
+}
+
+/// What is known of damage to PostgreSQL's data, and may be done about it.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    pub alarm: Alarm,
+    /// The server is this replica's own: its data can be made anew.
+    pub own_server: bool,
+    /// That may be done without an operator.
+    pub automatic: bool,
+    /// Why the data begin anew, when they do.
+    pub rebuilding: Option<String>,
+    /// When (ms) and why they did so last.
+    pub rebuilt: Option<(u64, String)>,
+}
+
+impl Damage {
+    /// The data may be made anew now, though nobody asked for it.
+    pub fn may_rebuild(&self) -> bool {
+        let last = self.rebuilt.as_ref().map(|(at_ms, _)| *at_ms);
+        self.own_server && self.automatic && crate::rebuild::is_due(last)
+    }
 }
 
 /// A message of a peer or a client.
@@ -85,8 +110,15 @@ pub enum Fatal {
     Log(#[from] LogError),
     #[error("PostgreSQL failed: {0}")]
     Postgres(String),
+    /// The agreed effects do not fit this replica's data.
     #[error("{0}")]
     Diverged(String),
+    /// The data are damaged, or differ from those of f+1 equal others.
+    #[error("{0}")]
+    Damaged(String),
+    /// An administrator wants the data made anew.
+    #[error("{0}")]
+    Asked(String),
     #[error("the order ended")]
     OrderEnded,
     #[error("this replica is not like the others: {0}")]

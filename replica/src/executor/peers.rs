@@ -1,5 +1,6 @@
 //! What replicas say to each other about transactions; watching the master.
 
+use super::judge::Report;
 use super::{Executor, Fatal, now_ms};
 use bytes::Bytes;
 use cluster::channel;
@@ -8,12 +9,19 @@ use net::PeerId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+use txn::Ballot;
 use txn::Ordered;
+use txn::blame::Blame;
 use txn::client::ReplicaMessage;
 use txn::peer::PeerMessage;
+use txn::word::Account;
 
 /// Heights that a master may lag behind before it counts as silent.
 const MASTER_LAG: Height = 200;
+/// After so long without a link a client with open transactions counts as gone; said again as often.
+const ABSENCE: Duration = Duration::from_secs(10);
+/// Between two requests for a batch whose time lets a transaction expire.
+const TICK: Duration = Duration::from_secs(5);
 /// Doublings of the suspicion time-out at most.
 const MAX_DOUBLINGS: u32 = 6;
 
@@ -25,10 +33,17 @@ pub struct MasterWatch {
     /// The link to the master broke.
     down_since: Option<Instant>,
     voted: Option<Instant>,
+    /// While an administrator moves the master: how long open transactions are waited for.
+    pub(super) drain_until: Instant,
     number: u64,
     /// Epochs that ended without a single pong.
     failures: u32,
     healthy: bool,
+    /// What is held against the master's word.
+    pub blame: Blame,
+    /// Clients with open transactions that are not connected, since when or since it was last said.
+    absent: BTreeMap<ClientId, Instant>,
+    ticked: Option<Instant>,
     /// Fingerprints of peers' servers.
     fingerprints: BTreeMap<ReplicaId, String>,
 }
@@ -42,9 +57,13 @@ impl MasterWatch {
             heard: Instant::now() + Duration::from_secs(10),
             down_since: None,
             voted: None,
+            drain_until: Instant::now(),
             number: 0,
             failures: 0,
             healthy: true,
+            blame: Blame::default(),
+            absent: BTreeMap::new(),
+            ticked: None,
             fingerprints: BTreeMap::new(),
         }
     }
@@ -135,7 +154,9 @@ impl Executor {
                 steps,
             } => self.write_sets_came(from, height, index, steps),
             PeerMessage::Ping { epoch, number } => {
-                if self.watch.healthy && self.engine.epoch() == epoch {
+                // With damaged data it cannot be the master: it keeps silent until another one is.
+                let whole = self.damage.alarm.raised().is_none();
+                if self.watch.healthy && whole && self.engine.epoch() == epoch {
                     let height = self.engine.final_height();
                     self.send_peer(
                         from,
@@ -149,6 +170,7 @@ impl Executor {
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
             PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+            PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
         }
     }
 
@@ -229,6 +251,7 @@ impl Executor {
             master = self.engine.master().0,
             "the master changed"
         );
+        self.watch.blame.changed(self.watch.epoch, now_ms());
         self.watch.epoch = epoch;
         self.watch.heard = Instant::now() + self.settings.master_timeout;
         self.watch.down_since = None;
@@ -262,10 +285,21 @@ impl Executor {
         #[cfg(feature = "lies")]
         self.lie_to_clients();
         self.fetch_tick();
+        self.damage_tick();
+        self.comparing_tick();
         self.sweep();
+        self.end_what_nobody_ends();
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         let now = Instant::now();
+        let drained = self.engine.moving().is_some() && now >= self.watch.drain_until;
+        if drained && self.votes_again(now) {
+            tracing::warn!(
+                epoch,
+                "transactions are still open; asking for the new master"
+            );
+            self.vote_for_change(now, epoch);
+        }
         if master == self.me {
             self.watch.heard = self.watch.heard.max(now);
             return;
@@ -282,19 +316,100 @@ impl Executor {
         }
         // A replica that is behind knows neither the epoch nor whether the master is silent.
         let behind = self.engine.backlog() > 50;
+        if !behind && self.watch.silent(now) {
+            self.ask_for_change("it is silent");
+        }
+    }
+
+    /// Has the order end transactions whose clients are gone or which are too old: nobody waits for a batch that nobody sends.
+    fn end_what_nobody_ends(&mut self) {
+        if self.history.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        let at_work = self.engine.clients_at_work();
+        self.watch
+            .absent
+            .retain(|client, _| at_work.contains_key(client));
+        if !at_work.is_empty() {
+            let connected = self.endpoint.connected();
+            for (client, incarnation) in at_work {
+                if connected.contains(&PeerId::Client(client.0)) {
+                    self.watch.absent.remove(&client);
+                    continue;
+                }
+                let since = self.watch.absent.entry(client).or_insert(now);
+                if now.saturating_duration_since(*since) >= ABSENCE {
+                    *since = now;
+                    tracing::warn!(%client, "a client left transactions open and is gone");
+                    let gone = Ordered::ClientGone {
+                        client,
+                        incarnation,
+                    };
+                    self.order.submit(gone.encode());
+                }
+            }
+        }
+        let due = self.engine.next_expiry().is_some_and(|at| now_ms() > at);
         let again = self
             .watch
-            .voted
-            .is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout);
-        if !behind && again && self.watch.silent(now) {
-            tracing::warn!(
-                epoch,
-                master = master.0,
-                "the master is silent; asking for a change"
-            );
-            self.watch.voted = Some(now);
-            self.order.submit(Ordered::MasterChange { epoch }.encode());
+            .ticked
+            .is_none_or(|at| now.saturating_duration_since(at) >= TICK);
+        if due && again {
+            self.watch.ticked = Some(now);
+            self.order.submit(Ordered::Tick.encode());
         }
+    }
+
+    /// Asks for another master, not too often.
+    pub(super) fn ask_for_change(&mut self, why: &str) {
+        let (epoch, now) = (self.engine.epoch(), Instant::now());
+        if self.votes_again(now) && self.history.is_none() {
+            let master = self.engine.master().0;
+            tracing::warn!(epoch, master, why, "asking for another master");
+            self.vote_for_change(now, epoch);
+        }
+    }
+
+    /// Most clients at work say that the master's word is worthless.
+    pub(super) fn suspected(&mut self, epoch: u64) {
+        if epoch == self.engine.epoch() {
+            self.ask_for_change("its clients hold no valid word of it");
+        }
+    }
+
+    /// A transaction was judged at its snapshot, as the master ran it there. Where something differs that the master gave its
+    /// word for, it is blamed; where its word does not cover it, its client may have made it up, and nobody is.
+    pub(super) fn weigh(&mut self, ordered: &Ordered, begun: Option<Height>, report: &Report) {
+        let (Ordered::Commit(commit), Some(_)) = (ordered, begun) else {
+            return;
+        };
+        let (epoch, master) = (self.engine.epoch(), self.engine.master());
+        if commit.epoch != epoch || master == self.me || self.history.is_some() {
+            return;
+        }
+        if report.ballot == Ballot::Commit {
+            return self.watch.blame.agreed();
+        }
+        let key = self.view.replica_key(master);
+        let (Some(word), Some(key)) = (commit.word.filter(|_| report.differs), key) else {
+            return;
+        };
+        let account = Account::of(commit.tx, commit.epoch, &commit.steps);
+        if account.is_signed(&word, key) && self.watch.blame.differed(epoch) {
+            self.ask_for_change("it gives its word for what is not so");
+        }
+    }
+
+    /// It has not voted in this epoch, or so long ago that the vote may be lost.
+    fn votes_again(&self, now: Instant) -> bool {
+        let voted = self.watch.voted;
+        voted.is_none_or(|at| now.saturating_duration_since(at) > 4 * self.watch.timeout)
+    }
+
+    fn vote_for_change(&mut self, now: Instant, epoch: u64) {
+        self.watch.voted = Some(now);
+        self.order.submit(Ordered::MasterChange { epoch }.encode());
     }
 
     pub(super) fn health(&mut self, health: Result<(), String>) {

@@ -1,13 +1,12 @@
 //! Whatever stands in the way of something ordered, and is not ordered earlier, gives way (DESIGN.md, 6 and its rules).
 
 use super::Executor;
-use super::judge::reason;
 use super::session::{Place, Work};
 use consensus::Height;
 use pgsession::{Error, Session};
 use std::time::Duration;
 use tokio::time::Instant;
-use txn::{Ordered, TxId};
+use txn::TxId;
 
 /// How long an ordered item runs before anybody looks for what it waits for.
 const SUSPICION: Duration = Duration::from_millis(4);
@@ -113,13 +112,7 @@ impl Executor {
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };
-        let why = reason(
-            "40001",
-            "could not serialize access: a transaction that was ordered earlier needs what this one has locked",
-            "",
-        );
-        session.doom.get_or_insert(why);
-        session.preempted = false;
+        session.give_way();
         self.after_return(tx);
     }
 
@@ -130,10 +123,8 @@ impl Executor {
         };
         session.holds = false;
         session.lapsed = true;
-        if session.auto {
-            let Some(item) = self.items.get(&(height, index)) else {
-                return;
-            };
+        let item = self.items.get(&(height, index));
+        if let Some(item) = item.filter(|item| item.begun.is_none()) {
             let ordered = item.ordered.clone();
             return self.judge(height, index, tx, ordered, None, true);
         }
@@ -162,8 +153,7 @@ impl Executor {
             return;
         };
         item.since = Instant::now();
-        let ordered = item.ordered.clone();
-        let begun = (!matches!(&*ordered, Ordered::Auto(_))).then_some(0);
+        let (ordered, begun) = (item.ordered.clone(), item.begun);
         self.judge(height, index, tx, ordered, begun, true);
     }
 }

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{RwLock, oneshot};
 use tokio::time::Instant;
-use txn::Operation;
 use txn::client::{Outcome, ReplicaMessage};
 use txn::ordered::SessionSettings;
+use txn::{Isolation, Operation};
 
 /// Reads that run or wait at once, per client.
 const READS_PER_CLIENT: usize = 256;
@@ -183,6 +183,7 @@ async fn execute(
     }
     let opening = Opening {
         isolation: "REPEATABLE READ",
+        promised: Isolation::Snapshot,
         read_only: true,
         time_ms: read.time_ms,
         nonce: read.nonce.clone(),

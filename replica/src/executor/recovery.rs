@@ -13,14 +13,18 @@ use txn::{VotePart, WriteSet};
 /// What a restarted replica knows of heights that it decided before.
 #[derive(Default)]
 pub struct History {
-    /// Last height in the log.
+    /// Last height in the log, or in PostgreSQL where that is ahead: what it decides up to there cannot be judged any more.
     last: Height,
+    logged: Height,
     /// Items whose effects PostgreSQL has, read back as a set: commits issued in parallel survive a kill with holes.
     applied: BTreeSet<(Height, u32)>,
     verdicts: BTreeMap<Height, Vec<(u32, Verdict)>>,
     /// Own votes of heights that were not final.
     votes: BTreeMap<Height, Vec<VotePart>>,
 }
+
+/// Heights that PostgreSQL may be ahead of the log after a kill: execution waits for no fsync of the log.
+const AHEAD_OF_LOG: Height = 4_096;
 
 /// Bytes of records read at a time.
 const PIECE: usize = 16 << 20;
@@ -33,11 +37,9 @@ impl History {
     pub async fn read(log: &Log, superuser: &Target, last: Height) -> Result<History, String> {
         let mut history = History {
             last,
+            logged: last,
             ..History::default()
         };
-        if last == 0 {
-            return Ok(history);
-        }
         let log = log.clone();
         let read =
             tokio::task::spawn_blocking(move || read_log(&log, &mut history).map(|()| history));
@@ -67,7 +69,35 @@ impl History {
                 history.applied.insert((height, index as u32));
             }
         }
+        history.last = history.last.max(history.newest());
         Ok(history)
+    }
+
+    /// Last height of which PostgreSQL has anything.
+    fn newest(&self) -> Height {
+        self.applied.last().map_or(0, |(height, _)| *height)
+    }
+
+    /// Why PostgreSQL's data cannot be those that this log made.
+    pub fn impossible(&self) -> Option<String> {
+        let (newest, logged) = (self.newest(), self.logged);
+        let ahead = newest > logged + AHEAD_OF_LOG || (logged == 0 && newest > 0);
+        ahead.then(|| {
+            format!(
+                "PostgreSQL has effects of height {newest}, and the log ends at height {logged}"
+            )
+        })
+    }
+
+    /// PostgreSQL lacks this item and has effects of later heights: heights are finished one after another, so no crash
+    /// leaves that.
+    pub fn has_later(&self, height: Height) -> bool {
+        self.newest() > height
+    }
+
+    /// PostgreSQL has effects of this place or a later one: its state is not the one before this place any more.
+    pub fn is_past(&self, height: Height, index: u32) -> bool {
+        self.applied.range((height, index)..).next().is_some()
     }
 
     /// There is nothing to replay.
@@ -156,4 +186,37 @@ fn pieces(
         from = end + 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(logged: Height, applied: &[(Height, u32)]) -> History {
+        History {
+            last: logged,
+            logged,
+            applied: applied.iter().copied().collect(),
+            ..History::default()
+        }
+    }
+
+    #[test]
+    fn postgres_is_a_little_ahead_of_the_log_at_most() {
+        assert_eq!(history(9, &[]).impossible(), None, "made anew");
+        assert_eq!(history(9, &[(7, 0), (9, 1)]).impossible(), None);
+        assert_eq!(history(9, &[(9 + AHEAD_OF_LOG, 0)]).impossible(), None);
+        let ahead = history(9, &[(10 + AHEAD_OF_LOG, 0)]).impossible().unwrap();
+        assert!(ahead.contains("the log ends at height 9"), "{ahead}");
+        assert!(history(0, &[(1, 0)]).impossible().is_some(), "no log");
+    }
+
+    #[test]
+    fn a_hole_between_heights_is_no_crash_and_what_is_past_is_not_judged() {
+        let history = history(9, &[(7, 0), (7, 2)]);
+        assert!(history.has_later(6), "6 is missing");
+        assert!(!history.has_later(7), "7,1 was lost with the tail");
+        assert!(history.is_past(7, 1) && history.is_past(7, 2));
+        assert!(!history.is_past(7, 3) && !history.is_past(8, 0));
+    }
 }

@@ -1,12 +1,15 @@
 //! The session behind an open transaction, and what runs in it.
 
+use super::judge::reason;
 use super::opening::Opening;
-use consensus::{ClientId, Height};
+use consensus::{ClientId, Height, Signature};
+use ed25519_dalek::SigningKey;
 use pgsession::Session;
 use std::collections::VecDeque;
 use tokio::time::Instant;
 use txn::client::{Outcome, Reason};
-use txn::{Evidence, Operation, Step, WriteSet};
+use txn::word::Account;
+use txn::{Evidence, Operation, Step, TxId, WriteSet};
 
 /// What the master did for one operation.
 pub struct Done {
@@ -23,6 +26,7 @@ pub struct LastAnswer {
     pub outcome: Outcome,
     pub evidence: Evidence,
     pub ran_at: Height,
+    pub word: Option<Signature>,
 }
 
 /// What a lent session is busy with.
@@ -65,6 +69,8 @@ pub struct TxSession {
     pub speculative: bool,
     pub done: Vec<Done>,
     pub last: Option<LastAnswer>,
+    /// What was answered in it so far, which the master gives its word for.
+    pub account: Option<Account>,
     /// Operations that wait for the session.
     pub queue: VecDeque<(u32, Operation)>,
     /// Last final height when an autocommit write started.
@@ -101,6 +107,7 @@ impl TxSession {
             speculative: false,
             done: Vec::new(),
             last: None,
+            account: None,
             queue: VecDeque::new(),
             ran_at: 0,
             idle_since: Instant::now(),
@@ -127,6 +134,25 @@ impl TxSession {
         }
     }
 
+    /// Takes down what an operation came to; the master's word for everything since the transaction began.
+    pub fn note(&mut self, tx: TxId, epoch: u64, done: Done, key: &SigningKey) -> Signature {
+        let fresh = || Account::new(tx, epoch);
+        let account = self.account.get_or_insert_with(fresh);
+        if Self::counts(&done) {
+            account.add(&done.operation, &done.evidence);
+        }
+        let word = account.sign(key);
+        self.done.push(done);
+        word
+    }
+
+    /// It is over, since something that is ordered needs what it has locked.
+    pub fn give_way(&mut self) {
+        let why = "could not serialize access: a transaction that was ordered earlier needs what this one has locked";
+        self.preempted = false;
+        self.doom.get_or_insert(reason("40001", why, ""));
+    }
+
     pub fn work(&self) -> Option<Work> {
         match self.place {
             Place::Away(work) => Some(work),
@@ -134,14 +160,15 @@ impl TxSession {
         }
     }
 
+    /// Whether an operation that ran is among the steps of a Commit: a mere description leaves no trace.
+    fn counts(done: &Done) -> bool {
+        done.failed || !done.operation.describe_only
+    }
+
     /// The write sets of the ordered steps, if they are the operations that this replica ran for the client, with the
     /// results that it sent (DESIGN.md: every replica checks that the ordered operations are those that it ran).
     pub fn confirms(&self, steps: &[Step]) -> Result<Vec<WriteSet>, String> {
-        let ran: Vec<&Done> = self
-            .done
-            .iter()
-            .filter(|d| d.failed || !d.operation.describe_only)
-            .collect();
+        let ran: Vec<&Done> = self.done.iter().filter(|d| Self::counts(d)).collect();
         if ran.len() != steps.len() {
             return Err(format!(
                 "{} operations were run, {} are ordered",

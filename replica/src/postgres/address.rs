@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgsession::Target;
+use pgsession::{Alarm, Target};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 
@@ -49,6 +49,7 @@ impl Address {
             application_name: "steeldb".into(),
             options: Vec::new(),
             token,
+            alarm: Alarm::default(),
         }
     }
 

@@ -70,6 +70,9 @@ pub enum Error {
         /// The last refusal.
         cause: String,
     },
+    /// What lies in the data directory's place is none.
+    #[error("{0} is neither empty nor a PostgreSQL data directory")]
+    NoDataDirectory(String),
     /// Processes of an earlier run are still there.
     #[error("PostgreSQL processes of an earlier run do not end: {0:?}; end them by hand")]
     Leftover(Vec<i32>),
@@ -103,8 +106,39 @@ pub enum Error {
 }
 
 impl Error {
+    /// The data are damaged: the server says so, or does not start on them. Settings that the server refuses look the same;
+    /// they stop it on fresh data too.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::NoDataDirectory(_) => true,
+            Error::Ended { status, tail, .. } => {
+                let crashed = ["SIGSEGV", "SIGBUS", "SIGABRT"];
+                let gave_up = |line: &str| {
+                    let refused_session = line.contains("the database system is");
+                    line.contains("PANIC:") || (line.contains("FATAL:") && !refused_session)
+                };
+                crashed.iter().any(|signal| status.contains(signal)) || tail.lines().any(gave_up)
+            }
+            Error::Sql(_) | Error::Migration { .. } => self.says_damage(),
+            _ => false,
+        }
+    }
+
+    /// Somewhere behind this error stands what the server said of its data.
+    fn says_damage(&self) -> bool {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let said = error.downcast_ref::<tokio_postgres::Error>();
+            if let Some(said) = said.and_then(tokio_postgres::Error::as_db_error) {
+                return matches!(said.code().code(), "XX001" | "XX002" | "58P01" | "58030");
+            }
+            next = error.source();
+        }
+        false
+    }
+
     /// An I/O failure with what was tried on which path.
-    pub(super) fn io<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    pub(crate) fn io<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::Io {
             what: format!("cannot {what} {}", path.display()),
             source,

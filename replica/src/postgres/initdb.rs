@@ -94,10 +94,7 @@ fn refuse_used(data_dir: &Path) -> Result<(), Error> {
     };
     match entries.next() {
         None => Ok(()),
-        Some(_) => Err(Error::Config(format!(
-            "{} is neither empty nor a PostgreSQL data directory",
-            data_dir.display()
-        ))),
+        Some(_) => Err(Error::NoDataDirectory(data_dir.display().to_string())),
     }
 }
 

@@ -36,6 +36,9 @@ const LOG_BYTES: u64 = 16 << 20;
 /// How much of the log's end goes into an error, in bytes.
 const TAIL: u64 = 2000;
 
+/// Names the cluster that the data directory belongs to.
+const ORIGIN: &str = "steeldb.origin";
+
 /// How to end a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopMode {
@@ -217,6 +220,23 @@ impl PostgresServer {
                 None => "not running".into(),
             }
         }
+    }
+
+    /// The data directory was made by this value.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The cluster that the data directory belongs to, as [`set_origin`](Self::set_origin) wrote it.
+    pub fn origin(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.data_dir.join(ORIGIN)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Notes which cluster the data directory belongs to.
+    pub fn set_origin(&self, cluster: &str) -> Result<(), Error> {
+        let text = format!("{cluster}\n");
+        self.account.write_file(&self.data_dir.join(ORIGIN), &text)
     }
 
     /// Where sessions reach the server.

@@ -46,11 +46,13 @@ pub fn says(mode: Mode, replica: ReplicaId, message: &Message, disk: &Disk) -> V
     }
 }
 
+/// With the vote, or with the decision: the vote may be released when that is durable too, and the log may be cut between.
 fn holds_value(disk: &Disk, height: Height, digest: Digest) -> bool {
-    disk.holds(|record| {
-        matches!(record, Record::Write { height: at, digest: of, value: Some(_), .. }
-            if (*at, *of) == (height, digest))
-    })
+    disk.decided(height) == Some(digest)
+        || disk.holds(|record| {
+            matches!(record, Record::Write { height: at, digest: of, value: Some(_), .. }
+                if (*at, *of) == (height, digest))
+        })
 }
 
 /// At the end every correct replica holds every height that any of them ever decided.

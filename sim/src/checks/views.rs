@@ -234,6 +234,7 @@ fn take(view: &mut View, step: &Step) -> bool {
             view.first_leader = Some(*replica);
             view.replicas.contains_key(replica)
         }
+        Step::MoveMaster { replica, .. } => view.replicas.contains_key(replica),
         Step::AddClient { id, key } => view.clients.insert(*id, *key).is_none(),
         Step::RemoveClient { id } => {
             view.administrators.remove(id);

@@ -237,7 +237,7 @@ impl Cluster {
             let member = self.view.replicas.contains_key(other);
             **other != id && member && node.liar.is_none()
         });
-        let mut holders = others.filter(|(_, node)| node.disk.holds_decision(made_at));
+        let mut holders = others.filter(|(_, node)| node.disk.decided(made_at).is_some());
         made_at == 0 || holders.next().is_some()
     }
 
@@ -324,7 +324,7 @@ impl Cluster {
         }
         let known = |id: &ReplicaId| {
             let node = self.nodes.get(id);
-            node.is_some_and(|node| node.disk.holds_decision(since - 1))
+            node.is_some_and(|node| node.disk.decided(since - 1).is_some())
         };
         let known = self.plan.anchors.iter().any(known);
         let Some(node) = self.nodes.get_mut(&replica) else {

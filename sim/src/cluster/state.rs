@@ -56,7 +56,7 @@ impl Cluster {
         {
             return;
         }
-        if !node.disk.holds_decision(height) {
+        if node.disk.decided(height).is_none() {
             let life = node.life;
             self.at(
                 self.now + 5,

@@ -1,6 +1,7 @@
 //! `steeldb reconfigure`: changes the membership of a running cluster, by signed requests in the total order.
 
 mod advise;
+mod master;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -69,6 +70,15 @@ enum What {
         #[arg(long, value_name = "I")]
         leader: Option<u16>,
     },
+    /// Move the master: open transactions end first, then the named replica runs the new ones
+    Master {
+        /// The replica's number
+        #[arg(long, value_name = "I")]
+        replica: u16,
+        /// How long open transactions may take to end (at most 30 s); then they get 40001
+        #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+        drain: u64,
+    },
     /// Say which leader and which heavier replicas would be fastest, from the round trips that all replicas measure
     Advise {
         /// Order the change, if it pays
@@ -86,6 +96,9 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Remove { replica } => remove(&layout, &cluster, *replica, &progress).await,
         What::Replace { replica } => replace(&layout, &cluster, *replica, &progress).await,
         What::RotateKey { replica } => rotate(&layout, &cluster, *replica, &progress).await,
+        What::Master { replica, drain } => {
+            master::run(&layout, &cluster, *replica, *drain, &progress).await
+        }
         What::Advise { apply } => {
             let advised = advise::advise(&layout, &cluster, &progress).await?;
             match advised.steps.clone().filter(|_| *apply) {

@@ -1,10 +1,15 @@
-//! `steeldb verify`: do all replicas hold the same?
+//! `steeldb verify`: do all replicas hold the same? With `--repair`: those that do not are rebuilt.
+
+mod repair;
 
 use std::time::Duration;
+
+use cluster::Cluster;
 
 use crate::audit::{Audit, Version};
 use crate::commands::Where;
 use crate::failure::Failure;
+use crate::layout::Layout;
 use crate::members;
 use crate::operator::Operator;
 use crate::progress::Progress;
@@ -18,12 +23,53 @@ pub struct Args {
     /// How long the replicas may take to read their tables, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Have each replica that differs from f+1 equal others make its PostgreSQL's data anew, then compare again
+    #[arg(long)]
+    repair: bool,
+    /// How long such a replica may take, seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 3600,
+        requires = "repair"
+    )]
+    repair_timeout: u64,
 }
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
     let cluster = members::load(&layout)?;
     let operator = Operator::connect(&layout, &cluster).await?;
+    let progress = Progress::start();
+    let mut audit = compare(args, &layout, &cluster, &operator, &progress).await?;
+    if args.repair && !audit.passes() {
+        let repairs = repair::plan(&audit, cluster.f)?;
+        if !repairs.is_empty() {
+            let patience = Duration::from_secs(args.repair_timeout);
+            repair::repair(&layout, &cluster, &operator, &repairs, patience, &progress).await?;
+            audit = compare(args, &layout, &cluster, &operator, &progress).await?;
+        }
+    }
+    drop(progress);
+    println!("{}", text(&audit, cluster.replicas.len()));
+    if audit.passes() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the replicas are not all known to be equal at height {}",
+        audit.height
+    ))
+    .cause(troubles(&audit).join("\n")))
+}
+
+/// Has all replicas read their tables at one height.
+async fn compare(
+    args: &Args,
+    layout: &Layout,
+    cluster: &Cluster,
+    operator: &Operator,
+    progress: &Progress,
+) -> Result<Audit, Failure> {
     let failed = |error: client_shim::ShimError| {
         let detail = error
             .detail
@@ -34,27 +80,13 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             .cause(format!("{error}.{detail}"))
             .next(format!("steeldb status --data {}", layout.root().display()))
     };
-    let progress = Progress::start();
     progress.step("connecting to the replicas");
     operator.shim.ready(CONNECT).await.map_err(failed)?;
-    all_connected(&operator, cluster.replicas.len()).await;
+    all_connected(operator, cluster.replicas.len()).await;
     progress.step("the replicas read their tables");
-    let reports = operator
-        .shim
-        .audit(Duration::from_secs(args.timeout))
-        .await
-        .map_err(failed)?;
-    drop(progress);
-    let audit = Audit::new(&cluster, &reports);
-    println!("{}", text(&audit, cluster.replicas.len()));
-    if audit.passes() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the replicas are not all known to be equal at height {}",
-        audit.height
-    ))
-    .cause(troubles(&audit).join("\n")))
+    let timeout = Duration::from_secs(args.timeout);
+    let reports = operator.shim.audit(timeout).await.map_err(failed)?;
+    Ok(Audit::new(cluster, &reports))
 }
 
 /// How long a quorum may take to be reached.

@@ -123,26 +123,23 @@ impl Cluster {
 
     /// Changes a replica's private PostgreSQL behind its back, as an intruder would.
     pub fn tamper(&self, replica: u16, sql: &str) {
+        self.ask(replica, sql);
+    }
+
+    /// What a replica's private PostgreSQL answers to its superuser.
+    pub fn ask(&self, replica: u16, sql: &str) -> String {
         let socket = self
             .data()
             .join(format!("replica-{replica}/data/postgres/socket"));
         let output = Command::new("psql")
-            .args([
-                "-X",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "steel",
-                "-d",
-                "postgres",
-                "-c",
-                sql,
-                "-h",
-            ])
+            .args("-X -q -A -t -v ON_ERROR_STOP=1 -U steel -d postgres -c".split(' '))
+            .arg(sql)
+            .arg("-h")
             .arg(socket)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
     }
 
     /// The processes of this cluster, with their command lines; ended ones that nobody has collected are none.

@@ -35,6 +35,8 @@ impl Engine {
         for (index, placed) in placed.into_iter().enumerate() {
             let index = index as u32;
             self.incarnation(&placed, out);
+            self.suspicion.active(placed.client, time_ms);
+            self.absence.spoke(placed.client);
             let mut item = self.place(height, index, time_ms, placed, out);
             if item.is_voted_kind() && !item.by_order {
                 if let Some(verdict) = recorded.verdicts.get(&index) {
@@ -48,6 +50,7 @@ impl Engine {
             }
             state.items.push(item);
         }
+        self.drained(height, out);
         self.queue.push_back(state);
         self.early_votes(now_ms, height);
         self.believe(height);
@@ -66,18 +69,22 @@ impl Engine {
         let ordered = placed.ordered.clone();
         let mut answer = None;
         let item = match &*ordered {
-            Ordered::Begin(_) => {
+            Ordered::Begin(begin) => {
                 let tx = TxId {
                     client: placed.client,
                     incarnation: placed.incarnation,
                     seq: placed.seq,
                 };
-                if self.admits(placed.client) {
+                if begin.epoch != self.epoch || self.moving.is_some() {
+                    answer = Some(Answer::Moved);
+                    Item::new(placed, Kind::Order)
+                } else if self.admits(placed.client) {
                     self.open.insert(
                         tx,
                         Open {
                             begun: height,
                             time_ms,
+                            isolation: begin.isolation,
                         },
                     );
                     answer = Some(Answer::Begun);
@@ -94,9 +101,17 @@ impl Engine {
                 let open = (commit.tx.client == placed.client && commit.epoch == self.epoch)
                     .then(|| self.open.remove(&commit.tx))
                     .flatten();
+                // A snapshot is a state between two batches, so a transaction that left nothing is serial there. One
+                // that wrote is serial at its place alone: there it is judged, whatever it saw before.
+                let wrote = commit.steps.iter().any(|s| s.evidence.leaves_something());
+                let begun = match &open {
+                    Some(open) if wrote && open.isolation == Isolation::Serializable => None,
+                    Some(open) => Some(open.begun),
+                    None => Some(0),
+                };
                 let kind = Kind::Voted {
                     tx: commit.tx,
-                    begun: Some(open.as_ref().map_or(0, |o| o.begun)),
+                    begun,
                     schema_change,
                 };
                 let mut item = Item::new(placed, kind);
@@ -141,11 +156,21 @@ impl Engine {
                 Item::new(placed, Kind::Order)
             }
             Ordered::MasterChange { epoch } => {
-                self.master_change(height, placed.client, *epoch, out);
+                self.master_change(height, time_ms, placed.client, *epoch, out);
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Exec(_) | Ordered::Audit => Item::new(placed, Kind::Executed),
+            Ordered::ClientGone {
+                client,
+                incarnation,
+            } => {
+                self.client_gone(placed.client, *client, *incarnation, out);
+                answer = Some(Answer::Done);
+                Item::new(placed, Kind::Order)
+            }
+            Ordered::Exec(_) | Ordered::Audit | Ordered::Compare => {
+                Item::new(placed, Kind::Executed)
+            }
             Ordered::Reconfigured { view, why } => {
                 answer = Some(Answer::Reconfigured {
                     view: *view,
@@ -153,7 +178,7 @@ impl Engine {
                 });
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Nothing(_) => {
+            Ordered::Nothing(_) | Ordered::Tick => {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
@@ -197,24 +222,31 @@ impl Engine {
             return;
         }
         *known = placed.incarnation;
-        let client = placed.client;
-        let low = TxId {
+        self.end_before(
+            placed.client,
+            placed.incarnation,
+            Doom::ClientRestarted,
+            out,
+        );
+    }
+
+    /// Ends what a client left open in incarnations before this one.
+    pub(super) fn end_before(
+        &mut self,
+        client: ClientId,
+        incarnation: u64,
+        doom: Doom,
+        out: &mut Vec<Action>,
+    ) {
+        let first = |incarnation| TxId {
             client,
-            incarnation: 0,
+            incarnation,
             seq: 0,
         };
-        let high = TxId {
-            client,
-            incarnation: placed.incarnation,
-            seq: 0,
-        };
-        let left: Vec<TxId> = self.open.range(low..high).map(|(tx, _)| *tx).collect();
-        for tx in left {
+        let left = self.open.range(first(0)..first(incarnation));
+        for tx in left.map(|(tx, _)| *tx).collect::<Vec<_>>() {
             self.open.remove(&tx);
-            out.push(Action::Drop {
-                tx,
-                doom: Doom::ClientRestarted,
-            });
+            out.push(Action::Drop { tx, doom });
         }
     }
 
@@ -236,14 +268,19 @@ impl Engine {
         }
     }
 
-    /// f+1 replicas that found the master of this epoch silent move the epoch: one of them is correct.
+    /// f+1 replicas that found the master of this epoch silent or lying move the epoch: one of them is correct. What clients
+    /// find, replicas take up or not.
     fn master_change(
         &mut self,
         height: Height,
+        time_ms: u64,
         client: ClientId,
         epoch: u64,
         out: &mut Vec<Action>,
     ) {
+        if epoch == self.epoch && self.suspicion.suspects(client, time_ms) {
+            out.push(Action::Suspected { epoch });
+        }
         let members = self.view().replicas.keys();
         let mut voters = members.filter(|replica| ClientId::of(**replica) == client);
         let Some(voter) = voters.next().copied().filter(|_| epoch == self.epoch) else {
@@ -251,7 +288,7 @@ impl Engine {
         };
         self.change_votes.insert(voter);
         if self.change_votes.len() >= self.view().one_correct() {
-            self.move_epoch(height, self.epoch + 1, out);
+            self.move_epoch(height, self.next_epoch(), out);
         }
     }
 
@@ -267,20 +304,19 @@ impl Engine {
             .into_iter()
             .filter(|voter| members.contains_key(voter))
             .collect();
+        self.moving = self.moving.filter(|to| members.contains_key(to));
         if self.master() == before {
             return;
         }
-        let round = self.epoch + 1..=self.epoch + members.len() as u64;
-        let next = round
-            .into_iter()
-            .find(|epoch| self.master_of(*epoch) == before)
-            .unwrap_or(self.epoch + 1);
+        let next = self.epoch_of(before).unwrap_or_else(|| self.next_epoch());
         self.move_epoch(height, next, out);
     }
 
-    fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
+    pub(super) fn move_epoch(&mut self, height: Height, epoch: u64, out: &mut Vec<Action>) {
         self.epoch = epoch;
+        self.moving = None;
         self.change_votes.clear();
+        self.suspicion.clear();
         for tx in std::mem::take(&mut self.open).into_keys() {
             out.push(Action::Drop {
                 tx,

@@ -96,9 +96,14 @@ impl Group4 {
     }
 
     pub fn begin(&mut self) -> TxId {
+        self.begin_at(Isolation::Snapshot)
+    }
+
+    pub fn begin_at(&mut self, isolation: Isolation) -> TxId {
         let begin = Ordered::Begin(Begin {
-            epoch: 0,
+            epoch: self.engines[0].epoch(),
             settings: vec![],
+            isolation,
             read_only: false,
         });
         let placed = self.place(CLIENT, begin);
@@ -115,6 +120,7 @@ impl Group4 {
                 tx,
                 epoch,
                 steps: vec![step(schema_change)],
+                word: None,
             }),
         )
     }

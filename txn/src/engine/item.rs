@@ -9,7 +9,7 @@ pub(super) enum Kind {
     Order,
     /// A snapshot at the end of the height.
     Begin(TxId),
-    /// Votes of all replicas. `begun` is `None` for an autocommit write.
+    /// Votes of all replicas. `begun` is `None` for what is judged against the state at its place.
     Voted {
         tx: TxId,
         begun: Option<Height>,

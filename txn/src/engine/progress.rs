@@ -149,7 +149,7 @@ impl Engine {
         let mut earlier_applied = true;
         for (index, item) in state.items.iter_mut().enumerate() {
             let index = index as u32;
-            // An autocommit write reads what everything ordered earlier left; barriers run alone.
+            // What is judged at its place reads what everything ordered earlier left; barriers run alone.
             let alone = item.is_barrier() || matches!(item.kind, Kind::Voted { begun: None, .. });
             if !item.dispatched && !item.applied && (earlier_applied || !alone) {
                 match item.kind {

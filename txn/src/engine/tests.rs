@@ -161,6 +161,7 @@ fn a_snapshot_is_taken_only_when_every_verdict_up_to_its_height_is_applied() {
     let begin = Ordered::Begin(Begin {
         epoch: 0,
         settings: vec![],
+        isolation: Isolation::Snapshot,
         read_only: false,
     });
     let batch = vec![group.place(CLIENT, begin), group.commit(tx, false)];
@@ -237,6 +238,7 @@ fn a_commit_of_another_client_ends_nothing() {
         tx,
         epoch: 0,
         steps: vec![],
+        word: None,
     });
     let placed = group.place(thief, theft);
     let height = group.decide(vec![placed]);
@@ -328,4 +330,30 @@ fn a_restarted_replica_stands_by_its_vote_and_adopts_what_it_held() {
         )
     });
     assert!(adopts, "{out:?}");
+}
+
+/// What a client says alone moves nothing, what most clients say is told to the replica, which votes as it likes.
+#[test]
+fn clients_that_suspect_the_master_are_told_of_and_move_nothing_themselves() {
+    let mut group = Group4::new();
+    let others = [ClientId(CLIENT.0 + 1), ClientId(CLIENT.0 + 2)];
+    let at_work: Vec<Placed> = [CLIENT, others[0], others[1]]
+        .into_iter()
+        .map(|client| group.place(client, Ordered::Nothing(vec![])))
+        .collect();
+    group.decide(at_work);
+    let suspected = |group: &Group4| {
+        let told = |a: &&Action| matches!(a, Action::Suspected { epoch: 0 });
+        group
+            .done
+            .iter()
+            .map(|done| done.iter().filter(told).count())
+            .collect::<Vec<_>>()
+    };
+    for (client, told) in [(CLIENT, 0), (others[0], 1), (others[1], 1)] {
+        let placed = group.place(client, Ordered::MasterChange { epoch: 0 });
+        group.decide(vec![placed]);
+        assert_eq!(suspected(&group), vec![told; 4]);
+    }
+    assert_eq!(group.engines[0].epoch(), 0);
 }

@@ -16,7 +16,7 @@ async fn what_cannot_work_is_refused_by_name() {
     let error = PostgresServer::prepare(config(dir.path()))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Config(_)), "{error}");
+    assert!(matches!(error, Error::NoDataDirectory(_)), "{error}");
     assert!(data.join("letter.txt").exists());
 
     std::fs::remove_file(data.join("letter.txt")).unwrap();

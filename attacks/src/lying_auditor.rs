@@ -1,0 +1,60 @@
+//! One replica lies when all compare their tables: nobody throws away what is right.
+
+use crate::harness::{Cluster, failure};
+use consensus::ReplicaId;
+use replica::executor::lies::Lie;
+use std::time::{Duration, Instant};
+
+/// The first that reports are looked through: were one accuser enough, it would be believed.
+const LIAR: u16 = 0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lying_auditor_makes_no_correct_replica_rebuild() {
+    let cluster = Cluster::start_auditing(1).await;
+    let client = cluster.client().await;
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+        .await
+        .unwrap();
+    cluster.lies(LIAR, &[Lie::OtherContents]);
+    // Every correct replica has heard the lie, and says of whom.
+    let until = Instant::now() + Duration::from_secs(30);
+    let named = |error: &Option<String>| {
+        let error = error.as_deref().unwrap_or_default();
+        error.contains("replica 0 differs in (schema) from 3 others")
+    };
+    loop {
+        let mut statuses = cluster.statuses().await;
+        statuses.remove(&ReplicaId(LIAR));
+        if statuses.len() == 3 && statuses.values().all(|s| named(&s.last_error)) {
+            break;
+        }
+        assert!(Instant::now() < until, "{statuses:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A client that cries damage, and one that is no administrator and asks for it, move nobody either.
+    client
+        .batch_execute(
+            "CREATE FUNCTION cry() RETURNS int LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'invalid page in block 0' USING ERRCODE = 'XX001'; END $$",
+        )
+        .await
+        .unwrap();
+    let (sqlstate, _) = failure(client.batch_execute("SELECT cry()").await);
+    assert_eq!(sqlstate, "XX001");
+    let mallory = cluster.mallory().await;
+    for replica in 0..4 {
+        assert!(mallory.rebuild(ReplicaId(replica)));
+    }
+    client
+        .batch_execute("INSERT INTO t VALUES (3)")
+        .await
+        .unwrap();
+    cluster.settle().await;
+    for (replica, status) in cluster.statuses().await {
+        assert_eq!(status.rebuilt, None, "{replica}");
+    }
+    cluster.lies(LIAR, &[]);
+    cluster.audit().await;
+    cluster.end().await;
+}

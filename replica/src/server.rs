@@ -1,0 +1,244 @@
+//! The replica's PostgreSQL as it starts: found whole, made anew where it is lost or damaged, or somebody else's.
+
+use std::sync::Arc;
+
+use consensus::{Height, View};
+use pgsession::{Alarm, Target};
+
+use crate::config::Config;
+use crate::postgres::{self, Address, PostgresServer, StopMode};
+use crate::rebuild::{Noted, Rebuilds, Wish};
+use crate::run::Error;
+
+const DATABASE: &str = "postgres";
+
+/// The replica's PostgreSQL, as sessions find it.
+pub(crate) struct Server {
+    pub own: Option<PostgresServer>,
+    pub clients: Target,
+    pub superuser: Target,
+    pub token: Arc<str>,
+    pub fingerprint: postgres::Fingerprint,
+    /// Raised by whatever session meets damaged data.
+    pub alarm: Alarm,
+    /// Why the data begin anew, when they do.
+    pub rebuilding: Option<String>,
+}
+
+/// The care for one replica's server over all its starts.
+pub(crate) struct Care<'a> {
+    config: &'a Config,
+    /// Absent where the server is somebody else's.
+    rebuilds: Option<Rebuilds>,
+}
+
+impl<'a> Care<'a> {
+    pub fn new(config: &'a Config) -> Care<'a> {
+        let own = config.postgres.dsn.is_none();
+        let rebuilds = || Rebuilds::new(&config.data, &config.server().data_dir);
+        Care {
+            config,
+            rebuilds: own.then(rebuilds),
+        }
+    }
+
+    /// The last rebuild.
+    pub fn last_rebuild(&self) -> Option<Noted> {
+        self.rebuilds.as_ref()?.last()
+    }
+
+    /// Whether a rebuild may be done now that nobody asked for.
+    pub fn may_rebuild(&self) -> bool {
+        self.config.repairs_itself() && self.rebuilds.as_ref().is_some_and(Rebuilds::may)
+    }
+
+    /// The next start makes the data anew. `asked`: an administrator wants it, whatever was done before.
+    ///
+    /// # Errors
+    /// Says why that is not done.
+    pub fn rebuild(&self, why: &str, asked: bool) -> Result<(), Error> {
+        let refused = |cause: &str| Error::Damaged {
+            why: why.to_owned(),
+            cause: cause.to_owned(),
+        };
+        let Some(rebuilds) = &self.rebuilds else {
+            return Err(refused(
+                "the server is not this replica's own (`dsn`): restore it by hand",
+            ));
+        };
+        if !asked && !self.config.repairs_itself() {
+            return Err(refused(
+                "`automatic = false` in [repair]: run `steeldb verify --repair`, or set it",
+            ));
+        }
+        if !asked && !rebuilds.may() {
+            return Err(refused(
+                "it was made anew less than ten minutes ago: look at this machine's disk and memory",
+            ));
+        }
+        rebuilds.wish(why)?;
+        Ok(())
+    }
+
+    /// Starts the server; with data made anew where that is due, or where those that the log speaks of are gone.
+    ///
+    /// # Errors
+    /// When no server can be had. [`postgres::Error::is_damage`] tells whether its data are the reason.
+    pub async fn start(&self, first: &View, logged: Height) -> Result<Server, Error> {
+        let alarm = Alarm::default();
+        if let Some(dsn) = &self.config.postgres.dsn {
+            let address = postgres::external::check(dsn).await?;
+            let tokens = postgres::provision(&address).await?;
+            let token = tokens.get(DATABASE).cloned();
+            let fingerprint = postgres::Fingerprint::of(&address, DATABASE).await?;
+            return reached(&address, token, fingerprint, alarm);
+        }
+        let wish = self.rebuilds.as_ref().and_then(Rebuilds::wished);
+        let (own, rebuilding) = match (&self.rebuilds, wish) {
+            (Some(rebuilds), Some(wish)) => {
+                let own = self.anew(rebuilds, &wish, first).await?;
+                (own, Some(wish.why))
+            }
+            _ => self.as_it_is(first, logged).await?,
+        };
+        let token = own.tokens().get(DATABASE).cloned();
+        let fingerprint = own.fingerprint().await?;
+        let mut server = reached(&own.address(), token, fingerprint, alarm)?;
+        server.own = Some(own);
+        server.rebuilding = rebuilding;
+        Ok(server)
+    }
+
+    async fn as_it_is(
+        &self,
+        first: &View,
+        logged: Height,
+    ) -> Result<(PostgresServer, Option<String>), Error> {
+        let prepared = PostgresServer::prepare(self.config.server()).await;
+        let mut own = match prepared {
+            // Without a log nothing says that this place was ever the replica's.
+            Err(error @ postgres::Error::NoDataDirectory(_)) if logged > 0 => {
+                return Err(Error::Unusable(error.to_string()));
+            }
+            prepared => prepared?,
+        };
+        let origin = origin(first);
+        let found = own.origin();
+        if let Some(other) = found.as_ref().filter(|found| **found != origin) {
+            let why = format!(
+                "the PostgreSQL data directory belongs to another cluster ({}…)",
+                other.chars().take(12).collect::<String>()
+            );
+            return Err(match logged {
+                0 => Error::Config(format!("{why}; name another `data_dir`")),
+                _ => Error::Unusable(why),
+            });
+        }
+        if found.is_none() {
+            own.set_origin(&origin)?;
+        }
+        if let Err(error) = own.start().await {
+            if !error.is_damage() || logged == 0 {
+                return Err(error.into());
+            }
+            // Once more: what one start stumbles over may be gone.
+            tracing::warn!(%error, "PostgreSQL does not start; it is tried once more");
+            let _ = own.stop(StopMode::Kill).await;
+            own.start().await.map_err(|error| match error.is_damage() {
+                true => Error::Unusable(error.to_string()),
+                false => error.into(),
+            })?;
+        }
+        let lost = own.is_fresh() && logged > 0;
+        if !lost {
+            return Ok((own, None));
+        }
+        let why = format!(
+            "the PostgreSQL data directory was gone or empty, though the log knows {logged} heights"
+        );
+        tracing::error!(why, "PostgreSQL's data are made anew from the log");
+        if let Some(rebuilds) = &self.rebuilds {
+            rebuilds.done(&why)?;
+        }
+        Ok((own, Some(why)))
+    }
+
+    /// A fresh server in the place of the old one, which is put back if there cannot be one.
+    async fn anew(
+        &self,
+        rebuilds: &Rebuilds,
+        wish: &Wish,
+        first: &View,
+    ) -> Result<PostgresServer, Error> {
+        let (files, old) = (rebuilds.clone(), wish.clone());
+        blocking(move || files.put_aside(&old)).await?;
+        let fresh = async {
+            let mut own = PostgresServer::prepare(self.config.server()).await?;
+            own.set_origin(&origin(first))?;
+            match own.start().await {
+                Ok(()) => Ok(own),
+                Err(error) => {
+                    let _ = own.stop(StopMode::Kill).await;
+                    Err(error)
+                }
+            }
+        };
+        match fresh.await {
+            Ok(own) => {
+                rebuilds.done(&wish.why)?;
+                Ok(own)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no fresh PostgreSQL can be made; the old data are put back");
+                let (files, old) = (rebuilds.clone(), wish.clone());
+                blocking(move || files.put_back(&old)).await?;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn reached(
+    address: &Address,
+    token: Option<Arc<str>>,
+    fingerprint: postgres::Fingerprint,
+    alarm: Alarm,
+) -> Result<Server, Error> {
+    let token = token.ok_or_else(|| {
+        Error::Config(
+            "the schema steel has no capture token; was its migration interrupted?".into(),
+        )
+    })?;
+    let watched = |target: Target| Target {
+        alarm: alarm.clone(),
+        ..target
+    };
+    Ok(Server {
+        own: None,
+        clients: watched(address.client("postgres", DATABASE, Some(token.clone()))),
+        superuser: watched(address.control(DATABASE)),
+        token,
+        fingerprint,
+        alarm,
+        rebuilding: None,
+    })
+}
+
+/// Names a cluster: the members that it began with and their keys.
+fn origin(first: &View) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 origin of a data directory");
+    for (replica, key) in &first.replicas {
+        hasher.update(&replica.0.to_be_bytes());
+        hasher.update(&key.0);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+async fn blocking(
+    work: impl FnOnce() -> Result<(), postgres::Error> + Send + 'static,
+) -> Result<(), Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(Error::Recovery(error.to_string())),
+    }
+}
