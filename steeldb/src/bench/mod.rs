@@ -8,6 +8,7 @@ mod consensus;
 mod cpu;
 mod faults;
 mod group;
+mod isolation;
 mod layout;
 mod matrix;
 mod output;
@@ -36,6 +37,7 @@ enum What {
     Pgbench(pgbench::Args),
     Waterfall(waterfall::Args),
     Faults(faults::Args),
+    Isolation(isolation::Args),
     Reconfiguration(reconfiguration::Args),
     Wan(wan::Args),
     #[command(hide = true)]
@@ -54,6 +56,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         What::Pgbench(args) => pgbench::run(args).await,
         What::Waterfall(args) => waterfall::run(args),
         What::Faults(args) => faults::run(args).await,
+        What::Isolation(args) => isolation::run(args).await,
         What::Reconfiguration(args) => reconfiguration::run(args).await,
         What::Wan(args) => wan::run(args).await,
         What::Member(args) => group::member::run(args).await,
