@@ -307,3 +307,18 @@ ALTER FUNCTION leaky(int) RENAME TO dry;
 SELECT dry(3), pg_get_functiondef('dry'::regproc) LIKE '%IMMUTABLE%';
 COMMENT ON FUNCTION dry(int) IS 'x';
 GRANT EXECUTE ON FUNCTION dry(int) TO PUBLIC;
+-- Rows were reported before the statement failed: nothing of it may stay anywhere.
+CREATE TABLE late (id serial, v int);
+CREATE FUNCTION too_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT max(v) FROM late) > 10 THEN RAISE EXCEPTION 'too late'; END IF; RETURN NULL; END $$;
+CREATE TRIGGER zzz AFTER INSERT ON late FOR EACH STATEMENT EXECUTE FUNCTION too_late();
+INSERT INTO late (v) VALUES (1), (2);
+INSERT INTO late (v) VALUES (3), (11);
+SELECT count(*) FROM late;
+INSERT INTO late (v) VALUES (4) RETURNING id;
+BEGIN;
+SAVEPOINT s;
+INSERT INTO late (v) VALUES (12);
+ROLLBACK TO s;
+INSERT INTO late (v) VALUES (5) RETURNING id;
+COMMIT;
+SELECT * FROM late ORDER BY id;

@@ -264,7 +264,7 @@ fn first_difference(outcomes: &[Outcome], expected: &[Option<&Step>]) -> Option<
             }
             continue;
         }
-        let written = capture::read(&outcome.captured).map(|c| c.write_set.digest());
+        let written = capture::of(outcome).map(|c| c.write_set.digest());
         if written != Ok(step.evidence.write) {
             let text: String = step.operation.sql.chars().take(80).collect();
             return Some(Failure::Inadmissible(format!(
