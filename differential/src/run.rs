@@ -331,6 +331,10 @@ async fn the_cluster_answers_as_one_postgresql_does() {
         report.differences.len(),
         report.differences.join("\n\n")
     );
+    println!(
+        "(commits, aborts, adoptions) {:?}",
+        cluster.verdicts().await
+    );
     cluster.audit().await;
     cluster.end().await;
     assert!(
