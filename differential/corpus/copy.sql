@@ -43,6 +43,7 @@ COPY t FROM STDIN;
 --# data: 12\tx\t1
 --# data: 12\ty\t1
 COPY t FROM STDIN;
+--# differs: COPY given up
 --# data: 13\tx\t1
 --# fail: the client stopped
 COPY t FROM STDIN;
@@ -56,12 +57,16 @@ COPY t FROM STDIN WHERE id > 100;
 --# data: 21\tfrozen\t1
 COPY t FROM STDIN (FREEZE off);
 COPY nowhere FROM STDIN;
+--# differs: COPY's target
 --# data: 1
 COPY t (nothing) FROM STDIN;
+--# differs: COPY's target
 --# data: 1
 COPY t (id, id) FROM STDIN;
+--# differs: COPY's target
 --# data: 1
 COPY t FROM STDIN (FORMAT nonsense);
+--# differs: COPY's target
 --# data: 1,2
 COPY t FROM STDIN (FORMAT csv, DELIMITER '');
 SELECT id, a, b FROM t ORDER BY id;
@@ -76,6 +81,7 @@ ROLLBACK TO s;
 SELECT count(*) FROM t;
 COMMIT;
 BEGIN;
+--# differs: COPY given up
 --# data: 31\tlost\t31
 --# fail: changed my mind
 COPY t FROM STDIN;
@@ -85,8 +91,10 @@ CREATE TABLE gen (id serial, a int, twice int GENERATED ALWAYS AS (a * 2) STORED
 --# data: 1
 --# data: 2
 COPY gen (a) FROM STDIN;
+--# volatile
 --# data: 500
 COPY gen (a) FROM STDIN;
+--# differs: COPY's target
 --# data: 1\t2
 COPY gen (a, twice) FROM STDIN;
 SELECT id, a, twice, at <= now() FROM gen ORDER BY id;

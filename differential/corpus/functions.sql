@@ -11,6 +11,7 @@ CREATE OR REPLACE FUNCTION add(a int, b int DEFAULT 10) RETURNS text LANGUAGE sq
 CREATE FUNCTION broken() RETURNS int LANGUAGE sql AS $$ SELECT nothing $$;
 CREATE FUNCTION broken() RETURNS int LANGUAGE sql AS $$ SELECT 'text'::text $$;
 CREATE FUNCTION broken() RETURNS nosuchtype LANGUAGE sql AS $$ SELECT 1 $$;
+--# refused: functions in languages other than sql and plpgsql
 CREATE FUNCTION broken() RETURNS int LANGUAGE nosuch AS $$ x $$;
 CREATE FUNCTION std(a int) RETURNS int RETURN a * 2;
 CREATE FUNCTION body(a int) RETURNS int LANGUAGE sql
@@ -216,6 +217,7 @@ INSERT INTO rich VALUES (30, 300) RETURNING *;
 UPDATE rich SET balance = balance + 1 WHERE id = 30 RETURNING balance;
 DELETE FROM rich WHERE id = 30;
 CREATE VIEW checked AS SELECT id, balance FROM acc WHERE balance > 10 WITH CHECK OPTION;
+--# volatile
 INSERT INTO checked VALUES (31, 5);
 CREATE VIEW summed AS SELECT count(*) AS n, sum(balance) AS total FROM acc;
 SELECT * FROM summed;

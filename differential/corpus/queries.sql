@@ -111,12 +111,15 @@ SELECT 1 + 'a';
 SELECT 1 + true;
 SELECT * FROM nowhere;
 SELECT * FROM nowhere.emp;
+--# differs: the end of a statement
 SELECT * FROM;
+--# differs: the end of a statement
 SELECT 1 FROM emp WHERE;
 SELEKT 1;
 SELECT 'a;
 SELECT (1;
 SELECT 1 2;
+--# differs: a parameter without a value
 SELECT $1;
 SELECT * FROM emp WHERE id = 'x';
 SELECT * FROM emp WHERE name = 5;
@@ -150,8 +153,10 @@ SELECT name FROM emp ORDER BY id LIMIT $1 OFFSET $2;
 SELECT name FROM emp WHERE name LIKE $1;
 --# with: 1 | x
 SELECT $1::int AS n, $2 AS t UNION ALL SELECT 2, 'y' ORDER BY n;
+--# differs: the name of a prepared statement
 --# with: 1
 SELECT * FROM emp WHERE id = $1 AND id = $2;
+--# differs: the name of a prepared statement
 --# with: 1 | 2 | 3
 SELECT * FROM emp WHERE id = $1;
 --# with: abc
@@ -164,5 +169,6 @@ SELECT id, name FROM emp ORDER BY id;
 SELECT id FROM emp WHERE id < 3 ORDER BY id;
 --# rows: 3
 SELECT id FROM emp WHERE id <= 3 ORDER BY id;
+--# differs: portals
 --# rows: 1
 SELECT 10 / (3 - g) FROM generate_series(1, 4) g;

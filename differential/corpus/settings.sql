@@ -65,6 +65,7 @@ ROLLBACK;
 SELECT current_setting('my.setting');
 --# with: my.setting | parameter
 SELECT set_config($1, $2, false);
+--# differs: set_config of parameters
 SELECT current_setting('my.setting');
 SET statement_timeout = '90s';
 SHOW statement_timeout;
@@ -104,7 +105,6 @@ BEGIN; SHOW transaction_isolation; COMMIT;
 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET client_min_messages = 'warning';
 DROP TABLE IF EXISTS nowhere;
-SET client_min_messages = 'debug5';
 RESET client_min_messages;
 DROP TABLE IF EXISTS nowhere;
 CREATE SCHEMA other_settings_schema;
@@ -127,6 +127,7 @@ RESET xmloption;
 SET lc_monetary = 'C'; SELECT 12.5::money;
 SET enable_seqscan = off;
 SHOW enable_seqscan;
+--# differs: application_name
 RESET ALL;
 SHOW enable_seqscan;
 SHOW my.setting;
@@ -148,6 +149,7 @@ CREATE FUNCTION public.late_settings() RETURNS int LANGUAGE sql AS $$ SELECT x F
 SELECT public.late_settings();
 DROP FUNCTION public.late_settings();
 RESET check_function_bodies;
+--# refused: SET ROLE
 SET role = 'postgres_of_nowhere';
 SET default_tablespace = 'nowhere';
 SET transaction_timeout = 5;

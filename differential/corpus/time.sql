@@ -94,7 +94,10 @@ SELECT id, d, ts, tz, t, i FROM d ORDER BY id;
 SELECT made, day FROM d ORDER BY id;
 SELECT count(*) FROM d WHERE made <= now() AND day = current_date;
 --# volatile
-INSERT INTO d (tz) VALUES (now()), (current_timestamp), ('now') RETURNING tz, made;
+INSERT INTO d (tz) VALUES (now()), (current_timestamp) RETURNING tz, made;
 SELECT count(DISTINCT tz) FROM d WHERE id > 6;
 SELECT d FROM d ORDER BY d NULLS FIRST;
 UPDATE d SET i = i * 2 + '1 hour', d = d + 1 WHERE id = 1 RETURNING i, d;
+-- The server parses it by its own clock: the replicas differ, and the statement is not confirmed.
+--# differs: an untyped 'now'
+INSERT INTO d (tz) VALUES ('now');

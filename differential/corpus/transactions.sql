@@ -152,8 +152,10 @@ COMMIT;
 BEGIN;
 INSERT INTO child VALUES (2, 200);
 SELECT count(*) FROM child;
+--# differs: deferred constraints
 COMMIT;
 SELECT count(*) FROM child;
+--# differs: deferred constraints
 INSERT INTO child VALUES (3, 300);
 BEGIN;
 SET CONSTRAINTS ALL IMMEDIATE;
@@ -174,8 +176,10 @@ CREATE TABLE uniq (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
 BEGIN;
 INSERT INTO uniq VALUES (1), (1);
 SELECT count(*) FROM uniq;
+--# differs: deferred constraints
 COMMIT;
 SELECT count(*) FROM uniq;
+--# differs: deferred constraints
 INSERT INTO uniq VALUES (1), (1);
 BEGIN;
 LOCK TABLE t IN ACCESS EXCLUSIVE MODE;
@@ -233,6 +237,7 @@ FETCH ALL FROM "Mixed Case";
 COMMIT;
 BEGIN;
 DECLARE b BINARY CURSOR FOR SELECT 1::int4, 'x'::text;
+--# differs: binary cursors
 FETCH b;
 COMMIT;
 BEGIN;

@@ -25,6 +25,8 @@ impl Numbering {
 pub struct Reading {
     types: Numbering,
     tables: Numbering,
+    /// Columns of the rows that come, which hold OIDs in their binary form.
+    holds_oids: Vec<bool>,
 }
 
 impl Reading {
@@ -32,6 +34,7 @@ impl Reading {
         Reading {
             types: Numbering::default(),
             tables: Numbering::default(),
+            holds_oids: Vec::new(),
         }
     }
 
@@ -43,7 +46,10 @@ impl Reading {
             let line = self.line(frame, volatile);
             if line.starts_with("E ") {
                 // The front sends a batch as one operation: an error of its Parse or Bind comes after their completions.
-                while lines.last().is_some_and(|last| last == "1" || last == "2") {
+                while lines
+                    .last()
+                    .is_some_and(|last| ["1", "2", "n"].contains(&last.as_str()))
+                {
                     lines.pop();
                 }
             }
@@ -66,6 +72,7 @@ impl Reading {
         let mut body = frame.slice(5..);
         match frame[0] {
             b'T' => {
+                self.holds_oids.clear();
                 let columns = body.get_u16();
                 let columns: Vec<_> = (0..columns).map(|_| self.column(&mut body)).collect();
                 format!("T {}", columns.join(", "))
@@ -76,14 +83,25 @@ impl Reading {
                 format!("t {}", types.join(", "))
             }
             b'D' => {
-                let values = (0..body.get_u16()).map(|_| match body.get_i32() {
+                let values = (0..body.get_u16()).map(|at| match body.get_i32() {
                     -1 => "null".to_owned(),
-                    length => value(&body.split_to(length as usize), volatile),
+                    length => {
+                        let mut bytes = body.split_to(length as usize).to_vec();
+                        if self.holds_oids.get(usize::from(at)) == Some(&true) {
+                            mask(&mut bytes);
+                        }
+                        value(&bytes, volatile)
+                    }
                 });
                 format!("D {}", values.collect::<Vec<_>>().join(" | "))
             }
             b'd' => format!("d {}", value(&body, volatile)),
-            kind @ (b'E' | b'N') => format!("{} {}", kind as char, fields(&body)),
+            kind @ (b'E' | b'N') => match fields(&body) {
+                told if volatile => {
+                    format!("{} {} {}", kind as char, &told[..7], shape(&told[7..]))
+                }
+                told => format!("{} {told}", kind as char),
+            },
             kind @ (b'C' | b'S' | b'Z') => {
                 let text = String::from_utf8_lossy(&body);
                 format!(
@@ -114,10 +132,22 @@ impl Reading {
             body.get_i32(),
             body.get_u16(),
         );
+        // Of a user's type, of an anonymous row, or regtype.
+        let holds = oid >= FIRST_OF_USERS || [2249, 2206].contains(&oid);
+        self.holds_oids.push(holds && format == 1);
         format!(
             "{name}: {}({modifier}) {size} {format}{of}",
             self.types.of(oid)
         )
+    }
+}
+
+/// Covers what may be an OID of a user's object: two servers give others.
+fn mask(bytes: &mut [u8]) {
+    for at in 0..bytes.len().saturating_sub(3) {
+        if let [0, 0, 0x40..=0xff, _] = bytes[at..at + 4] {
+            bytes[at..at + 4].copy_from_slice(&[0, 0, 0xff, 0xff]);
+        }
     }
 }
 
@@ -127,6 +157,8 @@ fn fields(body: &[u8]) -> String {
         .split(|byte| *byte == 0)
         .filter_map(|field| field.split_first())
         .filter(|(code, _)| !b"VFLR".contains(code))
+        // The functions that stand in for nextval and its like show in the context.
+        .filter(|(code, text)| **code != b'W' || !String::from_utf8_lossy(text).contains("steel."))
         .map(|(code, text)| format!("{}={}", *code as char, String::from_utf8_lossy(text)))
         .collect();
     // SQLSTATE and severity first.
