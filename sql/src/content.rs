@@ -5,6 +5,7 @@ use crate::outline::Outline;
 use crate::reach;
 use crate::tokens::Tokens;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 #[derive(Debug, Default)]
 pub(crate) struct Content {
@@ -16,6 +17,8 @@ pub(crate) struct Content {
     pub(crate) physical: Option<String>,
     /// A function is called that may read tables of its own.
     pub(crate) calls_unknown: bool,
+    /// A function is called that is not PostgreSQL's own.
+    pub(crate) calls_user: bool,
 }
 
 pub(crate) fn content(tokens: Tokens<'_>, outline: &Outline) -> Content {
@@ -26,6 +29,7 @@ pub(crate) fn content(tokens: Tokens<'_>, outline: &Outline) -> Content {
         }
     }
     let ctes = cte_names(tokens);
+    content.calls_user = (0..tokens.len()).any(|i| is_users_call(tokens, i, &ctes));
     let relations: Vec<_> = outline
         .relations
         .iter()
@@ -69,6 +73,30 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
         content.catalog |=
             tokens.symbol(before, "::") || tokens.word(before, "as") || tokens.is_string(i + 1);
     }
+}
+
+/// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.
+fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool {
+    let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
+        return false;
+    };
+    let before = i.wrapping_sub(1);
+    if tokens.word(before, "as") || tokens.symbol(before, ")") || ctes.contains(&name) {
+        return false;
+    }
+    let qualified = tokens.symbol(before, ".");
+    let foreign = qualified && !tokens.word(i.wrapping_sub(2), "pg_catalog");
+    foreign || !(is_built_in(&name) || HARMLESS.binary_search(&name.as_str()).is_ok())
+}
+
+/// PostgreSQL 15's functions, one a line: `SELECT DISTINCT proname::text COLLATE "C" FROM pg_proc WHERE pronamespace =
+/// 'pg_catalog'::regnamespace ORDER BY 1`. A function of the same name in a schema of the user's own can be meant only with
+/// other types of arguments.
+const BUILT_IN: &str = include_str!("builtin-functions.txt");
+
+fn is_built_in(name: &str) -> bool {
+    static SORTED: LazyLock<Vec<&str>> = LazyLock::new(|| BUILT_IN.lines().collect());
+    SORTED.binary_search(&name).is_ok()
 }
 
 /// INSERT INTO schema.table (columns): no call.
@@ -172,10 +200,11 @@ const HARMLESS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::HARMLESS;
+    use super::{BUILT_IN, HARMLESS};
 
     #[test]
-    fn the_list_is_sorted_for_its_search() {
+    fn the_lists_are_sorted_for_their_search() {
         assert!(HARMLESS.is_sorted());
+        assert!(BUILT_IN.lines().is_sorted());
     }
 }

@@ -20,6 +20,9 @@ pub struct Statement {
     /// part of a digest. Always true for [`Kind::CatalogRead`] and [`Kind::Show`]; of a DECLARE CURSOR it says so
     /// for the cursor's later FETCHes.
     pub unvalidated: bool,
+    /// It calls a function that is not PostgreSQL's own. Of a [`Kind::Read`] it says that it may write after all, and that the
+    /// function may catch the 25006 that would tell.
+    pub calls_user: bool,
     pub(crate) settings: Option<Vec<(String, String)>>,
     pub(crate) tables: Tables,
     pub(crate) tag: Option<&'static str>,

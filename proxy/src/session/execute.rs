@@ -1,7 +1,7 @@
 //! One operation: sent to where its kind belongs, watched while it runs, its answer forwarded.
 
 use super::block::{Block, State};
-use super::statement::Call;
+use super::statement::{Call, is_described_late};
 use super::{Session, Trouble};
 use crate::database::{Autocommit, Database, Transaction as _};
 use crate::wire::{Closed, frame};
@@ -27,6 +27,8 @@ impl<D: Database> Session<'_, D> {
         }
         let how = match &call.statement.kind {
             _ if unvalidated || operation.describe_only => Autocommit::Read { unvalidated: true },
+            // A function that catches every error would hide that it wanted to write.
+            sql::Kind::Read if call.statement.calls_user => Autocommit::Write,
             sql::Kind::Read => Autocommit::Read { unvalidated: false },
             sql::Kind::CatalogRead | sql::Kind::Show { .. } => {
                 Autocommit::Read { unvalidated: true }
@@ -122,6 +124,12 @@ impl<D: Database> Session<'_, D> {
         let mut complete = Bytes::new();
         let mut failed = false;
         self.description = None;
+        let undescribed = call.simple
+            && is_described_late(call.statement)
+            && outcome
+                .frames
+                .iter()
+                .any(|found| frame::kind(found) == b'E');
         for found in outcome.frames {
             if frame::kind(&found) == b'T' {
                 self.description = Some(found.clone());
@@ -129,6 +137,7 @@ impl<D: Database> Session<'_, D> {
             match frame::kind(&found) {
                 b'T' | b'n' if !call.described || call.told_no_data() => {}
                 b'n' if call.simple => {}
+                b'T' if undescribed => {}
                 // The client was told before it sent its data.
                 b't' | b'G' => {}
                 b'C' | b'I' => complete = found,

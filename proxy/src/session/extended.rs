@@ -129,7 +129,14 @@ impl<D: Database> Session<'_, D> {
             // Gone even if its successor is refused.
             self.statements.remove("");
         }
-        let statement = sql::statement(&parse.sql)?;
+        let statement = match sql::statement(&parse.sql) {
+            Ok(statement) => statement,
+            Err(refusal) => {
+                // Where PostgreSQL would not even parse it, the place is told.
+                sql::split(&parse.sql)?;
+                return Err(refusal.into());
+            }
+        };
         if self.block.is_failed()
             && !statement::is_end(&statement)
             && statement.kind != sql::Kind::Empty
@@ -199,7 +206,7 @@ impl<D: Database> Session<'_, D> {
                 return self.hand_out(&name, rest, max_rows).await;
             }
             Progress::Done if portal.description.is_some() => {
-                backend::command_complete(&mut self.wire.out, "SELECT 0");
+                backend::command_complete(&mut self.wire.out, statement::nothing_more(statement));
                 return Ok(());
             }
             Progress::Done => {

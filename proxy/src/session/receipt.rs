@@ -17,7 +17,7 @@ pub(super) fn is_asked(statement: &sql::Statement) -> bool {
 
 /// The description of its answer: one column of text.
 pub(super) fn described() -> Bytes {
-    frame::show(NAME, "").0
+    frame::show(NAME, "", 0).0
 }
 
 impl<D: Database> Session<'_, D> {
@@ -41,7 +41,8 @@ impl<D: Database> Session<'_, D> {
         };
         let receipt = self.wire.during(asked).await?;
         drop(running);
-        let (description, row) = frame::show(NAME, &receipt?);
+        let format = call.result_formats.first().copied().unwrap_or(0);
+        let (description, row) = frame::show(NAME, &receipt?, format);
         if call.described {
             self.description = Some(description.clone());
             self.wire.forward(description).await?;

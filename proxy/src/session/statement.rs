@@ -226,6 +226,45 @@ pub(super) fn is_end(statement: &sql::Statement) -> bool {
     )
 }
 
+/// A statement that commits by itself was sent inside of a block.
+fn outside_of_blocks(statement: &sql::Statement) -> Fault {
+    let mut words = statement.text.split(|c: char| !c.is_ascii_alphabetic());
+    let command = match words.next().map(str::to_ascii_uppercase) {
+        Some(first) if first == "REINDEX" => {
+            let object = words.find(|word| {
+                ["schema", "database", "system"].contains(&word.to_ascii_lowercase().as_str())
+            });
+            format!(
+                "{first} {}",
+                object.unwrap_or_default().to_ascii_uppercase()
+            )
+        }
+        first => first.unwrap_or_default(),
+    };
+    let message = format!("{command} cannot run inside a transaction block");
+    Fault::error("25001", message)
+}
+
+/// The tag of a portal that returned its rows and is executed once more.
+pub(super) fn nothing_more(statement: &sql::Statement) -> &'static str {
+    let begins = |word| starts_with(statement, &[word]);
+    match () {
+        () if begins("insert") => "INSERT 0 0",
+        () if begins("update") => "UPDATE 0",
+        () if begins("delete") => "DELETE 0",
+        () if begins("fetch") => "FETCH 0",
+        () => "SELECT 0",
+    }
+}
+
+/// PostgreSQL runs such a statement to its end before it describes the rows: an error comes without their description.
+pub(super) fn is_described_late(statement: &sql::Statement) -> bool {
+    let query = starts_with(statement, &["select", "values", "table"]);
+    let reads = matches!(statement.kind, sql::Kind::Read | sql::Kind::CatalogRead);
+    // The empty word: a parenthesis comes first.
+    !query && !(reads && starts_with(statement, &["with", ""]))
+}
+
 /// A CommandComplete.
 pub(super) fn complete(tag: &str) -> Bytes {
     let mut out = BytesMut::new();
@@ -248,7 +287,10 @@ impl<D: Database> Session<'_, D> {
                 backend::empty_query(&mut out);
                 return Ok(out.freeze());
             }
-            Kind::Begin(modes) => self.begin(*modes)?,
+            Kind::Begin(modes) => {
+                self.begin(*modes)?;
+                statement.local_tag().unwrap_or("BEGIN")
+            }
             Kind::Commit { chain } => self.commit(*chain).await?,
             Kind::Rollback { chain } => self.rollback(*chain).await?,
             kind @ (Kind::Savepoint(_) | Kind::Release(_) | Kind::RollbackTo(_)) => {
@@ -264,6 +306,15 @@ impl<D: Database> Session<'_, D> {
             Kind::Cursor(sql::Cursor::Declare) if !self.block.is_open() => {
                 let message = "DECLARE CURSOR can only be used in transaction blocks";
                 return Err(Fault::error("25P01", message).into());
+            }
+            Kind::Write if !self.block.is_open() && starts_with(statement, &["lock"]) => {
+                let message = "LOCK TABLE can only be used in transaction blocks";
+                return Err(Fault::error("25P01", message).into());
+            }
+            Kind::Maintenance {
+                transactional: false,
+            } if self.block.is_open() => {
+                return Err(outside_of_blocks(statement).into());
             }
             Kind::CopyIn if call.copy_in.is_none() => {
                 let data = self.copy_data(call).await?;
@@ -376,12 +427,16 @@ impl<D: Database> Session<'_, D> {
     }
 
     async fn show(&mut self, name: &str, call: Call<'_>) -> Result<Bytes, Trouble> {
-        let known = match name {
-            "transaction_isolation" => self.isolation_shown(),
-            name => self.ledger.current().show(name),
+        // Outside of a block PostgreSQL is asked in a read-only transaction, which is none of the client's.
+        let known = match (name, self.ledger.current().read_only()) {
+            ("transaction_isolation", _) => self.isolation_shown(),
+            ("transaction_read_only", true) if !self.block.is_open() => Some("on".to_owned()),
+            ("transaction_read_only", false) if !self.block.is_open() => Some("off".to_owned()),
+            (name, _) => self.ledger.current().show(name),
         };
         if let Some(value) = known {
-            let (description, row) = frame::show(name, &value);
+            let format = call.result_formats.first().copied().unwrap_or(0);
+            let (description, row) = frame::show(name, &value, format);
             if call.described {
                 self.wire.forward(description).await?;
             }

@@ -52,7 +52,7 @@ impl<D: Database> Session<'_, D> {
     }
 
     /// BEGIN: answered at once, the order catches up with the first statement.
-    pub(super) fn begin(&mut self, modes: sql::Modes) -> Result<&'static str, Trouble> {
+    pub(super) fn begin(&mut self, modes: sql::Modes) -> Result<(), Trouble> {
         match &mut self.block {
             Block::Idle => self.open(true, modes),
             Block::Open(open) => {
@@ -66,7 +66,7 @@ impl<D: Database> Session<'_, D> {
                 self.modes(modes)?;
             }
         }
-        Ok("BEGIN")
+        Ok(())
     }
 
     /// SET TRANSACTION, and what a BEGIN inside of a block asks for.

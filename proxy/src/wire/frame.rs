@@ -123,7 +123,7 @@ fn length(rest: &[u8]) -> Option<(Option<usize>, &[u8])> {
 }
 
 /// A RowDescription of one text column and a DataRow with its value: a SHOW that the front answers.
-pub(crate) fn show(name: &str, value: &str) -> (Bytes, Bytes) {
+pub(crate) fn show(name: &str, value: &str, format: i16) -> (Bytes, Bytes) {
     let mut description = BytesMut::new();
     description.put_u16(1);
     description.put_slice(name.as_bytes());
@@ -133,7 +133,7 @@ pub(crate) fn show(name: &str, value: &str) -> (Bytes, Bytes) {
     description.put_u32(25);
     description.put_i16(-1);
     description.put_i32(-1);
-    description.put_i16(0);
+    description.put_i16(format);
     let mut row = BytesMut::new();
     row.put_u16(1);
     row.put_u32(value.len() as u32);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_description_takes_the_formats_of_its_portal() {
-        let (description, row) = show("a", "xyz");
+        let (description, row) = show("a", "xyz", 0);
         let binary = with_formats(&description, &[1]).unwrap();
         assert_eq!(binary.last(), Some(&1));
         assert_eq!(with_formats(&description, &[]), Some(description));

@@ -47,11 +47,24 @@ enum Report {
     Other,
 }
 
+/// What an operation did. One that failed wrote nothing: what was reported before its error was rolled back with it. The
+/// sequences that it moved stay where they are.
+///
+/// # Errors
+/// As [`read`].
+pub fn of(outcome: &pgsession::Outcome) -> Result<Captured, String> {
+    let mut captured = read(&outcome.captured)?;
+    if outcome.error.is_some() {
+        captured.write_set = WriteSet::default();
+    }
+    Ok(captured)
+}
+
 /// Reads the capture notices of one operation, in their order.
 ///
 /// # Errors
 /// When one is not what the schema `steel` reports: then its version does not fit this program.
-pub fn read(notices: &[bytes::Bytes]) -> Result<Captured, String> {
+fn read(notices: &[bytes::Bytes]) -> Result<Captured, String> {
     let mut captured = Captured::default();
     // An event cut in several notices grows until its last part came.
     let mut growing = false;

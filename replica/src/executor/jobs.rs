@@ -244,15 +244,21 @@ impl Bench {
         commit: bool,
         mark: bool,
     ) {
-        let mut statements = Vec::with_capacity(3);
-        if commit && mark {
-            statements.push(adopt::mark_statement(&Mark {
+        let mark = (commit && mark).then(|| {
+            adopt::mark_statement(&Mark {
                 token: &self.token,
                 height,
                 index,
-            }));
-        }
-        statements.push(quiet(if commit { "COMMIT" } else { "ROLLBACK" }));
+            })
+        });
+        let end = quiet(if commit { "COMMIT" } else { "ROLLBACK" });
+        // A statement whose agreed outcome is an error left its transaction failed: it may have moved sequences, which is
+        // noted on its own.
+        let statements = match session.transaction() {
+            b'E' => [Some(quiet("ROLLBACK")), mark],
+            _ => [mark, Some(end)],
+        };
+        let statements = statements.into_iter().flatten().collect();
         let ended = session.run(statements).await;
         let error = match ended {
             Ok(outcomes) => first_error(outcomes).map(|error| error.to_string()),
@@ -421,7 +427,7 @@ async fn run_operation(session: &mut Session, operation: &Operation) -> Result<R
         Err(error) => return Err(error),
     };
     let outcome = outcomes.pop().unwrap_or_default();
-    let captured = capture::read(&outcome.captured).map_err(Error::Protocol)?;
+    let captured = capture::of(&outcome).map_err(Error::Protocol)?;
     let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
     let evidence = Evidence {
         result,

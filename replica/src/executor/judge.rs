@@ -221,7 +221,7 @@ fn compare(
                 what(number, step)
             )));
         }
-        let captured = match capture::read(&outcome.captured) {
+        let captured = match capture::of(outcome) {
             Ok(captured) => captured,
             Err(error) => return Report::abstain(error),
         };

@@ -1,0 +1,88 @@
+-- Text, varchar, char, bytea, patterns, encodings.
+SELECT 'a', 'it''s', E'tab\tnew\nline', E'\x41\u00e9\U0001F600', U&'d\0061t\+000061', U&'d!0061' UESCAPE '!';
+SELECT $$dollar 'quoted'$$, $tag$with $ inside$tag$, 'two'
+  ' parts';
+SELECT B'1010', X'ff', N'national';
+SELECT 'unterminated;
+';
+SELECT E'\q', E'\\';
+SELECT E'\xff';
+SELECT E'\u0000';
+SELECT 'abc' || 1, 'abc' || NULL, 1 || 'x';
+SELECT 'a' < 'B', 'a' < 'B' COLLATE "C", 'Z' < 'a';
+SELECT upper('straße'), lower('ÀÉ'), initcap('hello wORLD'), length('日本語'), octet_length('日本語'), bit_length('é');
+SELECT substring('hello' FROM 2 FOR 3), substring('hello' FROM '(l+)'), substr('hello', 0, 3), substr('hello', -1);
+SELECT substr('hello', 2, -1);
+SELECT left('hello', 2), left('hello', -2), right('hello', 3), lpad('x', 5, 'ab'), rpad('hello', 3);
+SELECT trim('  x '), trim(BOTH 'x' FROM 'xxaxx'), ltrim('xxa', 'x'), btrim('[a]', '[]');
+SELECT replace('aXbX', 'X', 'yy'), translate('12345', '143', 'ax'), reverse('añb'), repeat('ab', 3), repeat('ab', -1);
+SELECT position('lo' IN 'hello'), strpos('hello', 'z'), starts_with('hello', 'he'), 'hello' ^@ 'he';
+SELECT split_part('a,b,c', ',', 2), split_part('a,b,c', ',', -1), split_part('a', ',', 5);
+SELECT split_part('a', ',', 0);
+SELECT string_to_array('a,b,,c', ','), string_to_array('abc', NULL), array_to_string(ARRAY['a', NULL, 'c'], '-', '*');
+SELECT regexp_split_to_array('a1b22c', '\d+'), regexp_match('foobar', '(o+)(b)'), regexp_count('abcabc', 'b'), regexp_instr('xay', 'a');
+SELECT regexp_matches('a1b2c3', '([a-z])(\d)', 'g');
+SELECT regexp_replace('Thomas', '.[mN]a.', 'M'), regexp_replace('aaa', 'a', 'b', 'g'), regexp_replace('foobar', '(o)(b)', '\2\1');
+SELECT 'abc' ~ '^A', 'abc' ~* '^A', 'abc' !~ 'x', 'abc' ~ '(';
+SELECT 'abc' ~ '(';
+SELECT 'abc' LIKE 'a%', 'abc' LIKE '_b_', 'abc' ILIKE 'A%', 'a%c' LIKE 'a\%c', 'a%c' LIKE 'a!%c' ESCAPE '!', 'abc' NOT LIKE 'x%';
+SELECT 'abc' LIKE 'a\';
+SELECT 'abc' SIMILAR TO '(a|b)%', 'abc' SIMILAR TO 'a_c';
+SELECT format('%s %I %L %%', 'a', 'Tab le', 'it''s'), format('%2$s-%1$s', 'a', 'b'), format('|%-5s|%5s|', 'a', 'b');
+SELECT format('%d', 1);
+SELECT format('%s');
+SELECT quote_ident('a b'), quote_ident('abc'), quote_literal('it''s'), quote_literal(E'\\'), quote_nullable(NULL);
+SELECT ascii('é'), chr(233), chr(128512);
+SELECT chr(0);
+SELECT md5('abc'), sha256('abc'), sha512('abc'), encode(sha224('abc'), 'hex'), crc.x FROM (SELECT hashtext('abc') AS x) crc;
+SELECT encode('abc', 'base64'), encode('\x00ff', 'hex'), encode('\x00ff41', 'escape'), decode('YWJj', 'base64');
+SELECT decode('zz', 'hex');
+SELECT decode('abc', 'nothing');
+SELECT convert_to('é', 'LATIN1'), convert_from('\xe9', 'LATIN1'), convert('\xc3a9', 'UTF8', 'LATIN1');
+SELECT convert_to('日', 'LATIN1');
+SELECT convert_from('\xff', 'UTF8');
+SELECT 'abc'::varchar(2), 'abc'::char(5), 'abc'::char(5) || '|', length('ab '::char(5)), 'a '::char(3) = 'a'::char(3);
+SELECT 'toolongname'::name, 'x'::"char", ''::"char";
+SELECT concat('a', NULL, 1, true), concat_ws(',', 'a', NULL, 'b');
+SELECT to_char(now() - now(), 'HH24'), overlay('abcdef' PLACING 'X' FROM 2 FOR 3);
+SELECT normalize(U&'\0061\0308', NFC), U&'\00e4' IS NFC NORMALIZED, unistr('\00e9');
+SELECT '\x'::bytea, '\xDEADbeef'::bytea, 'a\000b'::bytea, E'\\001'::bytea;
+SELECT '\xabc'::bytea;
+SELECT '\xzz'::bytea;
+SELECT length('\x00ff00'::bytea), substring('\x00ff00'::bytea FROM 2), get_byte('\x00ff', 1), set_byte('\x00ff', 0, 65), get_bit('\x01', 0);
+SELECT get_byte('\x00', 5);
+SELECT '\x01'::bytea || '\x02', '\x01'::bytea < '\x02', position('\xff'::bytea IN '\x00ff'::bytea), trim('\x00'::bytea FROM '\x00ff00'::bytea), bit_count('\xff'::bytea);
+SELECT string_agg(x, ',' ORDER BY x DESC), string_agg(DISTINCT x, '' ORDER BY x) FROM (VALUES ('b'), ('a'), (NULL), ('b')) v(x);
+SELECT string_agg(x::bytea, '\x00' ORDER BY x) FROM (VALUES ('b'), ('a')) v(x);
+SELECT x FROM (VALUES ('b'), ('A'), ('a'), ('B'), (''), (NULL), ('é')) v(x) ORDER BY x;
+SELECT x FROM (VALUES ('b'), ('A'), ('a'), ('é')) v(x) ORDER BY x COLLATE "POSIX";
+SELECT 'a' COLLATE "nowhere";
+SELECT 'a' COLLATE "C" < 'b' COLLATE "POSIX";
+SELECT ts.lexemes FROM (SELECT to_tsvector('english', 'The quick foxes jumped') AS lexemes) ts;
+SELECT to_tsquery('english', 'fox & jump'), plainto_tsquery('the fox'), phraseto_tsquery('quick fox'), websearch_to_tsquery('"quick fox" -dog');
+SELECT to_tsvector('english', 'quick foxes') @@ to_tsquery('english', 'fox'), ts_rank(to_tsvector('a b a'), to_tsquery('a'));
+SELECT ts_headline('english', 'The quick brown fox', to_tsquery('fox')), setweight('a:1 b:2'::tsvector, 'A'), 'a & b'::tsquery;
+SELECT to_tsquery('a b');
+--# with: hello | 2
+--# with: NULL | 1
+SELECT left($1, $2), upper($1), $1 || $2::text;
+--# with: it's | a%b
+SELECT $1::varchar(3), $2::char(5), $1 LIKE $2;
+--# with: \x00ff41
+SELECT $1::bytea, length($1::bytea);
+--# with: a\b | tab	here
+SELECT $1::text, $2::text, length($2::text);
+CREATE TABLE s (id int PRIMARY KEY, t text NOT NULL, v varchar(5), c char(4), b bytea, n name, CHECK (t <> 'forbidden'));
+INSERT INTO s VALUES (1, 'a', 'abcde', 'ab', '\x00', 'nm'), (2, '', '', '', '', ''), (3, '日本', NULL, NULL, NULL, NULL);
+INSERT INTO s VALUES (4, 'x', 'toolong');
+INSERT INTO s VALUES (4, 'x', 'abcde   ');
+INSERT INTO s VALUES (5, NULL);
+INSERT INTO s VALUES (5, 'forbidden');
+INSERT INTO s (id, t, c) VALUES (5, 'x', 'toolong');
+SELECT *, length(c), c || '|' FROM s ORDER BY id;
+SELECT id FROM s WHERE c = 'ab' OR c = 'ab  ' ORDER BY id;
+UPDATE s SET t = repeat('long ', 5000) WHERE id = 1 RETURNING length(t), md5(t);
+SELECT id, length(t) FROM s ORDER BY t COLLATE "C";
+UPDATE s SET v = v || '!' RETURNING v;
+DELETE FROM s WHERE t = '' RETURNING *;
+SELECT count(*), count(v), max(t) FROM s;
