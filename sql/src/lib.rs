@@ -16,6 +16,7 @@ mod moment;
 mod order;
 mod outline;
 mod pieces;
+mod prepare;
 mod reach;
 mod reader;
 mod settings;
@@ -25,6 +26,7 @@ mod tokens;
 mod transaction;
 mod volatile;
 
+pub use prepare::{Call, Template};
 pub use settings::{reported, travels};
 pub use statement::{
     Cursor, Discard, Isolation, Kind, Modes, Refusal, SplitError, Statement, Tables, setting,
