@@ -6,6 +6,7 @@ use super::capture;
 use super::judge::{self, Start};
 use super::opening::{Opening, first_error, quiet, statement};
 use super::pool::Pool;
+use super::provision;
 use consensus::{Digest, Height};
 use pgsession::{Error, Session};
 use std::sync::Arc;
@@ -71,7 +72,7 @@ impl Bench {
 
     /// Runs a client's operation at the master.
     pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
-        let ran = run_operation(&mut session, &operation).await;
+        let ran = run_operation(&mut session, &operation, &self.token).await;
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
@@ -105,7 +106,7 @@ impl Bench {
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
-            Ok(None) => run_operation(&mut session, &operation).await,
+            Ok(None) => run_operation(&mut session, &operation, &self.token).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -406,11 +407,18 @@ impl Ran {
     }
 }
 
-async fn run_operation(session: &mut Session, operation: &Operation) -> Result<Ran, Error> {
+async fn run_operation(
+    session: &mut Session,
+    operation: &Operation,
+    token: &str,
+) -> Result<Ran, Error> {
     if let Err(reason) = judge::admissible(operation, true) {
         return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
     }
-    let mut outcomes = match session.run(vec![statement(operation, true)]).await {
+    let mut outcomes = match session
+        .run(vec![statement(&provision::sealed(operation, token), true)])
+        .await
+    {
         Ok(outcomes) => outcomes,
         Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
             return Ok(Ran::refused(error_frame(

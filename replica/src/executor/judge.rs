@@ -3,6 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::opening::{Opening, quiet, statement};
+use super::provision;
 use pgsession::{Error, Outcome, Session, Statement};
 use txn::client::Reason;
 use txn::{Ballot, Operation, Step, WriteSet};
@@ -107,7 +108,7 @@ pub async fn run(
         if replays {
             statements.push(adopt::replay(token, &step.evidence.sequences));
         }
-        statements.push(statement(&step.operation, false));
+        statements.push(statement(&provision::sealed(&step.operation, token), false));
         let own = statements.len() - 1;
         let rest = replays.then(|| {
             statements.push(quiet("SELECT steel.replay_rest()"));
@@ -243,6 +244,10 @@ fn what(number: usize, step: &Step) -> String {
 /// Every replica decides this by itself: nobody trusts the proxy's classification.
 pub fn admissible(operation: &Operation, unvalidated: bool) -> Result<bool, Reason> {
     use sql::Kind;
+    // Whose it is has been looked at before: see `provision`.
+    if operation.sql == provision::PROVISION && !operation.describe_only {
+        return Ok(true);
+    }
     let statement =
         sql::statement(&operation.sql).map_err(|r| reason(r.sqlstate, r.message, r.hint))?;
     if statement.text != operation.sql {

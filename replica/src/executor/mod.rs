@@ -23,6 +23,7 @@ mod parts;
 mod peers;
 mod pool;
 mod preempt;
+mod provision;
 mod reads;
 mod recovery;
 mod replies;
