@@ -77,14 +77,14 @@ impl Operator {
 /// When another command uses it, or the cluster has none.
 pub async fn administrator_shim(layout: &Layout, cluster: &Cluster) -> Result<Operator, Failure> {
     if cluster.client(ADMINISTRATOR).is_none() {
-        return Err(Failure::new("the membership cannot be changed")
+        return Err(Failure::new("the cluster cannot be administered")
             .cause("the cluster file names no administrator: an older steeldb made it")
             .next("make a new cluster and load a dump of this one"));
     }
     let operator = try_connect(layout, cluster, ADMINISTRATOR).await?;
     operator.ok_or_else(|| {
-        Failure::new("the membership cannot be changed now")
-            .cause("another `steeldb reconfigure` is at it")
+        Failure::new("the cluster cannot be administered now")
+            .cause("another `steeldb reconfigure` or `steeldb import` is at it")
             .next("wait for it, then try again")
     })
 }

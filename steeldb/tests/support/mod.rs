@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod load;
+pub mod source;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -57,12 +58,14 @@ impl Cluster {
 
     /// Runs a subcommand with this cluster's `--data`.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_steeldb"))
-            .args(arguments)
-            .arg("--data")
-            .arg(self.data())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A subcommand with this cluster's `--data`, not run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_steeldb"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command
     }
 
     /// Runs a subcommand that must succeed; returns its standard output.
@@ -123,12 +126,18 @@ impl Cluster {
 
     /// Changes a replica's private PostgreSQL behind its back, as an intruder would.
     pub fn tamper(&self, replica: u16, sql: &str) {
+        self.ask_replica(replica, sql);
+    }
+
+    /// Asks a replica's private PostgreSQL as its superuser; returns the bare rows.
+    pub fn ask_replica(&self, replica: u16, sql: &str) -> String {
         let socket = self
             .data()
             .join(format!("replica-{replica}/data/postgres/socket"));
         let output = Command::new("psql")
             .args([
                 "-X",
+                "-At",
                 "-v",
                 "ON_ERROR_STOP=1",
                 "-U",
@@ -143,6 +152,7 @@ impl Cluster {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
     }
 
     /// The processes of this cluster, with their command lines; ended ones that nobody has collected are none.
