@@ -1,7 +1,7 @@
--- Roles and extensions, which no client may make: carried out for the administrator, in an ordered transaction like any
+-- Roles and extensions, which no client may make: carried out for an administrator, in an ordered transaction like any
 -- other, so that all replicas do it at one place, vote on it, and report it.
 --
--- The replica passes the token when the transaction is an administrator's (see replica/src/executor/provision.rs). Nothing
+-- The replica passes the token where an administrator signed the request (see replica/src/executor/provision.rs). Nothing
 -- that is made here can reach past SteelDB's triggers: roles get none of the privileges over the server, and an extension is
 -- one of those known to hold nothing but functions of their arguments.
 

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod operation;
 pub mod ordered;
 pub mod peer;
+pub mod provision;
 pub mod result;
 pub mod tally;
 pub mod write_set;

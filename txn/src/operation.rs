@@ -4,10 +4,6 @@ use bytes::Bytes;
 use consensus::Digest;
 use serde::{Deserialize, Serialize};
 
-/// The one operation that changes roles and extensions. Only an administrator's transaction may hold it; the replica puts its token in
-/// the place of the first parameter, the second is a JSON object (see `steel.provision` in the schema `steel`).
-pub const PROVISION: &str = "SELECT steel.provision($1, $2)";
-
 /// One SQL statement with its parameters, as the client sent it and after the rewriter removed what is volatile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
@@ -41,16 +37,6 @@ impl Operation {
             copy_in: None,
             describe_only: false,
             order: None,
-        }
-    }
-
-    /// What the administrator asks for, as an operation.
-    pub fn provision(request: &str) -> Operation {
-        Operation {
-            // text and jsonb
-            parameter_types: vec![25, 3802],
-            parameters: vec![None, Some(Bytes::copy_from_slice(request.as_bytes()))],
-            ..Operation::text(PROVISION)
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Auto {
 impl Executor {
     pub(super) fn auto_operation(&mut self, tx: TxId, auto: Auto) {
         let client = auto.client;
-        if let Some(why) = provision::refused(&auto.operation, client, &self.view) {
+        if let Some(why) = provision::refused(&auto.operation, tx, &self.view) {
             return self.tell_doomed(client, tx, why);
         }
         let mine = auto.epoch == self.engine.epoch()

@@ -114,7 +114,7 @@ impl Executor {
                 ),
             );
         }
-        if let Some(why) = provision::refused(&operation, client, &self.view) {
+        if let Some(why) = provision::refused(&operation, tx, &self.view) {
             return self.tell_doomed(client, tx, why);
         }
         let room = self.may_wait(client, Some(tx), &operation);

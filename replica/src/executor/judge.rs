@@ -245,7 +245,7 @@ fn what(number: usize, step: &Step) -> String {
 pub fn admissible(operation: &Operation, unvalidated: bool) -> Result<bool, Reason> {
     use sql::Kind;
     // Whose it is has been looked at before: see `provision`.
-    if operation.sql == provision::PROVISION && !operation.describe_only {
+    if txn::provision::is_provision(operation) {
         return Ok(true);
     }
     let statement =

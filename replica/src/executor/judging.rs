@@ -126,7 +126,7 @@ impl Executor {
                 .insert(tx, TxSession::new(tx.client, opening, true));
         }
         let steps = steps_of(&ordered);
-        if let Some(why) = provision::refused_steps(steps, tx.client, &self.view) {
+        if let Some(why) = provision::refused_steps(steps, tx, &self.view) {
             self.judged(height, index, tx, None, Report::abort(why));
             return;
         }

@@ -172,7 +172,7 @@ async fn execute(
     cancelled: oneshot::Receiver<()>,
     at: &mut Height,
 ) -> Result<Outcome, Error> {
-    let denied = (read.operation.sql == super::provision::PROVISION).then(|| {
+    let denied = txn::provision::is_provision(&read.operation).then(|| {
         judge::reason("42501", "roles and extensions are changed in the order only", "")
     });
     if let Some(reason) = denied.or_else(|| judge::admissible(&read.operation, true).err()) {

@@ -2,7 +2,7 @@
 //!
 //! One snapshot of the source is the moment that is imported: `pg_dump` tells the schema at it, COPY the rows. What cannot be
 //! carried is listed before anything is changed. Everything goes in as transactions at a proxy of the import's own, roles and
-//! extensions as an administrator's transactions. In the end all replicas' digests are compared with the source's.
+//! extensions with an administrator's signature. In the end all replicas' digests are compared with the source's.
 
 mod check;
 mod dump;
@@ -17,6 +17,7 @@ pub mod state;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
+use net::Identity;
 
 use crate::failure::Failure;
 use crate::layout::Layout;
@@ -94,10 +95,10 @@ pub async fn run(
 
     let skipping = options.skip_unsupported;
     progress.step("roles");
-    provision::carry_out(&target.operator.shim, &roles).await?;
     let shim = &target.operator.shim;
+    provision::carry_out(shim, &target.administrator, &roles).await?;
     let mut skipped =
-        schema::run_pre(&client, shim, &plan.pre, &extensions, skipping, progress).await?;
+        schema::run_pre(&client, &target, &plan.pre, &extensions, skipping, progress).await?;
     let start = Instant::now();
     let bytes = load::tables(&source, &tables, &target.front, progress).await?;
     let loading = start.elapsed();
@@ -200,15 +201,18 @@ fn judge_findings(
         .next("change them in the source, or leave them out with --skip-unsupported"))
 }
 
-/// The cluster, spoken to as its administrator.
+/// The cluster, spoken to as an operator.
 struct Target {
     operator: Operator,
+    /// Signs what no client may do.
+    administrator: Identity,
     front: Front,
 }
 
 impl Target {
     async fn open(layout: &Layout, cluster: &Cluster) -> Result<Target, Failure> {
-        let operator = operator::administrator_shim(layout, cluster).await?;
+        let administrator = operator::administrator_key(layout, cluster)?;
+        let operator = Operator::connect(layout, cluster).await?;
         let ready = operator.shim.ready(CONNECT).await;
         ready.map_err(|error| {
             Failure::new("the cluster cannot be reached")
@@ -219,7 +223,11 @@ impl Target {
                 ))
         })?;
         let front = Front::open(operator.shim.clone()).await?;
-        Ok(Target { operator, front })
+        Ok(Target {
+            operator,
+            administrator,
+            front,
+        })
     }
 
     async fn close(self) {

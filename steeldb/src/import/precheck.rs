@@ -116,7 +116,10 @@ fn rules(superuser: bool) -> Vec<Rule> {
             format!(
                 "SELECT x.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc x JOIN pg_catalog.pg_namespace n ON n.oid = x.pronamespace
                    JOIN pg_catalog.pg_language l ON l.oid = x.prolang
-                  WHERE {OWN_SCHEMAS} AND {} AND x.prokind <> 'a' AND l.lanname NOT IN ('sql', 'plpgsql') ORDER BY 1",
+                  WHERE {OWN_SCHEMAS} AND {} AND x.prokind <> 'a' AND l.lanname NOT IN ('sql', 'plpgsql')
+                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i WHERE i.objid = x.oid AND i.deptype = 'i'
+                                     AND i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
+                  ORDER BY 1",
                 no_member("pg_proc", "x")
             ),
         ),
@@ -160,13 +163,6 @@ fn rules(superuser: bool) -> Vec<Rule> {
             "role",
             "SteelDB has a role of this name for itself; ALTER ROLE … RENAME",
             "SELECT pg_catalog.quote_ident(rolname) FROM pg_catalog.pg_roles WHERE rolname = 'steel'".into(),
-        ),
-        rule(
-            "membership",
-            "no session of SteelDB may hold privileges over a server, or those of the database's owner",
-            "SELECT r.rolname || ' granted to ' || m.rolname FROM pg_catalog.pg_auth_members a
-               JOIN pg_catalog.pg_roles r ON r.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member
-              WHERE (r.rolname ~ '^pg_' OR r.rolname = 'postgres') AND m.rolname !~ '^pg_' ORDER BY 1".into(),
         ),
         rule(
             "default privileges",

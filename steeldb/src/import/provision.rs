@@ -1,6 +1,7 @@
-//! Roles, memberships and extensions: what no client may make, asked of the replicas in an administrator's transaction.
+//! Roles, memberships and extensions: what no client may make, asked of the replicas with an administrator's signature.
 
-use client_shim::{Operation, Shim};
+use client_shim::Shim;
+use net::Identity;
 use serde_json::{Value, json};
 
 use super::source::Source;
@@ -82,8 +83,20 @@ pub async fn notes(source: &Source) -> Result<Vec<String>, Failure> {
         )
         .await
         .map_err(failed)?;
+    let memberships = source
+        .client
+        .query(
+            "SELECT pg_catalog.quote_ident(m.rolname) || ' is no member of ' || pg_catalog.quote_ident(r.rolname)
+               FROM pg_catalog.pg_auth_members a JOIN pg_catalog.pg_roles r ON r.oid = a.roleid
+               JOIN pg_catalog.pg_roles m ON m.oid = a.member
+              WHERE (r.rolname ~ '^pg_' OR r.rolname = 'postgres') AND m.rolname !~ '^pg_' ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
     let mut notes: Vec<String> = rows
         .iter()
+        .chain(&memberships)
         .map(|row| format!("role {}", row.get::<_, String>(0)))
         .collect();
     if !source.superuser {
@@ -118,10 +131,14 @@ pub async fn extensions(source: &Source) -> Result<Vec<Value>, Failure> {
 }
 
 /// Has the replicas carry out the requests.
-pub async fn carry_out(shim: &Shim, requests: &[Value]) -> Result<(), Failure> {
+pub async fn carry_out(
+    shim: &Shim,
+    administrator: &Identity,
+    requests: &[Value],
+) -> Result<(), Failure> {
     for some in requests.chunks(AT_ONCE) {
         let mut tries = 0;
-        while let Err(error) = transaction(shim, some).await {
+        while let Err(error) = transaction(shim, administrator, some).await {
             tries += 1;
             if error.sqlstate != "40001" || tries == TRIES {
                 let detail = error.detail.clone().unwrap_or_default();
@@ -132,10 +149,16 @@ pub async fn carry_out(shim: &Shim, requests: &[Value]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn transaction(shim: &Shim, requests: &[Value]) -> Result<(), client_shim::ShimError> {
+async fn transaction(
+    shim: &Shim,
+    administrator: &Identity,
+    requests: &[Value],
+) -> Result<(), client_shim::ShimError> {
     let mut transaction = shim.begin(Vec::new(), false);
     for request in requests {
-        let operation = Operation::provision(&request.to_string());
+        let tx = transaction.id();
+        let operation =
+            txn::provision::sign(administrator.signing_key(), tx, &request.to_string());
         let outcome = transaction.execute(operation, false).await?;
         if let Some((sqlstate, message)) = outcome.frames.iter().find_map(|frame| error(frame)) {
             let what = request["name"].as_str().or(request["role"].as_str());

@@ -1,13 +1,12 @@
 //! The schema: the dump's statements, one after another, as a client would send them.
 
-use client_shim::Shim;
 use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::precheck::{Step, head};
 use super::source::Sequence;
-use super::{provision, sql_error};
+use super::{Target, provision, sql_error};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -124,7 +123,7 @@ pub async fn run(
 /// Runs what comes before the rows. Extensions come after the schemas that they live in, and before anything that uses them.
 pub async fn run_pre(
     client: &Client,
-    shim: &Shim,
+    target: &Target,
     steps: &[Step],
     extensions: &[Value],
     skipping: bool,
@@ -138,7 +137,7 @@ pub async fn run_pre(
     };
     let (schemas, others): (Vec<Step>, Vec<Step>) = steps.iter().cloned().partition(is_schema);
     let mut skipped = run(client, &schemas, skipping, progress, "schemas").await?;
-    provision::carry_out(shim, extensions).await?;
+    provision::carry_out(&target.operator.shim, &target.administrator, extensions).await?;
     skipped.extend(run(client, &others, skipping, progress, "tables").await?);
     Ok(skipped)
 }

@@ -69,6 +69,7 @@ CREATE TABLE shop.orders_new PARTITION OF shop.orders FOR VALUES FROM ('2024-01-
 CREATE TABLE shop.orders_new_0 PARTITION OF shop.orders_new FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE shop.orders_new_1 PARTITION OF shop.orders_new FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 INSERT INTO shop.orders (customer, day, price) SELECT 1 + i % 2000, date '2023-01-01' + i % 700, i / 7.0 FROM generate_series(1, 3000) i;
+SET CONSTRAINTS ALL IMMEDIATE;
 CREATE INDEX by_price ON shop.orders (price DESC NULLS LAST) WHERE price > 10;
 CREATE STATISTICS shop.both (dependencies) ON customer, day FROM shop.orders_old;
 
