@@ -142,7 +142,10 @@ pub(crate) fn prepare(mut r: Reader<'_>) -> Result<(Kind, &'static str), Problem
     crate::statement(&text)?;
     let template = Template {
         name,
-        types: types.into_iter().map(|range| r.tokens.source[range].to_owned()).collect(),
+        types: types
+            .into_iter()
+            .map(|range| r.tokens.source[range].to_owned())
+            .collect(),
         text,
     };
     Ok((Kind::Prepare(template), "PREPARE"))
@@ -230,8 +233,13 @@ fn is_constant(text: &str) -> Result<bool, Problem> {
         // numeric(10, 2), text[], double precision, timestamp with time zone
         while i < tokens.len() && !tokens.symbol(i, "::") {
             let part = tokens.kind(i) == Some(TokenKind::Number)
-                || ["(", ")", "[", "]", ","].iter().any(|s| tokens.symbol(i, s))
-                || tokens.any_word(i, &["precision", "varying", "with", "without", "time", "zone"]);
+                || ["(", ")", "[", "]", ","]
+                    .iter()
+                    .any(|s| tokens.symbol(i, s))
+                || tokens.any_word(
+                    i,
+                    &["precision", "varying", "with", "without", "time", "zone"],
+                );
             if !part {
                 return Ok(false);
             }
@@ -286,8 +294,15 @@ mod tests {
     #[test]
     fn what_is_no_constant_is_refused() {
         for argument in [
-            "now()", "a", "1 + 1", "(SELECT 1)", "$1", "'a' || 'b'", "'x'::text::f(1) OR true",
-            "ARRAY[1]", "- '1'",
+            "now()",
+            "a",
+            "1 + 1",
+            "(SELECT 1)",
+            "$1",
+            "'a' || 'b'",
+            "'x'::text::f(1) OR true",
+            "ARRAY[1]",
+            "- '1'",
         ] {
             let refused = crate::statement(&format!("EXECUTE p({argument})")).unwrap_err();
             assert_eq!(refused.sqlstate, "0A000", "{argument}");
@@ -312,7 +327,11 @@ mod tests {
             ("PREPARE p(int AS SELECT 1", "42601"),
             ("PREPARE p() AS SELECT 1", "42601"),
         ] {
-            assert_eq!(crate::statement(sql).unwrap_err().sqlstate, sqlstate, "{sql}");
+            assert_eq!(
+                crate::statement(sql).unwrap_err().sqlstate,
+                sqlstate,
+                "{sql}"
+            );
         }
     }
 }

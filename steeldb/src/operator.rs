@@ -79,12 +79,15 @@ pub fn administrator_key(layout: &Layout, cluster: &Cluster) -> Result<Identity,
     let path = administrator(layout);
     let failed = Failure::new("the cluster cannot be administered");
     if cluster.client(ADMINISTRATOR).is_none() {
-        return Err(failed.cause("the cluster file names no administrator: an older steeldb made it"));
+        return Err(
+            failed.cause("the cluster file names no administrator: an older steeldb made it")
+        );
     }
     Identity::load(&path).map_err(|error| {
-        failed
-            .cause(error)
-            .next(format!("restore {}; `steeldb init` wrote it", path.display()))
+        failed.cause(error).next(format!(
+            "restore {}; `steeldb init` wrote it",
+            path.display()
+        ))
     })
 }
 

@@ -16,8 +16,7 @@ const UNSUPPORTED: &str = include_str!("import/unsupported.sql");
 /// Two tables whose rows come in pairs.
 const PAIRS: &str = "CREATE TABLE a (i bigserial PRIMARY KEY, v text); CREATE TABLE b (i bigint PRIMARY KEY, v text);
     INSERT INTO a (v) SELECT repeat('x', 200) FROM generate_series(1, 30000); INSERT INTO b SELECT i, v FROM a";
-const ONE_MORE_PAIR: &str =
-    "WITH new AS (INSERT INTO a (v) VALUES ('new') RETURNING i) INSERT INTO b SELECT i, 'new' FROM new";
+const ONE_MORE_PAIR: &str = "WITH new AS (INSERT INTO a (v) VALUES ('new') RETURNING i) INSERT INTO b SELECT i, 'new' FROM new";
 
 /// Runs a client program that must succeed; returns its standard output.
 fn succeed(program: &str, arguments: &[&str]) -> String {
@@ -31,7 +30,9 @@ fn succeed(program: &str, arguments: &[&str]) -> String {
 fn schema(dsn: &str) -> String {
     let dump = succeed("pg_dump", &["--schema-only", "--no-owner", "-d", dsn]);
     let lines = dump.lines().filter(|line| {
-        !line.starts_with("--") && !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")
+        !line.starts_with("--")
+            && !line.starts_with("\\restrict")
+            && !line.starts_with("\\unrestrict")
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -44,7 +45,10 @@ async fn a_rich_database_comes_in_and_out_unchanged() {
     let port = cluster.port.to_string();
     let dsn = source.dsn("rich");
     let said = cluster.succeed(&["init", "--port", &port, "--from", &dsn]);
-    assert!(said.contains("all replicas hold what the source held"), "{said}");
+    assert!(
+        said.contains("all replicas hold what the source held"),
+        "{said}"
+    );
     cluster.up();
 
     let client = cluster.connect().await;
@@ -68,7 +72,10 @@ async fn a_rich_database_comes_in_and_out_unchanged() {
         )
         .await
         .unwrap();
-    assert_eq!(roles.get::<_, String>(0), "readerfalse-1 writertrue72099-01-01 00:00:00+00");
+    assert_eq!(
+        roles.get::<_, String>(0),
+        "readerfalse-1 writertrue72099-01-01 00:00:00+00"
+    );
     assert!(roles.get::<_, bool>(1) && roles.get::<_, bool>(2));
     assert_eq!(roles.get::<_, String>(3), "reads");
     let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = 'writer'";
@@ -107,8 +114,23 @@ async fn a_rich_database_comes_in_and_out_unchanged() {
     cluster.program("pg_dump", &["-Fc", "-f", custom, "-d"]);
     source.database("plain", "CREATE ROLE postgres").await;
     source.database("custom", "").await;
-    succeed("psql", &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", plain, "-d", &source.dsn("plain")]);
-    succeed("pg_restore", &["--exit-on-error", "-d", &source.dsn("custom"), custom]);
+    succeed(
+        "psql",
+        &[
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-f",
+            plain,
+            "-d",
+            &source.dsn("plain"),
+        ],
+    );
+    succeed(
+        "pg_restore",
+        &["--exit-on-error", "-d", &source.dsn("custom"), custom],
+    );
     for back in ["plain", "custom"] {
         cluster.succeed(&["import", "--compare", "--from", &source.dsn(back)]);
         assert_eq!(schema(&source.dsn(back)), schema(&dsn), "{back}");
@@ -119,7 +141,10 @@ async fn a_rich_database_comes_in_and_out_unchanged() {
     // One row of one replica is another: the comparison sees it, and names the table.
     cluster.tamper(2, "SET session_replication_role = replica; UPDATE public.keyless SET b = 'other' WHERE ctid = '(0,1)'");
     let said = cluster.refuse(&["import", "--compare", "--from", &dsn], 1);
-    assert!(said.contains("table public.keyless differs") && said.contains("replica 2 holds"), "{said}");
+    assert!(
+        said.contains("table public.keyless differs") && said.contains("replica 2 holds"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +165,10 @@ async fn what_cannot_be_carried_is_named_before_anything_is_changed() {
         ("leakproof function", "public.secretive()"),
         ("event trigger", "watcher"),
         ("publication", "everything"),
-        ("cast without a function", "bigint AS timestamp without time zone"),
+        (
+            "cast without a function",
+            "bigint AS timestamp without time zone",
+        ),
         ("setting of a database or role", "database: work_mem=5MB"),
         ("default privileges", "of role bench"),
         ("statement", "ENABLE ALWAYS TRIGGER always"),
@@ -166,7 +194,10 @@ async fn what_cannot_be_carried_is_named_before_anything_is_changed() {
         assert!(said.contains(expected), "{expected}:\n{said}");
     }
     let row = client
-        .query_one("SELECT string_agg(b, ' ' ORDER BY a), to_regclass('scratch')::text FROM kept", &[])
+        .query_one(
+            "SELECT string_agg(b, ' ' ORDER BY a), to_regclass('scratch')::text FROM kept",
+            &[],
+        )
         .await
         .unwrap();
     assert_eq!(row.get::<_, String>(0), "one two");
@@ -182,9 +213,20 @@ async fn what_is_imported_is_of_one_moment() {
     source.database("pairs", PAIRS).await;
     let cluster = Cluster::absent();
     let port = cluster.port.to_string();
-    let before: i64 = source.ask("pairs", "SELECT count(*)::text FROM a").await.parse().unwrap();
+    let before: i64 = source
+        .ask("pairs", "SELECT count(*)::text FROM a")
+        .await
+        .parse()
+        .unwrap();
     let mut import = cluster
-        .command(&["up", "--detach", "--port", &port, "--from", &source.dsn("pairs")])
+        .command(&[
+            "up",
+            "--detach",
+            "--port",
+            &port,
+            "--from",
+            &source.dsn("pairs"),
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -200,12 +242,18 @@ async fn what_is_imported_is_of_one_moment() {
     assert!(ended.success() && written > 100, "{ended}, {written} pairs");
     let client = cluster.connect().await;
     let row = client
-        .query_one("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), nextval('a_i_seq')", &[])
+        .query_one(
+            "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), nextval('a_i_seq')",
+            &[],
+        )
         .await
         .unwrap();
     let (a, b, next): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
     assert_eq!(a, b, "rows of two moments");
-    assert!(a >= before && a < before + written, "{a} of {before} and {written}");
+    assert!(
+        a >= before && a < before + written,
+        "{a} of {before} and {written}"
+    );
     assert!(next > a, "the sequence would give {next} again");
     cluster.verify();
 }
@@ -234,11 +282,16 @@ async fn an_interrupted_import_is_not_served_and_begins_anew() {
     import.kill().unwrap();
     import.wait().unwrap();
     assert!(
-        tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await.is_err(),
+        tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls)
+            .await
+            .is_err(),
         "a client was let in"
     );
     let said = cluster.refuse(&["up", "--detach"], 1);
-    assert!(said.contains("was interrupted") && said.contains("--begin-anew"), "{said}");
+    assert!(
+        said.contains("was interrupted") && said.contains("--begin-anew"),
+        "{said}"
+    );
     let said = cluster.refuse(&["up", "--detach", "--from", &dsn], 1);
     assert!(said.contains("was interrupted"), "{said}");
     let mut anew = up.to_vec();
@@ -246,9 +299,15 @@ async fn an_interrupted_import_is_not_served_and_begins_anew() {
     cluster.succeed(&anew);
     let client = cluster.connect().await;
     let row = client
-        .query_one("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)", &[])
+        .query_one(
+            "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)",
+            &[],
+        )
         .await
         .unwrap();
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (30_000, 30_000));
+    assert_eq!(
+        (row.get::<_, i64>(0), row.get::<_, i64>(1)),
+        (30_000, 30_000)
+    );
     cluster.succeed(&["import", "--compare", "--from", &dsn]);
 }

@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn only_an_administrators_signature_for_this_transaction_and_request_counts() {
-        let (administrator, other) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let (administrator, other) = (
+            SigningKey::from_bytes(&[1; 32]),
+            SigningKey::from_bytes(&[2; 32]),
+        );
         let (chief, client) = (ClientId(65_537), ClientId(65_536));
         let key = |key: &SigningKey| PublicKey(key.verifying_key().to_bytes());
         let view = View {
@@ -105,8 +108,14 @@ mod tests {
         };
         let good = sign(&administrator, tx, "{}");
         assert!(verify(&good, tx, &view));
-        assert!(!verify(&sign(&other, tx, "{}"), tx, &view), "signed by an ordinary client");
-        assert!(!verify(&good, TxId { seq: 5, ..tx }, &view), "signed for another transaction");
+        assert!(
+            !verify(&sign(&other, tx, "{}"), tx, &view),
+            "signed by an ordinary client"
+        );
+        assert!(
+            !verify(&good, TxId { seq: 5, ..tx }, &view),
+            "signed for another transaction"
+        );
         type Change = fn(&mut Operation);
         let changes: [Change; 7] = [
             |operation| operation.parameters[1] = Some(Bytes::from_static(b"{ }")),

@@ -13,7 +13,7 @@ const ROWS_AT_ONCE: usize = 10_000;
 /// Tables and sequences of users; what the replicas keep for themselves differs.
 const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+   WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
 
 /// Everything about the schema that has a name and no OID.

@@ -4,6 +4,7 @@ use super::Note;
 use super::adopt::{self, Mark};
 use super::capture;
 use super::judge::{self, Start};
+use super::lasting;
 use super::opening::{Opening, first_error, quiet, statement};
 use super::pool::Pool;
 use super::provision;
@@ -186,7 +187,19 @@ impl Bench {
         mut session: Session,
         write_sets: Vec<WriteSet>,
     ) {
-        let spoken = if session.transaction() == b'E' {
+        let failed = session.transaction() == b'E';
+        if failed && judge::would_be_lost(&write_sets) {
+            let report = judge::Report::abort(judge::failed_block());
+            self.tell(Note::Judged {
+                height,
+                index,
+                tx,
+                session: Some(session),
+                report,
+            });
+            return;
+        }
+        let spoken = if failed {
             Ok(None)
         } else {
             session
@@ -245,7 +258,11 @@ impl Bench {
         commit: bool,
         mark: bool,
     ) {
-        let mut statements = Vec::with_capacity(3);
+        let mut statements = Vec::with_capacity(4);
+        if commit && mark && session.transaction() == b'E' {
+            // An agreed error that moved a sequence: nothing else of it lasts, and the place is noted by itself.
+            statements.extend([quiet("ROLLBACK"), quiet("BEGIN")]);
+        }
         if commit && mark {
             statements.push(adopt::mark_statement(&Mark {
                 token: &self.token,
@@ -322,7 +339,8 @@ impl Bench {
                 let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;
                 adopt::advance(&mut own, steps).await?;
                 self.control.put(own);
-                adopt::rows(&mut session, &self.shapes, &write_sets, mark).await?;
+                let lasting = lasting::of_steps(steps, write_sets);
+                adopt::rows(&mut session, &self.shapes, &lasting, mark).await?;
             }
             self.give_back(session).await;
             Ok(())
@@ -429,7 +447,10 @@ async fn run_operation(
         Err(error) => return Err(error),
     };
     let outcome = outcomes.pop().unwrap_or_default();
-    let captured = capture::read(&outcome.captured).map_err(Error::Protocol)?;
+    let mut captured = capture::read(&outcome.captured).map_err(Error::Protocol)?;
+    if outcome.error.is_some() {
+        captured.write_set = lasting::of_failed(captured.write_set);
+    }
     let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
     let evidence = Evidence {
         result,

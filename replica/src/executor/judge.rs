@@ -2,6 +2,7 @@
 
 use super::adopt;
 use super::capture;
+use super::lasting;
 use super::opening::{Opening, quiet, statement};
 use super::provision;
 use pgsession::{Error, Outcome, Session, Statement};
@@ -188,10 +189,13 @@ fn compare(
                 what(number, step)
             )));
         }
-        let captured = match capture::read(&outcome.captured) {
+        let mut captured = match capture::read(&outcome.captured) {
             Ok(captured) => captured,
             Err(error) => return Report::abstain(error),
         };
+        if outcome.error.is_some() {
+            captured.write_set = lasting::of_failed(captured.write_set);
+        }
         let digest = captured.write_set.digest();
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
@@ -223,7 +227,24 @@ fn compare(
         let detail = error.detail.clone().unwrap_or_default();
         return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
     }
+    if constraints.is_some() && would_be_lost(&write_sets) {
+        return Report::abort(failed_block());
+    }
     Report::commit(write_sets)
+}
+
+/// Whether a block that ended failed, which PostgreSQL rolls back whatever is said, holds effects that others would adopt.
+pub fn would_be_lost(write_sets: &[WriteSet]) -> bool {
+    let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
+    events.any(|event| !matches!(event, txn::Event::SetValue { .. }))
+}
+
+pub fn failed_block() -> Reason {
+    reason(
+        "25P02",
+        "the transaction ended in a failed statement and cannot be committed",
+        "",
+    )
 }
 
 fn unconfirmed(detail: String) -> Reason {

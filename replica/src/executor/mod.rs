@@ -15,6 +15,7 @@ mod decided;
 mod jobs;
 mod judge;
 mod judging;
+mod lasting;
 #[cfg(feature = "lies")]
 pub mod lies;
 mod note;

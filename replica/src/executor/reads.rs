@@ -173,7 +173,11 @@ async fn execute(
     at: &mut Height,
 ) -> Result<Outcome, Error> {
     let denied = txn::provision::is_provision(&read.operation).then(|| {
-        judge::reason("42501", "roles and extensions are changed in the order only", "")
+        judge::reason(
+            "42501",
+            "roles and extensions are changed in the order only",
+            "",
+        )
     });
     if let Some(reason) = denied.or_else(|| judge::admissible(&read.operation, true).err()) {
         let frames = vec![error_frame(&reason.sqlstate, &reason.message)];

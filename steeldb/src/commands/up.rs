@@ -60,10 +60,12 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let listen = prepare(&layout, &cluster, args, supervised)?;
     let Some(listen) = listen else {
         if args.import.from.is_some() {
-            return Err(Failure::usage("--from imports before the proxy is started").cause("the cluster is running already").next(format!(
-                "steeldb import --data {} --from DSN",
-                layout.root().display()
-            )));
+            return Err(Failure::usage("--from imports before the proxy is started")
+                .cause("the cluster is running already")
+                .next(format!(
+                    "steeldb import --data {} --from DSN",
+                    layout.root().display()
+                )));
         }
         progress.note(&format!("{} is running already", layout.root().display()));
         drop(progress);

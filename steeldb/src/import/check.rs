@@ -96,7 +96,10 @@ pub async fn sequences(client: &Client, wanted: &[Sequence]) -> Result<Vec<Strin
     for sequence in wanted {
         let query = format!("SELECT last_value, is_called FROM {}", sequence.name);
         let row = client.query_one(&query, &[]).await.map_err(|error| {
-            sql_error(&format!("sequence {} cannot be read", sequence.name), &error)
+            sql_error(
+                &format!("sequence {} cannot be read", sequence.name),
+                &error,
+            )
         })?;
         let (last, called): (i64, bool) = (row.get(0), row.get(1));
         if is_behind(sequence, last, called) {
@@ -149,20 +152,35 @@ mod tests {
             ("public.a".to_owned(), (2, Digest([1; 32]))),
             ("public.b".to_owned(), (3, Digest([2; 32]))),
         ];
-        let equal = held(vec![audited("public.a", &[(2, 1)]), audited("public.b", &[(3, 2)])]);
+        let equal = held(vec![
+            audited("public.a", &[(2, 1)]),
+            audited("public.b", &[(3, 2)]),
+        ]);
         assert!(differences(&source, &equal).is_empty());
         for (tables, said) in [
-            (vec![audited("public.a", &[(2, 1)])], "public.b: the cluster has no such"),
             (
-                vec![audited("public.a", &[(2, 9)]), audited("public.b", &[(3, 2)])],
+                vec![audited("public.a", &[(2, 1)])],
+                "public.b: the cluster has no such",
+            ),
+            (
+                vec![
+                    audited("public.a", &[(2, 9)]),
+                    audited("public.b", &[(3, 2)]),
+                ],
                 "public.a: 2 rows on both sides",
             ),
             (
-                vec![audited("public.a", &[(2, 1)]), audited("public.b", &[(4, 2)])],
+                vec![
+                    audited("public.a", &[(2, 1)]),
+                    audited("public.b", &[(4, 2)]),
+                ],
                 "public.b: the source held 3 rows, the cluster holds 4",
             ),
             (
-                vec![audited("public.a", &[(2, 1), (2, 7)]), audited("public.b", &[(3, 2)])],
+                vec![
+                    audited("public.a", &[(2, 1), (2, 7)]),
+                    audited("public.b", &[(3, 2)]),
+                ],
                 "public.a differs",
             ),
         ] {

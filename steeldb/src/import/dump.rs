@@ -42,9 +42,23 @@ pub async fn statements(
     let mut command = Command::new(&program);
     command
         .args(["--section", section.name(), "--snapshot", &source.snapshot])
-        .args(["--no-owner", "--no-tablespaces", "--no-security-labels", "--no-blobs"])
-        .args(["--no-publications", "--no-subscriptions", "--encoding", "UTF8"])
-        .args(left_out.iter().map(|table| format!("--exclude-table={table}")))
+        .args([
+            "--no-owner",
+            "--no-tablespaces",
+            "--no-security-labels",
+            "--no-blobs",
+        ])
+        .args([
+            "--no-publications",
+            "--no-subscriptions",
+            "--encoding",
+            "UTF8",
+        ])
+        .args(
+            left_out
+                .iter()
+                .map(|table| format!("--exclude-table={table}")),
+        )
         .envs(source.environment())
         .env_remove("PGOPTIONS")
         .env_remove("PGSERVICE")
@@ -60,8 +74,8 @@ pub async fn statements(
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let script = String::from_utf8(output.stdout)
-        .map_err(|_| failed("its script is not UTF8".into()))?;
+    let script =
+        String::from_utf8(output.stdout).map_err(|_| failed("its script is not UTF8".into()))?;
     let script = without_restriction(&script);
     let texts = sql::texts(&script).map_err(|error| failed(error.to_string()))?;
     Ok(texts.into_iter().map(str::to_owned).collect())
@@ -71,7 +85,9 @@ pub async fn statements(
 fn without_restriction(script: &str) -> String {
     // Not `lines`: a carriage return may be a part of a string.
     let mut lines: Vec<&str> = script.split('\n').collect();
-    let first = lines.iter().position(|line| line.starts_with("\\restrict "));
+    let first = lines
+        .iter()
+        .position(|line| line.starts_with("\\restrict "));
     if let Some(first) = first {
         lines.remove(first);
         let last = lines

@@ -105,7 +105,14 @@ pub async fn run(
     let sequences = source.sequences().await?;
     schema::set_sequences(&client, &sequences).await?;
     skipped.extend(
-        schema::run(&client, &plan.post, skipping, progress, "keys, indexes, triggers").await?,
+        schema::run(
+            &client,
+            &plan.post,
+            skipping,
+            progress,
+            "keys, indexes, triggers",
+        )
+        .await?,
     );
     for skipped in skipped {
         progress.note(&format!("left out: {skipped}"));
@@ -197,7 +204,9 @@ fn judge_findings(
     }
     let kinds = plan.findings.len();
     Err(Failure::new("the source cannot be imported whole")
-        .cause(format!("{kinds} objects cannot be carried; nothing was changed"))
+        .cause(format!(
+            "{kinds} objects cannot be carried; nothing was changed"
+        ))
         .next("change them in the source, or leave them out with --skip-unsupported"))
 }
 
@@ -217,10 +226,7 @@ impl Target {
         ready.map_err(|error| {
             Failure::new("the cluster cannot be reached")
                 .cause(error)
-                .next(format!(
-                    "steeldb status --data {}",
-                    layout.root().display()
-                ))
+                .next(format!("steeldb status --data {}", layout.root().display()))
         })?;
         let front = Front::open(operator.shim.clone()).await?;
         Ok(Target {

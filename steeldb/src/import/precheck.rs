@@ -181,7 +181,8 @@ fn rules(superuser: bool) -> Vec<Rule> {
         rules.push(rule(
             "subscription",
             "every replica already has all data",
-            "SELECT pg_catalog.quote_ident(subname) FROM pg_catalog.pg_subscription ORDER BY 1".into(),
+            "SELECT pg_catalog.quote_ident(subname) FROM pg_catalog.pg_subscription ORDER BY 1"
+                .into(),
         ));
     }
     rules
@@ -193,7 +194,10 @@ pub async fn catalogs(source: &Source) -> Result<Vec<Finding>, Failure> {
     for rule in rules(source.superuser) {
         let rows = source.client.query(&rule.query, &[]).await;
         let rows = rows.map_err(|error| {
-            sql_error(&format!("the source cannot be asked for each {}", rule.kind), &error)
+            sql_error(
+                &format!("the source cannot be asked for each {}", rule.kind),
+                &error,
+            )
         })?;
         findings.extend(rows.iter().map(|row| Finding {
             kind: rule.kind,
@@ -280,7 +284,13 @@ pub fn head(text: &str) -> String {
 pub fn list(findings: &[Finding]) -> String {
     let rows: Vec<Vec<String>> = findings
         .iter()
-        .map(|finding| vec![finding.kind.into(), finding.object.clone(), finding.why.clone()])
+        .map(|finding| {
+            vec![
+                finding.kind.into(),
+                finding.object.clone(),
+                finding.why.clone(),
+            ]
+        })
         .collect();
     table(&["NOT CARRIED", "OBJECT", "WHY"], &rows)
 }

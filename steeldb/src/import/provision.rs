@@ -100,7 +100,10 @@ pub async fn notes(source: &Source) -> Result<Vec<String>, Failure> {
         .map(|row| format!("role {}", row.get::<_, String>(0)))
         .collect();
     if !source.superuser {
-        notes.push("passwords' verifiers are not carried: only a superuser of the source may read them".into());
+        notes.push(
+            "passwords' verifiers are not carried: only a superuser of the source may read them"
+                .into(),
+        );
     }
     notes.push("all objects belong to postgres, which owns everything in SteelDB".into());
     Ok(notes)
@@ -142,7 +145,8 @@ pub async fn carry_out(
             tries += 1;
             if error.sqlstate != "40001" || tries == TRIES {
                 let detail = error.detail.clone().unwrap_or_default();
-                return Err(Failure::new("roles or extensions cannot be made").cause(format!("{error} {detail}")));
+                return Err(Failure::new("roles or extensions cannot be made")
+                    .cause(format!("{error} {detail}")));
             }
         }
     }
@@ -157,8 +161,7 @@ async fn transaction(
     let mut transaction = shim.begin(Vec::new(), false);
     for request in requests {
         let tx = transaction.id();
-        let operation =
-            txn::provision::sign(administrator.signing_key(), tx, &request.to_string());
+        let operation = txn::provision::sign(administrator.signing_key(), tx, &request.to_string());
         let outcome = transaction.execute(operation, false).await?;
         if let Some((sqlstate, message)) = outcome.frames.iter().find_map(|frame| error(frame)) {
             let what = request["name"].as_str().or(request["role"].as_str());
@@ -176,7 +179,9 @@ fn error(frame: &[u8]) -> Option<(String, String)> {
     }
     let field = |code: u8| {
         let fields = frame.get(5..)?.split(|byte| *byte == 0);
-        let found = fields.into_iter().find(|field| field.first() == Some(&code))?;
+        let found = fields
+            .into_iter()
+            .find(|field| field.first() == Some(&code))?;
         Some(String::from_utf8_lossy(&found[1..]).into_owned())
     };
     Some((field(b'C')?, field(b'M')?))

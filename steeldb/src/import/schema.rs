@@ -106,7 +106,7 @@ pub async fn run(
         progress.share(what, place as u64, steps.len() as u64);
         match execute(client, text).await {
             Ok(()) => {}
-            Err(error) if skipping && is_missing(&error) => {
+            Err(error) if skipping && may_be_skipped(&error) => {
                 skipped.push(format!("{}: {}", head(text), reason(&error)));
             }
             Err(error) => {
@@ -172,16 +172,17 @@ async fn execute(client: &Client, text: &str) -> Result<(), tokio_postgres::Erro
     }
 }
 
-/// The error of a statement whose object was left out: a name that is not there, or a role.
-fn is_missing(error: &tokio_postgres::Error) -> bool {
-    let missing = [
+/// The error of a statement whose object was left out, or that only a superuser may run.
+fn may_be_skipped(error: &tokio_postgres::Error) -> bool {
+    let skipped = [
         SqlState::UNDEFINED_TABLE,
         SqlState::UNDEFINED_FUNCTION,
         SqlState::UNDEFINED_OBJECT,
         SqlState::UNDEFINED_COLUMN,
         SqlState::INVALID_SCHEMA_NAME,
+        SqlState::INSUFFICIENT_PRIVILEGE,
     ];
-    error.code().is_some_and(|code| missing.contains(code))
+    error.code().is_some_and(|code| skipped.contains(code))
 }
 
 fn reason(error: &tokio_postgres::Error) -> String {

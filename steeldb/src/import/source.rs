@@ -58,9 +58,9 @@ impl Source {
     /// When the DSN cannot be read, or the server cannot be reached or is too old.
     pub async fn open(dsn: &str) -> Result<Source, Failure> {
         let mut config: Config = dsn.parse().map_err(|error| {
-            Failure::usage("--from cannot be read")
-                .cause(error)
-                .next("write postgresql://USER@HOST:PORT/DATABASE, or host=… port=… user=… dbname=…")
+            Failure::usage("--from cannot be read").cause(error).next(
+                "write postgresql://USER@HOST:PORT/DATABASE, or host=… port=… user=… dbname=…",
+            )
         })?;
         if config.get_user().is_none() || config.get_dbname().is_none() {
             return Err(Failure::usage("--from names no user or no database")
@@ -196,7 +196,10 @@ impl Source {
             .collect();
         for some in tables.chunks(LOCKED_AT_ONCE) {
             let names: Vec<&str> = some.iter().map(|table| table.name.as_str()).collect();
-            let lock = format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", names.join(", ONLY "));
+            let lock = format!(
+                "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+                names.join(", ONLY ")
+            );
             self.client.batch_execute(&lock).await.map_err(failed)?;
         }
         Ok(tables)

@@ -59,14 +59,16 @@ pub fn refuse_interrupted(layout: &Layout) -> Result<(), Failure> {
         return Ok(());
     };
     let root = layout.root().display();
-    Err(Failure::new(format!("the import into {root} was interrupted"))
-        .cause(format!(
-            "the database holds a part of {}, and nothing of it was verified",
-            state.source
-        ))
-        .next(format!(
-            "steeldb up --data {root} --from DSN --begin-anew, which drops that part first"
-        )))
+    Err(
+        Failure::new(format!("the import into {root} was interrupted"))
+            .cause(format!(
+                "the database holds a part of {}, and nothing of it was verified",
+                state.source
+            ))
+            .next(format!(
+                "steeldb up --data {root} --from DSN --begin-anew, which drops that part first"
+            )),
+    )
 }
 
 #[cfg(test)]
