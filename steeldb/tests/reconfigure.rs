@@ -39,12 +39,7 @@ async fn replicas_are_added_and_removed_under_load() {
     assert_eq!(status["leader"], 2, "{status}");
     // Replica 0 has just returned, and measures once a second.
     let began = Instant::now();
-    while status["replicas"][0]["round_trips_ms"]
-        .as_object()
-        .unwrap()
-        .len()
-        < 3
-    {
+    while status["replicas"][0]["round_trips_ms"].as_object().unwrap().len() < 3 {
         assert!(began.elapsed() < Duration::from_secs(60), "{status}");
         tokio::time::sleep(Duration::from_millis(100)).await;
         status = cluster.status();
