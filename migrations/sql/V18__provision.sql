@@ -32,17 +32,20 @@ AS $$
 DECLARE
     role text := steel.check_role(request ->> 'name');
     verifier text := request ->> 'password';
+    -- A role that is there keeps a limit that is not given: there is no way to take one away.
+    until text := request ->> 'until';
     exists boolean := EXISTS (SELECT FROM pg_roles WHERE rolname = role);
 BEGIN
     -- Hashed here it would get another salt at each replica, and in clear it does not belong into the order.
     IF verifier !~ '^(SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+|md5[0-9a-f]{32})$' THEN
         RAISE EXCEPTION 'the password of role % is not a verifier', quote_ident(role) USING ERRCODE = '22023';
     END IF;
-    EXECUTE format('%s ROLE %I %s %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
+    EXECUTE format('%s ROLE %I %s %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT %s PASSWORD %L %s',
                    CASE WHEN exists THEN 'ALTER' ELSE 'CREATE' END, role,
                    CASE WHEN (request ->> 'login')::boolean THEN 'LOGIN' ELSE 'NOLOGIN' END,
                    CASE WHEN (request ->> 'inherit')::boolean THEN 'INHERIT' ELSE 'NOINHERIT' END,
-                   coalesce((request ->> 'limit')::integer, -1), verifier, coalesce(request ->> 'until', 'infinity'));
+                   coalesce((request ->> 'limit')::integer, -1), verifier,
+                   CASE WHEN until IS NOT NULL THEN format('VALID UNTIL %L', until) ELSE '' END);
     EXECUTE format('COMMENT ON ROLE %I IS %L', role, request ->> 'comment');
 END
 $$;

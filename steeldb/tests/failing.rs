@@ -43,7 +43,9 @@ async fn a_statement_that_fails_leaves_nothing_and_disturbs_no_replica() {
         .query_one("INSERT INTO t (a) VALUES (2) RETURNING id, (SELECT count(*) FROM t), to_regclass('u')::text", &[])
         .await
         .unwrap();
-    assert_eq!((row.get::<_, i32>(0), row.get::<_, i64>(1)), (51, 1));
+    // A run that was aborted unseen may have drawn a value more.
+    assert!(row.get::<_, i32>(0) > 50, "setval was undone");
+    assert_eq!(row.get::<_, i64>(1), 1);
     assert_eq!(row.get::<_, Option<String>>(2), None);
     cluster.verify();
     for replica in 0..4 {
