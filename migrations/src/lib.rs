@@ -26,6 +26,23 @@ pub const CAPTURE_SQLSTATE: &str = "ST001";
 /// SQLSTATE of an error in replay: no recorded value is left for a sequence, or it is for another sequence.
 pub const REPLAY_SQLSTATE: &str = "ST002";
 
+/// Extensions that a database of SteelDB may have: they hold nothing but functions of their arguments. `steel.extensions()` is the
+/// same list.
+pub const EXTENSIONS: [&str; 12] = [
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "cube",
+    "earthdistance",
+    "fuzzystrmatch",
+    "hstore",
+    "intarray",
+    "ltree",
+    "pg_trgm",
+    "seg",
+    "unaccent",
+];
+
 /// Why a database could not be brought to this version.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -5,7 +5,7 @@ use crate::outline::Outline;
 use crate::reader::{Problem, Reader, unsupported};
 use crate::settings::{self, Setting};
 use crate::statement::{Cursor, Discard, Kind};
-use crate::{copy, ddl, transaction};
+use crate::{copy, ddl, prepare, transaction};
 
 /// A statement's kind and what goes with it.
 pub(crate) struct Class {
@@ -47,7 +47,6 @@ impl From<Setting> for Class {
 }
 
 const NOTIFY: &str = "Write to a table and poll it.";
-const PREPARED: &str = "Use the prepared statements of the protocol, which every driver has.";
 
 /// Classifies the statement that begins at `r`.
 ///
@@ -83,6 +82,8 @@ pub(crate) fn classify(
         "reset" => settings::reset(r)?.into(),
         "show" => settings::show(r)?.into(),
         "discard" => discard(r)?.into(),
+        "prepare" if !r.tokens.word(r.at + 1, "transaction") => prepare::prepare(r)?.into(),
+        "execute" => prepare::execute(r)?.into(),
         "deallocate" => deallocate(r)?.into(),
         "explain" => explain(r, outline, content)?,
         "copy" => match copy::copy(r, outline)? {
@@ -127,11 +128,8 @@ pub(crate) fn classify(
 /// Statements that are refused whole, and words that begin none.
 fn refused(r: Reader<'_>, first: &str) -> Problem {
     let (what, hint) = match first {
-        "prepare" if r.tokens.word(r.at + 1, "transaction") => {
-            return transaction::two_phase("PREPARE TRANSACTION");
-        }
-        "prepare" => ("PREPARE in SQL", PREPARED),
-        "execute" => ("EXECUTE in SQL", PREPARED),
+        // PREPARE of a statement is served; see `prepare`.
+        "prepare" => return transaction::two_phase("PREPARE TRANSACTION"),
         "listen" => ("LISTEN", NOTIFY),
         "notify" => ("NOTIFY", NOTIFY),
         "unlisten" => ("UNLISTEN", NOTIFY),
@@ -209,6 +207,9 @@ fn explain(mut r: Reader<'_>, outline: &Outline, content: &Content) -> Result<Cl
     ];
     if !r.tokens.any_word(r.at, EXPLAINABLE) && !r.tokens.symbol(r.at, "(") {
         return Err(r.tokens.syntax_error(r.at).into());
+    }
+    if r.tokens.word(r.at, "execute") {
+        return Err(unsupported("EXPLAIN of EXECUTE", "Explain the statement itself.").into());
     }
     let inner = classify(r, outline, content)?;
     Ok(match inner.kind {

@@ -16,6 +16,7 @@ mod moment;
 mod order;
 mod outline;
 mod pieces;
+mod prepare;
 mod reach;
 mod reader;
 mod settings;
@@ -25,6 +26,7 @@ mod tokens;
 mod transaction;
 mod volatile;
 
+pub use prepare::{Call, Template};
 pub use settings::{reported, travels};
 pub use statement::{
     Cursor, Discard, Isolation, Kind, Modes, Refusal, SplitError, Statement, Tables, setting,
@@ -46,11 +48,7 @@ pub const MAX_BYTES: usize = 64 << 20;
 /// Where PostgreSQL's parser would refuse the whole string (42601), or it is longer than [`MAX_BYTES`] (54000).
 pub fn split(sql: &str) -> Result<Vec<Result<Statement, Refusal>>, SplitError> {
     if sql.len() > MAX_BYTES {
-        return Err(SplitError {
-            sqlstate: "54000",
-            message: format!("the query is longer than {MAX_BYTES} bytes"),
-            position: 0,
-        });
+        return Err(too_long());
     }
     let list = lexer::lex(sql)?;
     let mut statements = Vec::new();
@@ -72,6 +70,26 @@ pub fn split(sql: &str) -> Result<Vec<Result<Statement, Refusal>>, SplitError> {
         statements.push(Ok(empty()));
     }
     Ok(statements)
+}
+
+/// The texts of a script's statements, each from its first to its last token, whatever they are.
+///
+/// # Errors
+/// As [`split`].
+pub fn texts(script: &str) -> Result<Vec<&str>, SplitError> {
+    if script.len() > MAX_BYTES {
+        return Err(too_long());
+    }
+    let list = lexer::lex(script)?;
+    let pieces = pieces::pieces(script, &list)?;
+    let text = |piece: std::ops::Range<usize>| {
+        let tokens = Tokens {
+            source: script,
+            list: &list[piece],
+        };
+        &script[tokens.bytes(0..tokens.len())]
+    };
+    Ok(pieces.into_iter().map(text).collect())
 }
 
 /// Classifies the one statement of the extended protocol's Parse.
@@ -173,6 +191,14 @@ fn relations(
                 .collect(),
         ),
         false => Tables::Unknown,
+    }
+}
+
+fn too_long() -> SplitError {
+    SplitError {
+        sqlstate: "54000",
+        message: format!("the query is longer than {MAX_BYTES} bytes"),
+        position: 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of one statement: the text to execute, its kind, and how its answer may be compared.
 
+use crate::prepare::{Call, Template};
 use crate::splice::Mapping;
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ pub struct Statement {
 
 impl Statement {
     /// The command tag of a statement that the proxy can answer without PostgreSQL: transaction
-    /// control, SET, RESET, DISCARD, DEALLOCATE. `None` for all others.
+    /// control, SET, RESET, DISCARD, PREPARE, DEALLOCATE. `None` for all others.
     pub fn local_tag(&self) -> Option<&'static str> {
         self.tag
     }
@@ -78,6 +79,10 @@ pub enum Kind {
         name: String,
     },
     Discard(Discard),
+    /// PREPARE in SQL: kept by the proxy until EXECUTE names it.
+    Prepare(Template),
+    /// EXECUTE in SQL of a statement that was prepared so.
+    Execute(Call),
     /// DEALLOCATE of one prepared statement, or of all (`None`).
     Deallocate(Option<String>),
     /// A query that changes nothing, unless a function it calls does (then PostgreSQL says 25006 in a

@@ -323,7 +323,6 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("notify a", "0A000", "NOTIFY", "table"),
     ("unlisten *", "0A000", "UNLISTEN", "table"),
     ("select pg_notify('a', 'b')", "0A000", "pg_notify", "table"),
-    ("prepare p as select 1", "0A000", "PREPARE", "protocol"),
     ("execute p", "0A000", "EXECUTE", "protocol"),
     ("create temp table t (a int)", "0A000", "temporary", "WITH"),
     (

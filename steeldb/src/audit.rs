@@ -121,9 +121,41 @@ impl Audit {
         Ok(repairs)
     }
 
+    /// What differs and who is missing, a line each.
+    pub fn troubles(&self) -> Vec<String> {
+        let differing = self
+            .tables
+            .iter()
+            .filter(|table| table.versions.len() > 1)
+            .map(|table| {
+                let sides: Vec<String> = table.versions.iter().map(side).collect();
+                format!("table {} differs: {}", table.name, sides.join("; "))
+            });
+        let missing = self
+            .missing
+            .iter()
+            .map(|(replica, trouble)| format!("replica {replica} {trouble}"));
+        differing.chain(missing).collect()
+    }
+
     /// Everybody answered and holds the same.
     pub fn passes(&self) -> bool {
         self.missing.is_empty() && self.tables.iter().all(|table| table.versions.len() == 1)
+    }
+}
+
+fn side(version: &Version) -> String {
+    let who: Vec<String> = version.replicas.iter().map(u16::to_string).collect();
+    let who = match who.len() {
+        1 => format!("replica {} holds", who[0]),
+        _ => format!("replicas {} hold", who.join(", ")),
+    };
+    match version.content {
+        Some((rows, digest)) => format!(
+            "{who} {rows} rows with digest {}",
+            hex::encode(&digest.0[..8])
+        ),
+        None => format!("{who} no such table"),
     }
 }
 

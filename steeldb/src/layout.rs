@@ -1,6 +1,7 @@
 //! Where everything lies in a cluster's directory.
 //!
 //! ```text
+//! DIR/import.toml                  how far an import got
 //! DIR/cluster.toml                 members, addresses, public keys
 //! DIR/replica-I/replica.toml       a replica's configuration
 //! DIR/replica-I/identity           its private key
@@ -85,6 +86,11 @@ impl Layout {
 
     pub fn identity(&self, member: Member) -> PathBuf {
         self.home(member).join("identity")
+    }
+
+    /// How far an import got; absent where nothing was imported.
+    pub fn import_file(&self) -> PathBuf {
+        self.root.join("import.toml")
     }
 
     pub fn operator_home(&self) -> PathBuf {

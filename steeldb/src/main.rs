@@ -6,6 +6,7 @@ mod commands;
 mod config_file;
 mod directory;
 mod failure;
+mod import;
 mod initialise;
 mod layout;
 mod lock;
@@ -54,6 +55,7 @@ enum Command {
     Kill(kill::Args),
     Start(start::Args),
     Init(init::Args),
+    Import(commands::import::Args),
     Reconfigure(reconfigure::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
@@ -98,7 +100,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(&args).await,
         Command::Kill(args) => kill::run(&args),
         Command::Start(args) => start::run(&args).await,
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => init::run(&args).await,
+        Command::Import(args) => commands::import::run(&args).await,
         Command::Reconfigure(args) => reconfigure::run(&args).await,
         Command::Replica(args) => replica::run(&args).await,
         Command::Proxy(args) => proxy::run(&args).await,

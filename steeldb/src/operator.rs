@@ -71,19 +71,39 @@ impl Operator {
     }
 }
 
+/// The administrator's key, for what others ask in its name.
+///
+/// # Errors
+/// When the cluster has none, or the key is not here.
+pub fn administrator_key(layout: &Layout, cluster: &Cluster) -> Result<Identity, Failure> {
+    let path = administrator(layout);
+    let failed = Failure::new("the cluster cannot be administered");
+    if cluster.client(ADMINISTRATOR).is_none() {
+        return Err(
+            failed.cause("the cluster file names no administrator: an older steeldb made it")
+        );
+    }
+    Identity::load(&path).map_err(|error| {
+        failed.cause(error).next(format!(
+            "restore {}; `steeldb init` wrote it",
+            path.display()
+        ))
+    })
+}
+
 /// The administrator's connection to the cluster.
 ///
 /// # Errors
 /// When another command uses it, or the cluster has none.
 pub async fn administrator_shim(layout: &Layout, cluster: &Cluster) -> Result<Operator, Failure> {
     if cluster.client(ADMINISTRATOR).is_none() {
-        return Err(Failure::new("the membership cannot be changed")
+        return Err(Failure::new("the cluster cannot be administered")
             .cause("the cluster file names no administrator: an older steeldb made it")
             .next("make a new cluster and load a dump of this one"));
     }
     let operator = try_connect(layout, cluster, ADMINISTRATOR).await?;
     operator.ok_or_else(|| {
-        Failure::new("the membership cannot be changed now")
+        Failure::new("the cluster cannot be administered now")
             .cause("another `steeldb reconfigure` is at it")
             .next("wait for it, then try again")
     })

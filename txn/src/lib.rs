@@ -12,6 +12,7 @@ pub mod limits;
 pub mod operation;
 pub mod ordered;
 pub mod peer;
+pub mod provision;
 pub mod receipt;
 pub mod result;
 pub mod tally;

@@ -46,6 +46,8 @@ impl Prepared {
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     named: BTreeMap<String, Arc<Prepared>>,
+    /// Those of SQL's PREPARE; a name is in one of the two.
+    templates: BTreeMap<String, Arc<sql::Template>>,
     bytes: usize,
 }
 
@@ -58,35 +60,73 @@ impl Statements {
     /// 42P05 when a named statement is there already, 54000 when there are too many.
     pub fn insert(&mut self, name: String, prepared: Prepared) -> Result<Arc<Prepared>, Fault> {
         // A statement that failed before PostgreSQL accepted it may have failed in its Parse: the client thinks that it is not there.
-        if !name.is_empty() && self.named.get(&name).is_some_and(|old| old.is_checked()) {
-            return Err(Fault::error(
-                "42P05",
-                format!("prepared statement \"{name}\" already exists"),
-            ));
+        if !name.is_empty() && self.named.get(&name).is_some_and(|old| old.is_checked())
+            || self.templates.contains_key(&name)
+        {
+            return Err(taken(&name));
         }
         self.remove(&name);
-        if self.named.len() >= limits::STATEMENTS
-            || self.bytes + prepared.size() > limits::STATEMENT_BYTES
-        {
-            return Err(Fault::error("54000", "too many prepared statements")
-                .hint("DEALLOCATE those that are not needed."));
-        }
-        self.bytes += prepared.size();
+        self.make_room(prepared.size())?;
         let prepared = Arc::new(prepared);
         self.named.insert(name, prepared.clone());
         Ok(prepared)
     }
 
+    /// The statement of SQL's PREPARE with this name.
+    pub fn template(&self, name: &str) -> Result<Arc<sql::Template>, Fault> {
+        self.templates
+            .get(name)
+            .cloned()
+            .ok_or_else(|| missing(name))
+    }
+
+    /// # Errors
+    /// As [`Statements::insert`].
+    pub fn insert_template(&mut self, template: &sql::Template) -> Result<(), Fault> {
+        let name = &template.name;
+        if self.templates.contains_key(name)
+            || self.named.get(name).is_some_and(|old| old.is_checked())
+        {
+            return Err(taken(name));
+        }
+        self.remove(name);
+        self.make_room(template.size())?;
+        self.templates
+            .insert(name.clone(), Arc::new(template.clone()));
+        Ok(())
+    }
+
+    /// Counts the bytes of one more statement.
+    fn make_room(&mut self, size: usize) -> Result<(), Fault> {
+        if self.named.len() + self.templates.len() >= limits::STATEMENTS
+            || self.bytes + size > limits::STATEMENT_BYTES
+        {
+            return Err(Fault::error("54000", "too many prepared statements")
+                .hint("DEALLOCATE those that are not needed."));
+        }
+        self.bytes += size;
+        Ok(())
+    }
+
     pub fn remove(&mut self, name: &str) -> bool {
         let removed = self.named.remove(name);
+        let template = self.templates.remove(name);
         self.bytes -= removed.as_ref().map_or(0, |prepared| prepared.size());
-        removed.is_some()
+        self.bytes -= template.as_ref().map_or(0, |template| template.size());
+        removed.is_some() || template.is_some()
     }
 
     /// Forgets all; the unnamed one is not PostgreSQL's to deallocate, but the next Parse replaces it anyway.
     pub fn clear(&mut self) {
         *self = Statements::default();
     }
+}
+
+fn taken(name: &str) -> Fault {
+    Fault::error(
+        "42P05",
+        format!("prepared statement \"{name}\" already exists"),
+    )
 }
 
 fn missing(name: &str) -> Fault {
@@ -213,6 +253,7 @@ pub(super) fn is_control(statement: &sql::Statement) -> bool {
                 | Kind::RollbackTo(_)
                 | Kind::SetTransaction(_)
                 | Kind::Discard(_)
+                | Kind::Prepare(_)
                 | Kind::Deallocate(_)
         )
 }
@@ -302,6 +343,11 @@ impl<D: Database> Session<'_, D> {
             Kind::Show { .. } if receipt::is_asked(statement) => return self.receipt(call).await,
             Kind::Show { name } => return self.show(name, call).await,
             Kind::Discard(what) => self.discard(*what).await?,
+            Kind::Prepare(template) => {
+                self.statements.insert_template(template)?;
+                "PREPARE"
+            }
+            Kind::Execute(execute) => return self.execute_template(execute, call).await,
             Kind::Deallocate(name) => self.deallocate(name.as_deref())?,
             Kind::Cursor(sql::Cursor::Declare) if !self.block.is_open() => {
                 let message = "DECLARE CURSOR can only be used in transaction blocks";
@@ -334,6 +380,26 @@ impl<D: Database> Session<'_, D> {
             }
         };
         Ok(complete(tag))
+    }
+
+    /// EXECUTE of SQL: the prepared text with the arguments in it, executed as if it had been sent itself.
+    async fn execute_template(
+        &mut self,
+        execute: &sql::Call,
+        call: Call<'_>,
+    ) -> Result<Bytes, Trouble> {
+        if !call.simple {
+            // Its description would have to come from the statement that it names.
+            return Err(Fault::error(
+                "0A000",
+                "EXECUTE in the extended protocol is not supported by SteelDB",
+            )
+            .hint("Bind and execute a prepared statement of the protocol, or send a simple query.")
+            .into());
+        }
+        let text = self.statements.template(&execute.name)?.bind(execute)?;
+        let bound = sql::statement(&text)?;
+        Box::pin(self.statement(Call::simple(&bound))).await
     }
 
     /// Whether the master's answer is taken without being confirmed.

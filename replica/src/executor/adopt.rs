@@ -3,6 +3,7 @@
 use super::capture;
 use super::judge::admissible;
 use super::opening::{Opening, first_error, quiet, statement};
+use super::provision;
 use consensus::Height;
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use std::collections::BTreeMap;
@@ -273,7 +274,10 @@ pub async fn again(
             statements.push(replay(mark.token, &step.evidence.sequences));
             expected.push(None);
         }
-        statements.push(statement(&step.operation, false));
+        statements.push(statement(
+            &provision::sealed(&step.operation, mark.token),
+            false,
+        ));
         expected.push(Some(step));
     }
     let outcomes = session.run(statements).await?;

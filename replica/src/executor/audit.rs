@@ -15,7 +15,7 @@ const ROWS_AT_ONCE: usize = 10_000;
 /// Tables and sequences of users; what the replicas keep for themselves differs.
 const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+   WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
 
 /// Everything about the schema that has a name and no OID.
@@ -32,7 +32,16 @@ const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.reln
    UNION ALL
   SELECT 'function ' || pg_catalog.pg_get_functiondef(p.oid)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-   WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')";
+   WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+   UNION ALL
+  SELECT concat_ws(' ', 'role', a.rolname, a.rolsuper, a.rolinherit, a.rolcreaterole, a.rolcreatedb, a.rolcanlogin, a.rolreplication,
+                   a.rolbypassrls, a.rolconnlimit, a.rolpassword, a.rolvaliduntil)
+    FROM pg_catalog.pg_authid a WHERE a.rolname !~ '^pg_' AND a.rolname <> 'steel'
+   UNION ALL
+  SELECT concat_ws(' ', 'member', m.roleid::regrole, m.member::regrole, m.admin_option)
+    FROM pg_catalog.pg_auth_members m WHERE m.roleid::regrole::text !~ '^pg_'
+   UNION ALL
+  SELECT concat_ws(' ', 'extension', e.extname, e.extversion, e.extnamespace::regnamespace) FROM pg_catalog.pg_extension e";
 
 impl Bench {
     /// Digests every table at the snapshot of this place in the order.

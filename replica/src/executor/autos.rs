@@ -2,6 +2,7 @@
 
 use super::judge::reason;
 use super::opening::Opening;
+use super::provision;
 use super::session::{Place, TxSession, Work};
 use super::{Executor, PARKED_PER_CLIENT};
 use consensus::{ClientId, Height};
@@ -32,6 +33,9 @@ pub struct Auto {
 impl Executor {
     pub(super) fn auto_operation(&mut self, tx: TxId, auto: Auto) {
         let client = auto.client;
+        if let Some(why) = provision::refused(&auto.operation, tx, &self.view) {
+            return self.tell_doomed(client, tx, why);
+        }
         let mine = auto.epoch == self.engine.epoch()
             && self.engine.master() == self.me
             && self.history.is_none();

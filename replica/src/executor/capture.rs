@@ -55,7 +55,7 @@ enum Report {
 pub fn of(outcome: &pgsession::Outcome) -> Result<Captured, String> {
     let mut captured = read(&outcome.captured)?;
     if outcome.error.is_some() {
-        captured.write_set = WriteSet::default();
+        captured.write_set = super::lasting::of_failed(captured.write_set);
     }
     Ok(captured)
 }

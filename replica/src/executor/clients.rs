@@ -2,6 +2,7 @@
 
 use super::jobs::Ran;
 use super::judge::reason;
+use super::provision;
 use super::session::{Done, LastAnswer, Place, Work};
 use super::{Executor, PARKED_PER_CLIENT, Parked, now_ms};
 use bytes::Bytes;
@@ -114,6 +115,9 @@ impl Executor {
                     "",
                 ),
             );
+        }
+        if let Some(why) = provision::refused(&operation, tx, &self.view) {
+            return self.tell_doomed(client, tx, why);
         }
         let room = self.may_wait(client, Some(tx), &operation);
         let Some(session) = self.sessions.get_mut(&tx) else {

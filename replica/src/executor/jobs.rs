@@ -4,8 +4,10 @@ use super::Note;
 use super::adopt::{self, Mark};
 use super::capture;
 use super::judge::{self, Start};
+use super::lasting;
 use super::opening::{Opening, first_error, quiet, statement};
 use super::pool::Pool;
+use super::provision;
 use consensus::{Digest, Height};
 use pgsession::{Error, Session};
 use std::sync::Arc;
@@ -71,7 +73,7 @@ impl Bench {
 
     /// Runs a client's operation at the master.
     pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
-        let ran = run_operation(&mut session, &operation).await;
+        let ran = run_operation(&mut session, &operation, &self.token).await;
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
@@ -105,7 +107,7 @@ impl Bench {
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
-            Ok(None) => run_operation(&mut session, &operation).await,
+            Ok(None) => run_operation(&mut session, &operation, &self.token).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -185,7 +187,19 @@ impl Bench {
         mut session: Session,
         write_sets: Vec<WriteSet>,
     ) {
-        let spoken = if session.transaction() == b'E' {
+        let failed = session.transaction() == b'E';
+        if failed && judge::would_be_lost(&write_sets) {
+            let report = judge::Report::abort(judge::failed_block());
+            self.tell(Note::Judged {
+                height,
+                index,
+                tx,
+                session: Some(session),
+                report,
+            });
+            return;
+        }
+        let spoken = if failed {
             Ok(None)
         } else {
             session
@@ -327,7 +341,8 @@ impl Bench {
                 let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;
                 adopt::advance(&mut own, steps).await?;
                 self.control.put(own);
-                adopt::rows(&mut session, &self.shapes, &write_sets, mark).await?;
+                let lasting = lasting::of_steps(steps, write_sets);
+                adopt::rows(&mut session, &self.shapes, &lasting, mark).await?;
             }
             self.give_back(session).await;
             Ok(())
@@ -412,11 +427,18 @@ impl Ran {
     }
 }
 
-async fn run_operation(session: &mut Session, operation: &Operation) -> Result<Ran, Error> {
+async fn run_operation(
+    session: &mut Session,
+    operation: &Operation,
+    token: &str,
+) -> Result<Ran, Error> {
     if let Err(reason) = judge::admissible(operation, true) {
         return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
     }
-    let mut outcomes = match session.run(vec![statement(operation, true)]).await {
+    let mut outcomes = match session
+        .run(vec![statement(&provision::sealed(operation, token), true)])
+        .await
+    {
         Ok(outcomes) => outcomes,
         Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
             return Ok(Ran::refused(error_frame(

@@ -3,6 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::opening::{Opening, quiet, statement};
+use super::provision;
 use pgsession::{Error, Outcome, Session, Statement};
 use txn::client::Reason;
 use txn::{Ballot, Isolation, Operation, Step, WriteSet};
@@ -133,7 +134,7 @@ pub async fn run(
         if replays {
             statements.push(adopt::replay(token, &step.evidence.sequences));
         }
-        statements.push(statement(&step.operation, false));
+        statements.push(statement(&provision::sealed(&step.operation, token), false));
         let own = statements.len() - 1;
         let rest = replays.then(|| {
             statements.push(quiet("SELECT steel.replay_rest()"));
@@ -256,7 +257,24 @@ fn compare(
         let detail = error.detail.clone().unwrap_or_default();
         return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
     }
+    if constraints.is_some() && would_be_lost(&write_sets) {
+        return Report::abort(failed_block());
+    }
     Report::commit(write_sets)
+}
+
+/// Whether a block that ended failed, which PostgreSQL rolls back whatever is said, holds effects that others would adopt.
+pub fn would_be_lost(write_sets: &[WriteSet]) -> bool {
+    let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
+    events.any(|event| !matches!(event, txn::Event::SetValue { .. }))
+}
+
+pub fn failed_block() -> Reason {
+    reason(
+        "25P02",
+        "the transaction ended in a failed statement and cannot be committed",
+        "",
+    )
 }
 
 fn unconfirmed(detail: String) -> Reason {
@@ -277,6 +295,10 @@ fn what(number: usize, step: &Step) -> String {
 /// Every replica decides this by itself: nobody trusts the proxy's classification.
 pub fn admissible(operation: &Operation, unvalidated: bool) -> Result<bool, Reason> {
     use sql::Kind;
+    // Whose it is has been looked at before: see `provision`.
+    if txn::provision::is_provision(operation) {
+        return Ok(true);
+    }
     let statement =
         sql::statement(&operation.sql).map_err(|r| reason(r.sqlstate, r.message, r.hint))?;
     if statement.text != operation.sql {

@@ -2,6 +2,7 @@
 
 use super::jobs::steps_of;
 use super::judge::{Report, Start, reason};
+use super::provision;
 use super::session::{Place, TxSession, Work};
 use super::{Executor, ItemState, now_ms};
 use consensus::{ClientId, Height};
@@ -132,6 +133,10 @@ impl Executor {
             self.sessions.insert(tx, session);
         }
         let steps = steps_of(&ordered);
+        if let Some(why) = provision::refused_steps(steps, tx, &self.view) {
+            self.judged(height, index, tx, None, Report::abort(why));
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&tx) else {
             let report = Report::abstain("the snapshot was lost");
             self.judged(height, index, tx, None, report);

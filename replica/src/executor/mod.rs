@@ -17,6 +17,7 @@ mod decided;
 mod jobs;
 mod judge;
 mod judging;
+mod lasting;
 #[cfg(feature = "lies")]
 pub mod lies;
 mod note;
@@ -25,6 +26,7 @@ mod parts;
 mod peers;
 mod pool;
 mod preempt;
+mod provision;
 mod reads;
 mod receipts;
 mod recovery;

@@ -172,7 +172,14 @@ async fn execute(
     cancelled: oneshot::Receiver<()>,
     at: &mut Height,
 ) -> Result<Outcome, Error> {
-    if let Err(reason) = judge::admissible(&read.operation, true) {
+    let denied = txn::provision::is_provision(&read.operation).then(|| {
+        judge::reason(
+            "42501",
+            "roles and extensions are changed in the order only",
+            "",
+        )
+    });
+    if let Some(reason) = denied.or_else(|| judge::admissible(&read.operation, true).err()) {
         let frames = vec![error_frame(&reason.sqlstate, &reason.message)];
         let result = txn::result::digest(&frames, None);
         return Ok(Outcome {

@@ -13,7 +13,7 @@ pub struct Fingerprint {
     pub version: u32,
     /// Collations by provider and version, with how many there are of each.
     pub collations: BTreeMap<String, u64>,
-    /// Installed extensions and their versions.
+    /// The versions of the extensions that a database may have; which it has is part of what is replicated.
     pub extensions: BTreeMap<String, String>,
     /// Settings, encoding and locale that show in results.
     pub settings: BTreeMap<String, String>,
@@ -75,7 +75,11 @@ impl Fingerprint {
             )
             .await?;
         let extensions = client
-            .query("SELECT extname::text, extversion FROM pg_extension", &[])
+            .query(
+                "SELECT name::text, default_version FROM pg_available_extensions
+                  WHERE name = 'plpgsql' OR name = ANY($1)",
+                &[&migrations::EXTENSIONS.as_slice()],
+            )
             .await?;
         let settings = client
             .query(

@@ -1,9 +1,10 @@
-//! `steeldb init`: writes a new cluster's directory; nothing is started.
+//! `steeldb init`: writes a new cluster's directory; nothing is left running.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use crate::commands::{Shape, Where};
+use crate::commands::{Shape, Where, up};
 use crate::failure::Failure;
+use crate::import;
 use crate::initialise::{self, MAX_F, Plan};
 use crate::layout::Layout;
 use crate::{directory, ports};
@@ -14,7 +15,7 @@ pub const DEFAULT_PORT: u16 = 5433;
 /// Where replicas listen on machines of their own.
 const REPLICA_PORT: u16 = 7400;
 
-/// Write a new cluster's keys and configuration, and start nothing
+/// Write a new cluster's keys and configuration; nothing is left running
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -31,9 +32,11 @@ pub struct Args {
     /// this machine, at free loopback ports]
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
     hosts: Vec<String>,
+    #[command(flatten)]
+    import: import::Options,
 }
 
-pub fn run(args: &Args) -> Result<(), Failure> {
+pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
     if layout.cluster_file().exists() {
         return Err(Failure::new(format!(
@@ -64,7 +67,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         },
         plan.front.listen
     );
-    Ok(())
+    if args.import.from.is_none() {
+        return Ok(());
+    }
+    if plan.spread {
+        // They run on other machines, and nobody started them yet.
+        println!(
+            "when the replicas run: steeldb import --data {} --from DSN, then start the proxy",
+            layout.root().display()
+        );
+        return Ok(());
+    }
+    up::import_and_stop(&layout, &cluster, &args.import).await
 }
 
 /// Writes the cluster and opens the way for PostgreSQL where that is ours to do.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod down;
+pub mod import;
 pub mod init;
 pub mod kill;
 pub mod proxy;

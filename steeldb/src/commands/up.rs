@@ -8,8 +8,11 @@ use std::time::Duration;
 use cluster::Cluster;
 
 use crate::commands::Shape;
+use crate::commands::import::told;
 use crate::commands::{Where, init};
 use crate::failure::Failure;
+use crate::import::state::{Stage, State};
+use crate::import::{self, state};
 use crate::layout::{Layout, Member};
 use crate::lock::Lock;
 use crate::operator::Operator;
@@ -28,6 +31,8 @@ pub struct Args {
     port: Option<u16>,
     #[command(flatten)]
     shape: Shape,
+    #[command(flatten)]
+    import: import::Options,
     /// Return when the cluster is ready, and leave it running
     #[arg(long)]
     detach: bool,
@@ -38,6 +43,7 @@ pub struct Args {
 
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let layout = args.place.layout()?;
+    check_import(&layout, &args.import)?;
     let progress = Progress::start();
     let cluster = open(&layout, args, &progress)?;
     let stop_wish = signals::stop_wish()?;
@@ -53,16 +59,24 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let supervised = members::process(&layout, Member::Supervisor).is_some();
     let listen = prepare(&layout, &cluster, args, supervised)?;
     let Some(listen) = listen else {
+        if args.import.from.is_some() {
+            return Err(Failure::usage("--from imports before the proxy is started")
+                .cause("the cluster is running already")
+                .next(format!(
+                    "steeldb import --data {} --from DSN",
+                    layout.root().display()
+                )));
+        }
         progress.note(&format!("{} is running already", layout.root().display()));
         drop(progress);
         return connection_string(&layout);
     };
     if supervised {
-        wait_until_ready(&wait, listen, &progress).await?;
+        bring_up(&layout, &cluster, &wait, args, listen, &progress).await?;
     } else if args.detach {
         let child = spawn::start(&layout, Member::Supervisor)?;
         let ready = tokio::select! {
-            ready = wait_until_ready(&wait, listen, &progress) => ready,
+            ready = bring_up(&layout, &cluster, &wait, args, listen, &progress) => ready,
             failure = end_of_supervisor(&layout, child) => Err(failure),
             () = &mut stop_wish => Err(Failure::new("interrupted")),
         };
@@ -72,7 +86,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         }
         ready?;
     } else {
-        return foreground(&layout, wait, &cluster, listen, progress, stop_wish).await;
+        return foreground(&layout, wait, &cluster, args, listen, progress, stop_wish).await;
     }
     drop(progress);
     connection_string(&layout)
@@ -121,7 +135,9 @@ fn prepare(
             ports::check_free(member, address)?;
         }
         members::forget(layout, member);
-        members::mark_stopped(layout, member, false)?;
+        // No client is served before everything is imported.
+        let held = member == Member::Proxy && args.import.from.is_some();
+        members::mark_stopped(layout, member, held)?;
     }
     Ok(Some(listen))
 }
@@ -148,16 +164,81 @@ fn proxy_address(layout: &Layout, args: &Args, can_change: bool) -> Result<Socke
     Ok(wanted)
 }
 
-async fn wait_until_ready(
+/// Waits for the replicas, imports what is to be imported, and waits for the proxy.
+async fn bring_up(
+    layout: &Layout,
+    cluster: &Cluster,
     wait: &Wait<'_>,
+    args: &Args,
     listen: SocketAddr,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    for trouble in wait.replicas(progress).await? {
-        progress.note(&format!("the cluster serves, but {trouble}"));
+    replicas(wait, progress).await?;
+    if args.import.from.is_some() {
+        let patience = Duration::from_secs(args.timeout);
+        let done = import::run(layout, cluster, &args.import, patience, progress).await?;
+        progress.note(&told(&done));
+        members::mark_stopped(layout, Member::Proxy, false)?;
     }
     wait.proxy(listen, progress).await
 }
+
+async fn replicas(wait: &Wait<'_>, progress: &Progress) -> Result<(), Failure> {
+    for trouble in wait.replicas(progress).await? {
+        progress.note(&format!("the cluster serves, but {trouble}"));
+    }
+    Ok(())
+}
+
+/// An interrupted import is taken up again or nothing is served; what was imported is not imported again.
+fn check_import(layout: &Layout, options: &import::Options) -> Result<(), Failure> {
+    let Some(state) = State::read(layout)? else {
+        return Ok(());
+    };
+    match (state.stage, &options.from) {
+        (_, None) => state::refuse_interrupted(layout),
+        (Stage::Begun, Some(_)) if !options.begin_anew => state::refuse_interrupted(layout),
+        (Stage::Begun, Some(_)) => Ok(()),
+        (Stage::Verified, Some(_)) => Err(Failure::new(format!(
+            "{} holds an import already",
+            layout.root().display()
+        ))
+        .cause(format!("of {}", state.source))
+        .next("leave out --from to start it, or choose another directory")),
+    }
+}
+
+/// Starts the replicas of a new cluster without its proxy, imports, and stops them again.
+pub async fn import_and_stop(
+    layout: &Layout,
+    cluster: &Cluster,
+    options: &import::Options,
+) -> Result<(), Failure> {
+    let progress = Progress::start();
+    let operator = Operator::connect(layout, cluster).await?;
+    let wait = Wait::new(layout, cluster, operator, IMPORT_START);
+    members::mark_stopped(layout, Member::Proxy, true)?;
+    let child = spawn::start(layout, Member::Supervisor)?;
+    let stop_wish = signals::stop_wish()?;
+    let work = async {
+        replicas(&wait, &progress).await?;
+        import::run(layout, cluster, options, IMPORT_AUDIT, &progress).await
+    };
+    let done = tokio::select! {
+        done = work => done,
+        failure = end_of_supervisor(layout, child) => Err(failure),
+        () = stop_wish => Err(Failure::new("interrupted")),
+    };
+    stop::stop_supervisor(layout, &members::all(cluster), &progress)?;
+    members::mark_stopped(layout, Member::Proxy, false)?;
+    drop(progress);
+    println!("{}", told(&done?));
+    Ok(())
+}
+
+/// How long the replicas may take to be ready for an import, and then to digest what they hold.
+const IMPORT_START: Duration = Duration::from_secs(180);
+const IMPORT_AUDIT: Duration = Duration::from_secs(600);
 
 /// Prints the line to paste, as the last one.
 fn connection_string(layout: &Layout) -> Result<(), Failure> {
@@ -189,6 +270,7 @@ async fn foreground(
     layout: &Layout,
     wait: Wait<'_>,
     cluster: &Cluster,
+    args: &Args,
     listen: SocketAddr,
     progress: Progress,
     stop_wish: impl Future<Output = ()>,
@@ -207,7 +289,7 @@ async fn foreground(
     };
     let mut care = std::pin::pin!(supervisor::supervise(layout, cluster, stop));
     let ready = tokio::select! {
-        ready = wait_until_ready(&wait, listen, &progress) => ready,
+        ready = bring_up(layout, cluster, &wait, args, listen, &progress) => ready,
         stopped = &mut care => return stopped.and(Err(Failure::new("interrupted"))),
     };
     // The operator's links are not needed any more.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cluster::Cluster;
 
-use crate::audit::{Audit, Version};
+use crate::audit::Audit;
 use crate::commands::Where;
 use crate::failure::Failure;
 use crate::layout::Layout;
@@ -59,7 +59,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         "the replicas are not all known to be equal at height {}",
         audit.height
     ))
-    .cause(troubles(&audit).join("\n")))
+    .cause(audit.troubles().join("\n")))
 }
 
 /// Has all replicas read their tables at one height.
@@ -142,35 +142,4 @@ fn text(audit: &Audit, replicas: usize) -> String {
         "{}\n\n{summary}",
         table(&["TABLE", "ROWS", "DIGEST", "REPLICAS"], &rows)
     )
-}
-
-fn troubles(audit: &Audit) -> Vec<String> {
-    let differing = audit
-        .tables
-        .iter()
-        .filter(|table| table.versions.len() > 1)
-        .map(|table| {
-            let sides: Vec<String> = table.versions.iter().map(side).collect();
-            format!("table {} differs: {}", table.name, sides.join("; "))
-        });
-    let missing = audit
-        .missing
-        .iter()
-        .map(|(replica, trouble)| format!("replica {replica} {trouble}"));
-    differing.chain(missing).collect()
-}
-
-fn side(version: &Version) -> String {
-    let who: Vec<String> = version.replicas.iter().map(u16::to_string).collect();
-    let who = match who.len() {
-        1 => format!("replica {} holds", who[0]),
-        _ => format!("replicas {} hold", who.join(", ")),
-    };
-    match version.content {
-        Some((rows, digest)) => format!(
-            "{who} {rows} rows with digest {}",
-            hex::encode(&digest.0[..8])
-        ),
-        None => format!("{who} no such table"),
-    }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod load;
+pub mod source;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -57,12 +58,14 @@ impl Cluster {
 
     /// Runs a subcommand with this cluster's `--data`.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_steeldb"))
-            .args(arguments)
-            .arg("--data")
-            .arg(self.data())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A subcommand with this cluster's `--data`, not run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_steeldb"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command
     }
 
     /// Runs a subcommand that must succeed; returns its standard output.
@@ -126,7 +129,7 @@ impl Cluster {
         self.ask(replica, sql);
     }
 
-    /// What a replica's private PostgreSQL answers to its superuser.
+    /// What a replica's private PostgreSQL answers to its superuser: the bare rows.
     pub fn ask(&self, replica: u16, sql: &str) -> String {
         let socket = self
             .data()

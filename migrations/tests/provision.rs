@@ -1,0 +1,179 @@
+//! Roles and extensions by `steel.provision`: with the token only, nothing that reaches past SteelDB, reported, rolled back with the rest.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod server;
+
+use server::{Session, connect, database, pg_dump, session};
+
+/// What the replica runs for an administrator; the SQLSTATE when it is refused.
+async fn provision(session: &Session, request: &str) -> Result<(), String> {
+    let done = session
+        .client
+        .query_typed(
+            "SELECT steel.provision($1, $2::text::jsonb)",
+            &[
+                (&session.token(), tokio_postgres::types::Type::TEXT),
+                (&request, tokio_postgres::types::Type::TEXT),
+            ],
+        )
+        .await;
+    done.map(drop).map_err(|error| {
+        error
+            .code()
+            .map_or(error.to_string(), |code| code.code().into())
+    })
+}
+
+const SCRAM: &str = "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0$c3RvcmVkc3RvcmVkc3RvcmVkc3RvcmVkc3Q=:c2VydmVyc2VydmVyc2VydmVyc2VydmVyc2U=";
+
+#[tokio::test]
+async fn roles_and_members_are_made_for_whoever_has_the_token() {
+    database("roles").await;
+    let s = session("roles").await;
+    let role = format!(
+        r#"{{"do":"role","name":"Some \"one\"","login":true,"inherit":true,"limit":3,"until":null,"password":"{SCRAM}","comment":"it's"}}"#
+    );
+    provision(&s, &role).await.unwrap();
+    let reports = s.take_captured();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(
+        (reports[0]["e"].as_str(), reports[0]["tag"].as_str()),
+        (Some("ddl"), Some("PROVISION"))
+    );
+    provision(
+        &s,
+        r#"{"do":"role","name":"group1","login":false,"inherit":false}"#,
+    )
+    .await
+    .unwrap();
+    provision(
+        &s,
+        r#"{"do":"member","role":"group1","member":"Some \"one\"","admin":true}"#,
+    )
+    .await
+    .unwrap();
+    // Again: it becomes what is asked for.
+    provision(
+        &s,
+        r#"{"do":"role","name":"group1","login":false,"inherit":true}"#,
+    )
+    .await
+    .unwrap();
+    let steel = connect("roles", "steel").await;
+    let rows = steel
+        .rows(
+            "SELECT rolname, rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls, rolcanlogin, rolinherit, rolconnlimit,
+                    rolpassword LIKE 'SCRAM-SHA-256$4096:%' FROM pg_authid WHERE rolname IN ('group1', 'Some \"one\"')",
+        )
+        .await;
+    assert_eq!(
+        rows,
+        ["(\"Some \"\"one\"\"\",f,t,t,3,t)", "(group1,f,f,t,-1,)"]
+    );
+    let members = steel
+        .rows("SELECT roleid::regrole, member::regrole, admin_option FROM pg_auth_members WHERE roleid = 'group1'::regrole")
+        .await;
+    assert_eq!(members, ["(group1,\"\"\"Some \"\"\"\"one\"\"\"\"\"\"\",t)"]);
+    s.run("BEGIN").await;
+    provision(&s, r#"{"do":"role","name":"undone"}"#)
+        .await
+        .unwrap();
+    s.run("ROLLBACK").await;
+    assert!(
+        steel
+            .rows("SELECT rolname FROM pg_roles WHERE rolname = 'undone'")
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn nothing_that_reaches_past_steeldb_is_made() {
+    database("reach").await;
+    let s = session("reach").await;
+    for (request, sqlstate) in [
+        (r#"{"do":"role","name":"steel"}"#, "42939"),
+        (r#"{"do":"role","name":"postgres"}"#, "42939"),
+        (r#"{"do":"role","name":"pg_mine"}"#, "42939"),
+        (r#"{"do":"role"}"#, "42939"),
+        (
+            r#"{"do":"role","name":"clear","password":"secret"}"#,
+            "22023",
+        ),
+        (
+            r#"{"do":"member","role":"steel","member":"postgres"}"#,
+            "42939",
+        ),
+        (
+            r#"{"do":"member","role":"pg_write_server_files","member":"postgres"}"#,
+            "42939",
+        ),
+        (
+            r#"{"do":"member","role":"postgres","member":"postgres"}"#,
+            "42939",
+        ),
+        (r#"{"do":"extension","name":"pgcrypto"}"#, "0A000"),
+        (r#"{"do":"extension","name":"file_fdw"}"#, "0A000"),
+        (r#"{"do":"extension"}"#, "0A000"),
+        (r#"{"do":"nothing"}"#, "22023"),
+        ("{}", "22023"),
+    ] {
+        assert_eq!(
+            provision(&s, request).await.unwrap_err(),
+            sqlstate,
+            "{request}"
+        );
+    }
+    let unknown = r#"{"do":"role","name":"guessed"}"#;
+    for token in ["'guess'", "NULL", "''"] {
+        let call = format!("SELECT steel.provision({token}, '{unknown}')");
+        assert_eq!(s.refused(&call).await, "42501");
+    }
+    for call in [
+        "provision_role('{}')",
+        "provision_member('{}')",
+        "provision_extension('{}')",
+        "extensions()",
+    ] {
+        assert_eq!(
+            s.refused(&format!("SELECT steel.{call}")).await,
+            "42501",
+            "{call}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_extension_of_the_list_can_be_had_and_is_dumped_as_itself() {
+    database("extensions").await;
+    let s = session("extensions").await;
+    let steel = connect("extensions", "steel").await;
+    let listed = steel.rows("SELECT unnest(steel.extensions())").await;
+    let expected: Vec<String> = migrations::EXTENSIONS
+        .iter()
+        .map(|name| format!("({name})"))
+        .collect();
+    assert_eq!(listed, expected, "the two lists differ");
+    s.run("CREATE SCHEMA ext").await;
+    for name in migrations::EXTENSIONS {
+        let request = format!(r#"{{"do":"extension","name":"{name}","schema":"ext"}}"#);
+        provision(&s, &request).await.unwrap();
+        let reports = s.take_captured();
+        assert!(
+            reports
+                .iter()
+                .any(|report| report["tag"] == "CREATE EXTENSION"),
+            "{name}: {reports:?}"
+        );
+    }
+    s.run("CREATE TABLE t (h ext.hstore, c ext.citext)").await;
+    let dump = pg_dump("extensions", "postgres");
+    assert!(
+        dump.contains("CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA ext"),
+        "{dump}"
+    );
+    assert!(!dump.contains("steel"), "{dump}");
+    let mut steel = steel;
+    assert_eq!(migrations::doctor(&mut steel.client).await.unwrap(), []);
+}

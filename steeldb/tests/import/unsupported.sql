@@ -1,0 +1,23 @@
+-- What a cluster cannot hold, one of each.
+CREATE EXTENSION pgcrypto;
+CREATE EXTENSION file_fdw;
+CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE passwords (line text) SERVER files OPTIONS (filename '/etc/passwd');
+CREATE UNLOGGED TABLE scratch (a integer PRIMARY KEY);
+CREATE TABLE kept (a integer PRIMARY KEY, b text);
+INSERT INTO kept VALUES (1, 'one'), (2, 'two');
+SELECT lo_create(4242);
+CREATE FUNCTION strlen(cstring) RETURNS integer LANGUAGE internal AS 'textlen' STRICT;
+CREATE FUNCTION plain() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE EVENT TRIGGER watcher ON ddl_command_end EXECUTE FUNCTION watch();
+CREATE PUBLICATION everything FOR TABLE kept;
+CREATE TRIGGER always AFTER INSERT ON kept EXECUTE FUNCTION plain();
+ALTER TABLE kept ENABLE ALWAYS TRIGGER always;
+CREATE FUNCTION secretive() RETURNS integer LANGUAGE sql LEAKPROOF AS 'SELECT 1';
+CREATE FUNCTION listens() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE CAST (bigint AS timestamp) WITHOUT FUNCTION;
+ALTER DATABASE unsupported SET work_mem = '5MB';
+CREATE ROLE monitor;
+GRANT pg_read_all_data TO monitor;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO monitor;
