@@ -323,7 +323,6 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
     ("notify a", "0A000", "NOTIFY", "table"),
     ("unlisten *", "0A000", "UNLISTEN", "table"),
     ("select pg_notify('a', 'b')", "0A000", "pg_notify", "table"),
-    ("execute p", "0A000", "EXECUTE", "protocol"),
     ("create temp table t (a int)", "0A000", "temporary", "WITH"),
     (
         "create or replace temporary view v as select 1",
@@ -642,7 +641,7 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
         "SELECT",
     ),
     ("delete from t returning ctid", "0A000", "ctid", "key"),
-    ("explain analyze execute p", "0A000", "EXECUTE", "protocol"),
+    ("explain analyze execute p", "0A000", "EXECUTE", "itself"),
     ("select 1; select 2", "42601", "multiple commands", ""),
 ];
 

@@ -105,9 +105,32 @@ pub enum Error {
     },
 }
 
+/// What a starting server says while a process of the one before it has not let go of its memory.
+const MEMORY_IN_USE: &str = "pre-existing shared memory block";
+
+/// What keeps a server from running on data that are whole.
+const MACHINE: [&str; 16] = [
+    MEMORY_IN_USE,
+    "shared memory segment",
+    "could not create semaphores",
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Permission denied",
+    "Cannot allocate memory",
+    "out of memory",
+    "Too many open files",
+    "Address already in use",
+    "could not create any",
+    "lock file",
+    "configuration file",
+    "configuration parameter",
+    "invalid value for parameter",
+];
+
 impl Error {
-    /// The data are damaged: the server says so, or does not start on them. Settings that the server refuses look the same;
-    /// they stop it on fresh data too.
+    /// The data are damaged: the server says so, or does not start on them, for no reason that lies with the machine. What is
+    /// taken for damage for too little is made anew for nothing, so the machine's reasons are named one by one.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::NoDataDirectory(_) => true,
@@ -115,13 +138,20 @@ impl Error {
                 let crashed = ["SIGSEGV", "SIGBUS", "SIGABRT"];
                 let gave_up = |line: &str| {
                     let refused_session = line.contains("the database system is");
-                    line.contains("PANIC:") || (line.contains("FATAL:") && !refused_session)
+                    let fatal = line.contains("FATAL:") && !refused_session;
+                    let machine = MACHINE.iter().any(|trouble| line.contains(trouble));
+                    (line.contains("PANIC:") || fatal) && !machine
                 };
                 crashed.iter().any(|signal| status.contains(signal)) || tail.lines().any(gave_up)
             }
             Error::Sql(_) | Error::Migration { .. } => self.says_damage(),
             _ => false,
         }
+    }
+
+    /// A process of a server that was killed is about to end.
+    pub(crate) fn is_memory_in_use(&self) -> bool {
+        matches!(self, Error::Ended { tail, .. } if tail.contains(MEMORY_IN_USE))
     }
 
     /// Somewhere behind this error stands what the server said of its data.
@@ -151,5 +181,55 @@ fn explain(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(status: &str, tail: &str) -> Error {
+        Error::Ended {
+            status: status.into(),
+            log: "log".into(),
+            tail: tail.into(),
+        }
+    }
+
+    #[test]
+    fn the_machines_troubles_are_no_damage_of_the_data() {
+        for (tail, damage) in [
+            ("PANIC:  could not locate a valid checkpoint record", true),
+            (
+                "FATAL:  could not open file \"global/pg_filenode.map\": No such file or directory",
+                true,
+            ),
+            ("FATAL:  the database system is starting up", false),
+            (
+                "FATAL:  pre-existing shared memory block (key 1, ID 2) is still in use",
+                false,
+            ),
+            (
+                "PANIC:  could not write to file \"pg_wal/xlogtemp.1\": No space left on device",
+                false,
+            ),
+            (
+                "FATAL:  could not open file \"base/1/2\": Permission denied",
+                false,
+            ),
+            (
+                "FATAL:  could not map anonymous shared memory: Cannot allocate memory",
+                false,
+            ),
+            ("FATAL:  lock file \"postmaster.pid\" already exists", false),
+            (
+                "FATAL:  configuration file \"postgresql.conf\" contains errors",
+                false,
+            ),
+            ("LOG:  database system is shut down", false),
+        ] {
+            assert_eq!(ended("exit status: 1", tail).is_damage(), damage, "{tail}");
+        }
+        assert!(ended("signal: 11 (SIGSEGV)", "").is_damage());
     }
 }

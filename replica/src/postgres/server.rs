@@ -24,6 +24,9 @@ use super::{Address, Error, Fingerprint, PostgresConfig, SUPERUSER};
 /// How long a start may take; recovery after a crash is part of it.
 const START: Duration = Duration::from_secs(600);
 
+/// How long what a killed server left over may take to end.
+const LEFT_OVER: Duration = Duration::from_secs(10);
+
 /// How long a fast shutdown may take before it turns into an immediate one.
 const FAST: Duration = Duration::from_secs(60);
 
@@ -121,6 +124,21 @@ impl PostgresServer {
                 .join(format!(".s.PGSQL.{}", self.config.port)),
         );
         blocking(move || clear(&data_dir, &socket)).await?;
+        let until = Instant::now() + LEFT_OVER;
+        while let Err(error) = self.launch().await {
+            if !error.is_memory_in_use() || Instant::now() >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let address = self.address();
+        let (tokens, synced) = tokio::join!(provision(&address), self.reach_disk());
+        self.tokens = tokens?;
+        synced
+    }
+
+    /// Starts the program and waits until it takes sessions.
+    async fn launch(&mut self) -> Result<(), Error> {
         let (log, begin) = self.open_log()?;
         let program = self.binaries.program("postgres");
         let mut command = self.account.command(&program);
@@ -135,11 +153,7 @@ impl PostgresServer {
             .map_err(Error::io("run", &program))?;
         tracing::debug!(pid = postmaster.pid(), data_dir = %self.data_dir.display(), "PostgreSQL started");
         self.postmaster = Some(postmaster);
-        self.wait_until_ready(START, begin).await?;
-        let address = self.address();
-        let (tokens, synced) = tokio::join!(provision(&address), self.reach_disk());
-        self.tokens = tokens?;
-        synced
+        self.wait_until_ready(START, begin).await
     }
 
     /// Waits until the server takes sessions.
