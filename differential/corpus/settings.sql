@@ -31,7 +31,7 @@ SET my.setting = 'custom';
 SHOW my.setting;
 SELECT current_setting('my.setting'), current_setting('my.other', true);
 SET my.setting TO DEFAULT;
-SELECT current_setting('my.setting');
+SELECT coalesce(current_setting('my.setting', true), '');
 BEGIN;
 SET my.setting = 'inside';
 SHOW my.setting;

@@ -21,6 +21,17 @@ impl Numbering {
     }
 }
 
+/// What of an answer counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Compared {
+    /// Rows count in the order in which they came.
+    pub ordered: bool,
+    /// Values count by their shape.
+    pub volatile: bool,
+    /// Of several rows that fail, an error may name any: rows lie in no agreed order.
+    pub any_row: bool,
+}
+
 /// The lines of one side's answer.
 pub struct Reading {
     types: Numbering,
@@ -38,13 +49,21 @@ impl Reading {
         }
     }
 
-    /// `ordered`: rows count in the order in which they came. `volatile`: values count by their shape.
-    pub fn lines(&mut self, frames: &[Bytes], ordered: bool, volatile: bool) -> Vec<String> {
+    /// The answer in lines, as far as they count.
+    pub fn lines(&mut self, frames: &[Bytes], how: Compared) -> Vec<String> {
+        let Compared {
+            ordered,
+            volatile,
+            any_row,
+        } = how;
         let mut lines: Vec<String> = Vec::new();
         let mut first_row = None;
         for frame in frames {
-            let line = self.line(frame, volatile);
+            let mut line = self.line(frame, volatile);
             if line.starts_with("E ") {
+                if any_row {
+                    line = without_row(line);
+                }
                 // The front sends a batch as one operation: an error of its Parse or Bind comes after their completions.
                 while lines
                     .last()
@@ -142,6 +161,17 @@ impl Reading {
     }
 }
 
+/// An error without the values of the row that it is about.
+fn without_row(line: String) -> String {
+    match line.split_once("D=Failing row contains (") {
+        Some((before, rest)) => {
+            let after = rest.find(" M=").map_or("", |at| &rest[at..]);
+            format!("{before}D=Failing row{after}")
+        }
+        None => line,
+    }
+}
+
 /// Covers what may be an OID of a user's object: two servers give others.
 fn mask(bytes: &mut [u8]) {
     for at in 0..bytes.len().saturating_sub(3) {
@@ -188,11 +218,11 @@ fn value(bytes: &[u8], volatile: bool) -> String {
     }
 }
 
-/// `2026-11-29 04:00:00.25+00` becomes `x-x-x x:x:x.x+x`.
+/// `2026-11-29 04:00:00.25+00` becomes `x-x-x x:x:x+x`: a fraction of nothing is not written.
 fn shape(text: &str) -> String {
     let mut shape = String::new();
     for c in text.chars() {
-        match c.is_alphanumeric() {
+        match c.is_alphanumeric() || c == '.' {
             true if shape.ends_with('x') => {}
             true => shape.push('x'),
             false => shape.push(c),
@@ -203,6 +233,7 @@ fn shape(text: &str) -> String {
 
 #[test]
 fn what_is_volatile_has_a_shape() {
-    assert_eq!(shape("2026-11-29 04:00:00.25+00"), "x-x-x x:x:x.x+x");
-    assert_ne!(shape("12.5"), shape("12"));
+    assert_eq!(shape("2026-11-29 04:00:00.25+00"), "x-x-x x:x:x+x");
+    assert_eq!(shape("04:00:00"), shape("04:00:00.5"));
+    assert_ne!(shape("04:00"), shape("04:00:00"));
 }

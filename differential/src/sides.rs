@@ -1,6 +1,6 @@
 //! The two sides: one plain PostgreSQL, and a cluster behind its proxy.
 
-use crate::answer::Reading;
+use crate::answer::{Compared, Reading};
 use crate::harness::Cluster;
 use crate::peer::Peer;
 use crate::server::Server;
@@ -77,15 +77,14 @@ impl Sides {
         &mut self,
         messages: &[u8],
         readies: usize,
-        ordered: bool,
-        volatile: bool,
+        how: Compared,
     ) -> Result<Answers, String> {
         let plain = self.plain.ask(messages, readies);
         let cluster = self.cluster.ask(messages, readies);
         let (plain, cluster) = tokio::join!(plain, cluster);
         Ok(Answers {
-            plain: self.plain_reading.lines(&plain?, ordered, volatile),
-            cluster: self.cluster_reading.lines(&cluster?, ordered, volatile),
+            plain: self.plain_reading.lines(&plain?, how),
+            cluster: self.cluster_reading.lines(&cluster?, how),
         })
     }
 
@@ -96,6 +95,6 @@ impl Sides {
         readies: usize,
     ) -> Result<Vec<String>, String> {
         let frames = self.cluster.ask(messages, readies).await?;
-        Ok(self.cluster_reading.lines(&frames, true, false))
+        Ok(self.cluster_reading.lines(&frames, Compared::default()))
     }
 }
