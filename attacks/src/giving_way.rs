@@ -64,3 +64,34 @@ async fn a_transaction_that_gives_way_is_told_to_try_again() {
     cluster.hold("SELECT a FROM t", &["4"]).await;
     cluster.end().await;
 }
+
+/// Two that wait for each other's rows, neither of them ordered: without a detector they would wait until their clients gave up.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_open_transactions_that_wait_for_each_other_one_is_told_of_the_deadlock() {
+    let cluster = Cluster::start().await;
+    let (one, other) = (cluster.client().await, cluster.client().await);
+    let setup = "CREATE TABLE t (k int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 0), (2, 0)";
+    one.batch_execute(setup).await.unwrap();
+    for (client, key) in [(&one, 1), (&other, 2)] {
+        let first = format!("BEGIN; UPDATE t SET a = a + 1 WHERE k = {key}");
+        client.batch_execute(&first).await.unwrap();
+    }
+    let both = async {
+        tokio::join!(
+            one.simple_query("UPDATE t SET a = a + 1 WHERE k = 2"),
+            other.simple_query("UPDATE t SET a = a + 1 WHERE k = 1"),
+        )
+    };
+    let (first, second) = timeout(PATIENCE, both).await.unwrap();
+    let (loser, winner, error) = match (first, second) {
+        (Ok(_), error) => (&other, &one, error),
+        (error, _) => (&one, &other, error),
+    };
+    assert_eq!(failure(error).0, "40P01");
+    loser.batch_execute("ROLLBACK").await.unwrap();
+    winner.batch_execute("COMMIT").await.unwrap();
+    cluster
+        .hold("SELECT a FROM t ORDER BY k", &["1", "1"])
+        .await;
+    cluster.end().await;
+}
