@@ -125,11 +125,12 @@ fn what_was_altered_is_refused(cluster: &Cluster, good: &Path) {
         1,
     );
     refuse(
-        &good.replacen("commit", "abort", 1),
+        &good.replacen("\"commit\"", "\"abort\"", 1),
         "unknown variant `abort`",
         1,
     );
-    refuse(&good.replacen(',', ", ", 1), "no line begins", 2);
+    refuse(&good.replacen(',', ", ", 1), "it was altered", 1);
+    refuse(&good.replacen('{', "{ ", 1), "no line begins", 2);
     refuse(&good.replacen("}]", "} ]", 1), "it was altered", 1);
     refuse(&good[..good.len() / 2], "it is not a receipt", 1);
     refuse("", "no receipt", 2);
