@@ -162,11 +162,10 @@ impl Executor {
 /// The master that a change of the view names, and how long open transactions may take to end.
 fn moved_master(decided: &consensus::Decided) -> Option<(ReplicaId, Duration)> {
     let change = Change::decode(&decided.requests.last()?.op).ok()?;
-    let moves = change.steps.into_iter().filter_map(|step| match step {
-        Step::MoveMaster { replica, drain_ms } => Some((replica, drain_ms)),
+    let (to, drain_ms) = change.steps.iter().rev().find_map(|step| match step {
+        Step::MoveMaster { replica, drain_ms } => Some((*replica, *drain_ms)),
         _ => None,
-    });
-    let (to, drain_ms) = moves.last()?;
+    })?;
     let drain_ms = drain_ms.min(txn::limits::MAX_DRAIN_MS);
     Some((to, Duration::from_millis(drain_ms.into())))
 }
