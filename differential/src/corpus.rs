@@ -100,7 +100,7 @@ fn cases(name: &str, text: &str) -> Vec<Case> {
 
 fn is_whole(sql: &str) -> bool {
     let atomic = sql.contains("BEGIN ATOMIC") && !sql.ends_with("END;");
-    sql.trim_end().ends_with(';') && sql.matches("$$").count() % 2 == 0 && !atomic
+    sql.trim_end().ends_with(';') && sql.matches("$$").count().is_multiple_of(2) && !atomic
 }
 
 fn direct(case: &mut Case, directive: &str, place: &str) {

@@ -1,6 +1,6 @@
 //! Statements that fail after they did something: nothing of it is there, and no replica minds.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -303,7 +303,8 @@ pub(super) fn is_described_late(statement: &sql::Statement) -> bool {
     let query = starts_with(statement, &["select", "values", "table"]);
     let reads = matches!(statement.kind, sql::Kind::Read | sql::Kind::CatalogRead);
     // The empty word: a parenthesis comes first.
-    !query && !(reads && starts_with(statement, &["with", ""]))
+    let described_first = query || reads && starts_with(statement, &["with", ""]);
+    !described_first
 }
 
 /// A CommandComplete.

@@ -21,11 +21,13 @@ fn begins(group: &mut Group4, epoch: u64) -> (TxId, Answer) {
     let placed = group.place(CLIENT, begin);
     let tx = group.tx();
     group.decide(vec![placed]);
-    let answers = group.done[1].iter().filter_map(|action| match action {
+    let mut answers = group.done[1].iter().filter_map(|action| match action {
         Action::Answer { seq, answer, .. } if *seq == tx.seq => Some(answer.clone()),
         _ => None,
     });
-    let answer = answers.last().expect("a Begin is answered at its place");
+    let answer = answers
+        .next_back()
+        .expect("a Begin is answered at its place");
     (tx, answer)
 }
 
