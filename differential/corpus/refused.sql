@@ -5,11 +5,11 @@ PREPARE TRANSACTION 'x';
 COMMIT PREPARED 'x';
 --# refused: PREPARE TRANSACTION
 ROLLBACK PREPARED 'x';
---# refused: SQL-level PREPARE
-PREPARE q AS SELECT 1;
---# refused: SQL-level PREPARE
-EXECUTE q;
---# refused: CREATE TABLE AS EXECUTE
+--# refused: EXECUTE with arguments that are no constants
+EXECUTE q (1 + 1);
+--# refused: in EXPLAIN or CREATE TABLE AS
+EXPLAIN EXECUTE q;
+--# refused: in EXPLAIN or CREATE TABLE AS
 CREATE TABLE x AS EXECUTE q;
 --# refused: LISTEN, NOTIFY
 LISTEN channel;

@@ -157,8 +157,12 @@ async fn the_master_moves_without_an_abort() {
     load.more(50).await;
     let seen = load.stop().await;
     assert!(seen.complaints.is_empty(), "{:?}", seen.complaints);
-    assert!(seen.aborted.is_empty(), "told to try again: {seen:?}");
-    assert!(seen.unknown.is_empty(), "{seen:?}");
+    assert!(
+        seen.aborted.is_empty(),
+        "told to try again: {:?}",
+        seen.reasons
+    );
+    assert!(seen.unknown.is_empty(), "{:?}", seen.unknown);
     seen.check_against(&cluster).await;
     assert!(cluster.verify().contains("all 4 replicas are identical"));
 }

@@ -17,6 +17,8 @@ pub struct Seen {
     pub acknowledged: Vec<(i64, Instant)>,
     /// Rows whose commit was told to be aborted (40001).
     pub aborted: BTreeSet<i64>,
+    /// What was said of those.
+    pub reasons: Vec<String>,
     /// Rows of unknown outcome (08007, or the connection went away during the commit).
     pub unknown: BTreeSet<i64>,
     /// Anything else that a client was told.
@@ -110,6 +112,8 @@ async fn write(
         match error.code() {
             Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE => {
                 seen.aborted.insert(id);
+                seen.reasons
+                    .push(format!("row {id}: {:?}", error.as_db_error()));
             }
             Some(code) if code.code() == "08007" => {
                 seen.unknown.insert(id);
