@@ -6,6 +6,7 @@ use crate::inner::{Inner, MasterAnswer};
 use crate::shim::{Committed, Last};
 use consensus::Signature;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason};
 use txn::ordered::SessionSettings;
@@ -14,6 +15,9 @@ use txn::{Begin, Commit, Isolation, Operation, Ordered, Step, TxId};
 
 /// Characters of a statement that the timeline tells.
 const TOLD: usize = 100;
+
+/// Between two questions to a master that does not know that it is one.
+const UNTIL_IT_KNOWS: Duration = Duration::from_millis(5);
 
 /// What is said of a master's answer that is not made of messages.
 pub(crate) const MALFORMED: &str = "the master's answer is not made of whole messages";
@@ -50,6 +54,8 @@ impl Cancel {
 enum Lost {
     /// The master changed, or is about to.
     Moved,
+    /// Who is master by the word of f+1 replicas has not heard of it yet.
+    Behind,
     Over(ShimError),
 }
 
@@ -159,6 +165,7 @@ impl Transaction {
         step: u32,
         operation: &Operation,
     ) -> Result<(Outcome, txn::Evidence, Option<Signature>), ShimError> {
+        let asked = Instant::now();
         loop {
             let tx = self.name.tx();
             let answer = self.inner.expect_operation(tx, step);
@@ -174,6 +181,14 @@ impl Transaction {
             match result {
                 Ok(found) => return Ok(found),
                 Err(Lost::Over(error)) => return Err(error),
+                Err(Lost::Behind) if asked.elapsed() < self.inner.settings.patience => {
+                    tokio::time::sleep(UNTIL_IT_KNOWS).await;
+                }
+                Err(Lost::Behind) => {
+                    return Err(ShimError::retry(
+                        "could not serialize access: the new master is far behind the other replicas",
+                    ));
+                }
                 // Nothing was shown of it, so nobody can tell it from one that began later.
                 Err(Lost::Moved) if step == 0 => {
                     self.begun = Some(self.name.begin_anew(&mut self.begin).await?);
@@ -217,6 +232,7 @@ impl Transaction {
                     return match found {
                         Ok(MasterAnswer::Outcome { outcome, evidence, word, .. }) => Ok((outcome, evidence, word)),
                         Ok(MasterAnswer::Doomed { epoch: named, .. }) if named > epoch => Err(Lost::Moved),
+                        Ok(MasterAnswer::Doomed { epoch: named, .. }) if named < epoch => Err(Lost::Behind),
                         Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason).into()),
                         Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED).into()),
                         Err(_) => Err(ShimError::retry("the operation was given up").into()),
