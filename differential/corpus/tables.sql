@@ -43,7 +43,9 @@ SELECT setval('b_id_seq', 100), nextval('b_id_seq');
 SELECT setval('b_id_seq', 200, false); SELECT nextval('b_id_seq');
 SELECT last_value, is_called FROM b_id_seq;
 INSERT INTO b (a) VALUES (1) RETURNING id; SELECT currval('b_id_seq'), lastval();
+--# differs: `currval` and `lastval`
 SELECT currval('b_id_seq');
+--# differs: `currval` and `lastval`
 SELECT lastval();
 SELECT nextval('nowhere');
 CREATE SEQUENCE seq START 5 INCREMENT 5 MAXVALUE 15;

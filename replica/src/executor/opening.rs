@@ -26,7 +26,8 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// BEGIN, the statement that takes the snapshot, and the savepoint.
+    /// BEGIN, the statement that takes the snapshot, and the savepoint. What `currval` would tell of whoever had the session before
+    /// is forgotten first: an error is better than another client's number.
     pub fn statements(&self) -> Vec<Statement> {
         let access = if self.read_only {
             "READ ONLY"
@@ -34,6 +35,7 @@ impl Opening {
             "READ WRITE"
         };
         vec![
+            quiet("DISCARD SEQUENCES"),
             quiet(format!("BEGIN ISOLATION LEVEL {} {access}", self.isolation)),
             self.begin_tx(self.mode),
             quiet(format!("SAVEPOINT {SAVEPOINT}")),
