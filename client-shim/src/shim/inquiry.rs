@@ -44,6 +44,15 @@ impl Shim {
         }
     }
 
+    /// Takes a place in the order, so that no later read of this client goes behind what was committed before.
+    ///
+    /// # Errors
+    /// As [`Shim::invoke`].
+    pub async fn catch_up(&self) -> Result<(), ShimError> {
+        let nothing = Ordered::Nothing(Vec::new());
+        self.invoke(&nothing).await.map(drop)
+    }
+
     /// What each replica says of itself; those that do not answer within `wait` are missing.
     pub async fn statuses(&self, wait: Duration) -> BTreeMap<ReplicaId, ReplicaStatus> {
         let id = self.0.fresh();

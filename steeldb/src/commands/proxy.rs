@@ -57,6 +57,10 @@ async fn replicas_answer(shim: &Shim) {
     while let Err(error) = shim.ready(REMIND).await {
         tracing::warn!(%error, detail = error.detail.as_deref(), "still waiting for the replicas");
     }
+    // Applications remember what the proxy before this one told them; its first reads must not show them less.
+    while let Err(error) = shim.catch_up().await {
+        tracing::warn!(%error, detail = error.detail.as_deref(), "still waiting for the replicas to agree");
+    }
 }
 
 /// The client of the cluster file that has this key.
