@@ -3,13 +3,15 @@
 use super::Note;
 use super::adopt::{self, Mark};
 use super::capture;
+use super::journal::{self, Journal};
 use super::judge::{self, Start};
 use super::lasting;
-use super::opening::{Opening, first_error, quiet, statement};
+use super::opening::{Opening, first_error, quiet, refusal, statement};
 use super::pool::Pool;
 use super::provision;
+use super::unseen::{self, Savepoint};
 use consensus::{Digest, Height};
-use pgsession::{Error, Session};
+use pgsession::{Error, ErrorFields, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -30,6 +32,7 @@ pub struct Bench {
     pub token: Arc<str>,
     pub place: Arc<str>,
     pub shapes: Arc<adopt::Shapes>,
+    pub habit: journal::Habit,
     #[cfg(feature = "lies")]
     pub lies: Arc<super::lies::Lies>,
 }
@@ -40,6 +43,10 @@ pub struct Ran {
     pub evidence: Evidence,
     pub write_set: WriteSet,
     pub failed: bool,
+    /// PostgreSQL's error.
+    pub error: Option<ErrorFields>,
+    /// What it did to the transaction's savepoints.
+    pub savepoint: Option<sql::Kind>,
 }
 
 impl Bench {
@@ -72,8 +79,17 @@ impl Bench {
     }
 
     /// Runs a client's operation at the master.
-    pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
-        let ran = run_operation(&mut session, &operation, &self.token).await;
+    pub async fn operation(
+        self,
+        tx: TxId,
+        mut session: Session,
+        operation: Operation,
+        savepoint: Savepoint,
+    ) {
+        let ran = match run_operation(&mut session, &operation, &self.token).await {
+            Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
+            lost => lost,
+        };
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
@@ -82,6 +98,20 @@ impl Bench {
             operation,
             ran,
         });
+    }
+
+    /// What an operation of a transaction block came to, in the eyes of one who sees its snapshot only.
+    async fn seeing(
+        &self,
+        session: &mut Session,
+        ran: Ran,
+        savepoint: &Savepoint,
+    ) -> Result<Ran, Error> {
+        let Some(error) = &ran.error else {
+            return Ok(ran);
+        };
+        let instead = unseen::instead(session, &self.pool, error, savepoint).await?;
+        Ok(instead.map_or(ran, |frame| Ran::refused(frame)))
     }
 
     /// Opens an autocommit write's transaction and runs it.
@@ -160,6 +190,7 @@ impl Bench {
             steps_of(&ordered),
             &self.token,
             &self.place,
+            &self.habit,
         );
         let report = match tokio::time::timeout(JUDGING_BUDGET, run).await {
             Ok(report) => report,
@@ -202,13 +233,16 @@ impl Bench {
         let spoken = if failed {
             Ok(None)
         } else {
-            session
-                .run(vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")])
-                .await
-                .map(first_error)
+            let immediate = vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")];
+            session.run(immediate).await.map(|mut o| o.pop())
         };
-        let (report, lost) = match spoken {
-            Ok(None) => (judge::Report::commit(write_sets), false),
+        let deferred = spoken.as_ref().ok().and_then(Option::as_ref);
+        let deferred = deferred.and_then(judge::deferred);
+        let (report, lost) = match spoken.map(|outcome| outcome.and_then(|o| o.error)) {
+            Ok(None) => {
+                let commit = || judge::Report::commit(write_sets);
+                (deferred.map_or_else(commit, judge::Report::abort), false)
+            }
             Ok(Some(error)) if judge::local(&error.sqlstate) => {
                 (judge::Report::abstain(error.message), false)
             }
@@ -423,6 +457,8 @@ impl Ran {
             },
             write_set: WriteSet::default(),
             failed: true,
+            error: None,
+            savepoint: None,
         }
     }
 }
@@ -449,7 +485,32 @@ async fn run_operation(
         Err(error) => return Err(error),
     };
     let outcome = outcomes.pop().unwrap_or_default();
-    let captured = capture::of(&outcome).map_err(Error::Protocol)?;
+    let captured = match capture::of(&outcome, Journal::Unasked) {
+        Err(capture::Fault::Journal(journal::Fault::Doubtful)) => {
+            let answer = session.run(vec![journal::ask()]).await?.pop();
+            capture::of(&outcome, Journal::of(&answer.unwrap_or_default()))
+        }
+        told => told,
+    };
+    let captured = match captured {
+        Err(capture::Fault::Journal(_)) => {
+            // What it wrote goes with it: this error is PostgreSQL's own, and rolls the statement back.
+            let refusal = refusal(
+                "0A000",
+                "RESET ALL within a function that changes rows is not supported",
+                "RESET the settings by their names.",
+            );
+            let error = first_error(session.run(vec![refusal]).await?)
+                .ok_or(Error::Protocol("a refusal that is none".into()))?;
+            return Ok(Ran::refused(error.frame));
+        }
+        told => told.map_err(|fault| Error::Protocol(fault.to_string()))?,
+    };
+    let savepoint = match outcome.tag.as_deref() {
+        Some("SAVEPOINT" | "RELEASE" | "ROLLBACK") => sql::statement(&operation.sql).ok(),
+        _ => None,
+    };
+    let savepoint = savepoint.map(|statement| statement.kind);
     let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
     let evidence = Evidence {
         result,
@@ -467,6 +528,8 @@ async fn run_operation(
         evidence,
         write_set: captured.write_set,
         failed: outcome.error.is_some(),
+        error: outcome.error,
+        savepoint,
     })
 }
 
@@ -491,13 +554,18 @@ pub fn steps_of(ordered: &Ordered) -> &[Step] {
 
 /// An ErrorResponse of this replica's own.
 pub fn error_frame(sqlstate: &str, message: &str) -> bytes::Bytes {
-    let mut body = Vec::new();
-    for (field, value) in [
+    error_frame_of(&[
         (b'S', "ERROR"),
         (b'V', "ERROR"),
         (b'C', sqlstate),
         (b'M', message),
-    ] {
+    ])
+}
+
+/// An ErrorResponse with these fields, by their protocol codes.
+pub fn error_frame_of(fields: &[(u8, &str)]) -> bytes::Bytes {
+    let mut body = Vec::new();
+    for &(field, value) in fields {
         body.push(field);
         body.extend(value.bytes().filter(|b| *b != 0));
         body.push(0);
