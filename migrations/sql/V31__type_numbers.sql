@@ -1,6 +1,6 @@
 -- Drivers keep the OIDs of types and send them back, in binary arrays and records too. PostgreSQL takes them from a counter that
--- no two servers keep alike, so a type is given another number when the command that made it ends: from the transaction's
--- nonce and the type's name, which all replicas know. At that moment nothing but the catalog refers to it.
+-- no two servers keep alike, so a type is given another number when the command that made it ends: from its name, which is
+-- the same at all replicas. At that moment nothing but the catalog refers to it.
 
 -- Between 2^30 and 2^31, where the counter does not come soon, and where drivers that take OIDs for signed still read them.
 CREATE FUNCTION steel.type_number(name text) RETURNS oid
@@ -8,8 +8,7 @@ CREATE FUNCTION steel.type_number(name text) RETURNS oid
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    place bigint := ('x' || left(encode(sha256(convert_to(coalesce(current_setting('steel.nonce', true), '') || ' ' || name, 'UTF8')),
-                                        'hex'), 8))::bit(32)::bigint & 1073741823;
+    place bigint := ('x' || left(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 8))::bit(32)::bigint & 1073741823;
 BEGIN
     WHILE EXISTS (SELECT FROM pg_type t WHERE t.oid = (1073741824 + place)::oid) LOOP
         place := (place + 1) & 1073741823;
@@ -18,14 +17,13 @@ BEGIN
 END
 $$;
 
--- Types of the system, and those that have their number, stay as they are.
-CREATE FUNCTION steel.renumber_type(type oid) RETURNS void
+-- Gives a type a number that is free. Types of the system, and those that were given theirs, stay as they are.
+CREATE FUNCTION steel.renumber_type(type oid, number oid) RETURNS void
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     t pg_type := (SELECT t FROM pg_type t WHERE t.oid = type);
-    number oid;
 BEGIN
     IF t.oid IS NULL OR t.oid < 16384 OR t.oid >= 1073741824 THEN
         RETURN;
@@ -35,7 +33,6 @@ BEGIN
         SELECT FROM pg_constraint k WHERE k.conrelid = t.typrelid AND k.conbin::text ~* format('type(id)? %s\M', type)) THEN
         RETURN;
     END IF;
-    number := steel.type_number(format('%s.%s', t.typnamespace::regnamespace, t.typname));
     UPDATE pg_type p SET oid = number WHERE p.oid = type;
     UPDATE pg_type p SET typarray = number WHERE p.oid = t.typelem AND p.typarray = type;
     UPDATE pg_type p SET typelem = number WHERE p.oid = t.typarray;
@@ -72,23 +69,24 @@ CREATE FUNCTION steel.on_types() RETURNS event_trigger
     SET client_min_messages = notice
 AS $$
 DECLARE
-    type oid;
+    made record;
 BEGIN
-    FOR type IN
-        WITH made AS (
+    FOR made IN
+        WITH command AS (
             SELECT t.oid, t.typarray
               FROM pg_event_trigger_ddl_commands() c
               JOIN pg_type t ON (c.classid = 'pg_type'::regclass AND t.oid = c.objid)
                              OR (c.classid = 'pg_class'::regclass AND t.typrelid = c.objid)
              WHERE c.schema_name IS DISTINCT FROM 'pg_temp'),
-        ranges AS (
-            SELECT m.oid, m.typarray FROM pg_range r JOIN pg_type m ON m.oid = r.rngmultitypid
-             WHERE r.rngtypid IN (SELECT made.oid FROM made))
-        SELECT n FROM (SELECT * FROM made UNION SELECT * FROM ranges) a, LATERAL (VALUES (a.oid), (a.typarray)) v(n)
-         WHERE n <> 0
-         ORDER BY (SELECT format('%s.%s', t.typnamespace::regnamespace, t.typname) FROM pg_type t WHERE t.oid = n)
+        with_ranges AS (
+            SELECT command.oid, command.typarray FROM command
+            UNION
+            SELECT m.oid, m.typarray FROM command JOIN pg_range r ON r.rngtypid = command.oid JOIN pg_type m ON m.oid = r.rngmultitypid)
+        SELECT t.oid, format('%s.%s', t.typnamespace::regnamespace, t.typname) AS name
+          FROM with_ranges w JOIN pg_type t ON t.oid IN (w.oid, w.typarray)
+         ORDER BY name
     LOOP
-        PERFORM steel.renumber_type(type);
+        PERFORM steel.renumber_type(made.oid, steel.type_number(made.name));
     END LOOP;
 END
 $$;
@@ -98,8 +96,8 @@ CREATE EVENT TRIGGER steel_types ON ddl_command_end
                  'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'CREATE EXTENSION')
     EXECUTE FUNCTION steel.on_types();
 
-REVOKE ALL ON FUNCTION steel.type_number(text), steel.renumber_type(oid), steel.on_types() FROM PUBLIC;
+REVOKE ALL ON FUNCTION steel.type_number(text), steel.renumber_type(oid, oid), steel.on_types() FROM PUBLIC;
 ALTER EXTENSION plpgsql ADD FUNCTION steel.type_number(text);
-ALTER EXTENSION plpgsql ADD FUNCTION steel.renumber_type(oid);
+ALTER EXTENSION plpgsql ADD FUNCTION steel.renumber_type(oid, oid);
 ALTER EXTENSION plpgsql ADD FUNCTION steel.on_types();
 ALTER EXTENSION plpgsql ADD EVENT TRIGGER steel_types;

@@ -189,6 +189,25 @@ async fn no_client_can_set_the_count_back() {
         assert_eq!(s.refused(&sql).await, "42501", "{sql}");
         s.run("ROLLBACK").await;
     }
+    // They run as the superuser without a search_path of their own: no name of the client's may become part of them.
+    s.run(
+        "CREATE SCHEMA evil;
+         CREATE FUNCTION evil.lie() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'ran as %', current_user; END $$;
+         CREATE DOMAIN evil.text AS pg_catalog.text CHECK (evil.lie());
+         CREATE DOMAIN evil.int8 AS pg_catalog.int8 CHECK (evil.lie());
+         CREATE DOMAIN evil.bigint AS pg_catalog.int8 CHECK (evil.lie());
+         CREATE FUNCTION evil.lie(bigint, int) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'ran as %', current_user; END $$;
+         CREATE OPERATOR evil.>> (FUNCTION = evil.lie, LEFTARG = pg_catalog.int8, RIGHTARG = int);
+         CREATE FUNCTION evil.lie(int, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'ran as %', current_user; END $$;
+         CREATE OPERATOR evil.> (FUNCTION = evil.lie, LEFTARG = int, RIGHTARG = int);
+         CREATE FUNCTION evil.octet_length(pg_catalog.text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'ran as %', current_user; END $$;
+         SET search_path = evil, public, pg_catalog",
+    )
+    .await;
+    s.run("BEGIN; SELECT steel.open_journal(), steel.journal(); INSERT INTO t VALUES (1)")
+        .await;
+    assert!(s.journal().await.is_some());
+    s.run("ROLLBACK; RESET search_path").await;
     // What anybody may say, nobody mistakes for a block that failed.
     s.run(BEGIN).await;
     let before = s.journal().await;

@@ -1,7 +1,7 @@
 //! What clients ask of this replica outside of the order: operations at the master, cancels, inquiries.
 
-use super::jobs::Ran;
 use super::judge::reason;
+use super::operation::Ran;
 use super::provision;
 use super::session::{Done, LastAnswer, Place, Work};
 use super::{Executor, PARKED_PER_CLIENT, Parked, now_ms};

@@ -2,21 +2,19 @@
 
 use super::Note;
 use super::adopt::{self, Mark};
-use super::capture;
-use super::journal::{self, Journal};
+use super::journal;
 use super::judge::{self, Start};
 use super::lasting;
-use super::opening::{Opening, first_error, quiet, refusal, statement};
+use super::opening::{Opening, first_error, quiet, statement};
+use super::operation::{self, Ran};
 use super::pool::Pool;
-use super::provision;
 use super::unseen::{self, Savepoint};
-use consensus::{Digest, Height};
-use pgsession::{Error, ErrorFields, Session};
+use consensus::Height;
+use pgsession::{Error, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
-use txn::client::Outcome;
-use txn::{Evidence, Operation, Ordered, Step, TxId, WriteSet};
+use txn::{Operation, Ordered, Step, TxId, WriteSet};
 
 /// How long judging one transaction may take before this replica abstains.
 pub const JUDGING_BUDGET: Duration = Duration::from_secs(120);
@@ -35,18 +33,6 @@ pub struct Bench {
     pub habit: journal::Habit,
     #[cfg(feature = "lies")]
     pub lies: Arc<super::lies::Lies>,
-}
-
-/// What an operation came to at the master.
-pub struct Ran {
-    pub outcome: Outcome,
-    pub evidence: Evidence,
-    pub write_set: WriteSet,
-    pub failed: bool,
-    /// PostgreSQL's error.
-    pub error: Option<ErrorFields>,
-    /// What it did to the transaction's savepoints.
-    pub savepoint: Option<sql::Kind>,
 }
 
 impl Bench {
@@ -86,7 +72,7 @@ impl Bench {
         operation: Operation,
         savepoint: Savepoint,
     ) {
-        let ran = match run_operation(&mut session, &operation, &self.token).await {
+        let ran = match operation::run(&mut session, &operation, &self.token).await {
             Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
             lost => lost,
         };
@@ -137,7 +123,7 @@ impl Bench {
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
-            Ok(None) => run_operation(&mut session, &operation, &self.token).await,
+            Ok(None) => operation::run(&mut session, &operation, &self.token).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -435,102 +421,6 @@ impl Bench {
             error,
         });
     }
-}
-
-impl Ran {
-    /// The operation did not run: an error stands in its place.
-    fn refused(frame: bytes::Bytes) -> Ran {
-        let frames = vec![frame];
-        let result = txn::result::digest(&frames, None);
-        Ran {
-            outcome: Outcome {
-                frames,
-                result,
-                transaction: b'E',
-            },
-            evidence: Evidence {
-                result,
-                write: Digest([0; 32]),
-                sequences: Vec::new(),
-                schema_change: false,
-                unvalidated: false,
-            },
-            write_set: WriteSet::default(),
-            failed: true,
-            error: None,
-            savepoint: None,
-        }
-    }
-}
-
-async fn run_operation(
-    session: &mut Session,
-    operation: &Operation,
-    token: &str,
-) -> Result<Ran, Error> {
-    if let Err(reason) = judge::admissible(operation, true) {
-        return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
-    }
-    let mut outcomes = match session
-        .run(vec![statement(&provision::sealed(operation, token), true)])
-        .await
-    {
-        Ok(outcomes) => outcomes,
-        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
-            return Ok(Ran::refused(error_frame(
-                error.sqlstate(),
-                &error.to_string(),
-            )));
-        }
-        Err(error) => return Err(error),
-    };
-    let outcome = outcomes.pop().unwrap_or_default();
-    let captured = match capture::of(&outcome, Journal::Unasked) {
-        Err(capture::Fault::Journal(journal::Fault::Doubtful)) => {
-            let answer = session.run(vec![journal::ask()]).await?.pop();
-            capture::of(&outcome, Journal::of(&answer.unwrap_or_default()))
-        }
-        told => told,
-    };
-    let captured = match captured {
-        Err(capture::Fault::Journal(_)) => {
-            // What it wrote goes with it: this error is PostgreSQL's own, and rolls the statement back.
-            let refusal = refusal(
-                "0A000",
-                "RESET ALL within a function that changes rows is not supported",
-                "RESET the settings by their names.",
-            );
-            let error = first_error(session.run(vec![refusal]).await?)
-                .ok_or(Error::Protocol("a refusal that is none".into()))?;
-            return Ok(Ran::refused(error.frame));
-        }
-        told => told.map_err(|fault| Error::Protocol(fault.to_string()))?,
-    };
-    let savepoint = match outcome.tag.as_deref() {
-        Some("SAVEPOINT" | "RELEASE" | "ROLLBACK") => sql::statement(&operation.sql).ok(),
-        _ => None,
-    };
-    let savepoint = savepoint.map(|statement| statement.kind);
-    let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
-    let evidence = Evidence {
-        result,
-        write: captured.write_set.digest(),
-        sequences: captured.sequences,
-        schema_change: captured.write_set.schema_change(),
-        unvalidated: false,
-    };
-    Ok(Ran {
-        outcome: Outcome {
-            frames: outcome.frames,
-            result,
-            transaction: outcome.transaction,
-        },
-        evidence,
-        write_set: captured.write_set,
-        failed: outcome.error.is_some(),
-        error: outcome.error,
-        savepoint,
-    })
 }
 
 fn set_config(name: &str, value: &str) -> pgsession::Statement {

@@ -23,6 +23,7 @@ mod lasting;
 pub mod lies;
 mod note;
 mod opening;
+mod operation;
 mod parts;
 mod peers;
 mod pool;

@@ -95,7 +95,7 @@ pub struct TxSession {
     pub cancelling: bool,
     /// What came back meanwhile.
     pub after_cancel: Option<Box<(Height, u32, super::judge::Report)>>,
-    pub ran_meanwhile: Option<Box<(Operation, Result<super::jobs::Ran, pgsession::Error>)>>,
+    pub ran_meanwhile: Option<Box<(Operation, Result<super::operation::Ran, pgsession::Error>)>>,
 }
 
 impl TxSession {
