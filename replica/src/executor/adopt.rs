@@ -244,7 +244,7 @@ fn net(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
 /// Moves sequences on, in a session of the superuser: they move by ordered evidence, whoever executes.
 ///
 /// # Errors
-/// When the session is lost, or a sequence is not there.
+/// When the session is lost, or what is named is no sequence.
 pub async fn advance(session: &mut Session, steps: &[Step]) -> Result<(), Failure> {
     let advances = advances(steps);
     if !advances.is_empty() {
@@ -376,7 +376,9 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
         }
     }
     let advance = |sequence: &str, value: i64| Statement {
-        sql: "SELECT steel.advance($1::regclass, $2)".into(),
+        // One that was made by what failed, or that a block took back, was drawn from and is not there.
+        sql: "SELECT steel.advance(s, $2) FROM pg_catalog.to_regclass($1) s WHERE s IS NOT NULL"
+            .into(),
         parameter_types: vec![25, 20],
         parameters: vec![
             Some(sequence.to_owned().into()),
