@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod blame;
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;
@@ -34,3 +36,5 @@ mod raw;
 mod receipts;
 #[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod unseen_keys;

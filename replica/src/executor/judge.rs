@@ -2,6 +2,7 @@
 
 use super::adopt;
 use super::capture;
+use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet, statement};
 use super::provision;
 use pgsession::{Error, Outcome, Session, Statement};
@@ -99,6 +100,15 @@ impl Start {
     }
 }
 
+/// Where in the pipeline's outcomes a step's lie.
+struct Place {
+    own: usize,
+    /// The count of reports after it, where it was asked for.
+    journal: Option<usize>,
+    /// The count of sequence values that it left over, where it was given some.
+    rest: Option<usize>,
+}
+
 /// Runs the steps in a session and compares. `place` names this replica in messages.
 pub async fn run(
     session: &mut Session,
@@ -106,6 +116,7 @@ pub async fn run(
     steps: &[Step],
     token: &str,
     place: &str,
+    habit: &Habit,
 ) -> Report {
     let mut statements: Vec<Statement> = match &start {
         Start::AtSnapshot => Vec::new(),
@@ -119,8 +130,8 @@ pub async fn run(
     };
     let serializable = start.is_serializable();
     let prefix = statements.len();
-    // For each step: where its own outcome lies, and that of the count of sequence values that were left over.
-    let mut places: Vec<Option<(usize, Option<usize>)>> = Vec::with_capacity(steps.len());
+    let asks = habit.is_seen();
+    let mut places: Vec<Option<Place>> = Vec::with_capacity(steps.len());
     for step in steps {
         match admissible(&step.operation, step.evidence.unvalidated) {
             Ok(true) => {}
@@ -136,11 +147,13 @@ pub async fn run(
         }
         statements.push(statement(&provision::sealed(&step.operation, token), false));
         let own = statements.len() - 1;
-        let rest = replays.then(|| {
-            statements.push(quiet("SELECT steel.replay_rest()"));
+        let mut and = |statement| {
+            statements.push(statement);
             statements.len() - 1
-        });
-        places.push(Some((own, rest)));
+        };
+        let journal = (asks || step.evidence.schema_change).then(|| and(journal::ask()));
+        let rest = replays.then(|| and(quiet("SELECT steel.replay_rest()")));
+        places.push(Some(Place { own, journal, rest }));
     }
     // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -154,7 +167,7 @@ pub async fn run(
             };
         }
     };
-    let mut report = compare(&outcomes, prefix, &places, steps, place);
+    let mut report = compare(&outcomes, prefix, &places, steps, place, habit);
     let conflict = |why: &&mut Reason| serializable && why.sqlstate == "40001";
     if let Some(why) = report.reason.as_mut().filter(conflict)
         && report.ballot == Ballot::Abort
@@ -168,9 +181,10 @@ pub async fn run(
 fn compare(
     outcomes: &[Outcome],
     prefix: usize,
-    places: &[Option<(usize, Option<usize>)>],
+    places: &[Option<Place>],
     steps: &[Step],
     place: &str,
+    habit: &Habit,
 ) -> Report {
     if let Some(error) = outcomes[..prefix].iter().find_map(|o| o.error.as_ref()) {
         let detail = format!("{place}: {}", error.message);
@@ -188,7 +202,7 @@ fn compare(
     }
     let mut write_sets = Vec::with_capacity(steps.len());
     for (number, (step, found)) in steps.iter().zip(places).enumerate() {
-        let Some((own, rest)) = found else {
+        let Some(Place { own, journal, rest }) = found else {
             write_sets.push(WriteSet::default());
             continue;
         };
@@ -216,16 +230,28 @@ fn compare(
             );
             return Report::abort(unconfirmed(detail));
         }
+        // Before the results: what the master refused for this reason was carried out here, and blames nobody.
+        let journal = journal.map_or(Journal::Unasked, |at| Journal::of(&outcomes[at]));
+        let captured = match capture::of(outcome, journal) {
+            Ok(captured) => captured,
+            Err(capture::Fault::Journal(journal::Fault::Doubtful)) => {
+                habit.see();
+                return Report {
+                    again: true,
+                    ..Report::abstain("functions of clients changed rows for the first time here")
+                };
+            }
+            Err(fault @ capture::Fault::Journal(journal::Fault::Reset)) => {
+                return Report::abort(reason("0A000", fault.to_string(), what(number, step)));
+            }
+            Err(fault) => return Report::abstain(fault.to_string()),
+        };
         if result != step.evidence.result {
             return Report::differs(unconfirmed(format!(
                 "{}: another result at {place}.",
                 what(number, step)
             )));
         }
-        let captured = match capture::of(outcome) {
-            Ok(captured) => captured,
-            Err(error) => return Report::abstain(error),
-        };
         let digest = captured.write_set.digest();
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
@@ -257,6 +283,9 @@ fn compare(
         let detail = error.detail.clone().unwrap_or_default();
         return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
     }
+    if let Some(why) = outcomes.last().and_then(deferred) {
+        return Report::abort(why);
+    }
     if constraints.is_some() && would_be_lost(&write_sets) {
         return Report::abort(failed_block());
     }
@@ -267,6 +296,22 @@ fn compare(
 pub fn would_be_lost(write_sets: &[WriteSet]) -> bool {
     let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
     events.any(|event| !matches!(event, txn::Event::SetValue { .. }))
+}
+
+/// Why a transaction cannot be committed whose deferred triggers changed rows when constraints were made immediate: that is in
+/// no operation's digest, and whoever adopts would not have it.
+pub fn deferred(immediate: &Outcome) -> Option<Reason> {
+    let changed = match capture::of(immediate, Journal::Unasked) {
+        Ok(captured) => would_be_lost(&[captured.write_set]),
+        Err(_) => true,
+    };
+    changed.then(|| {
+        reason(
+            "0A000",
+            "a deferred trigger changed rows at the end of the transaction, which is not supported",
+            "SET CONSTRAINTS ALL IMMEDIATE before COMMIT, or make the trigger NOT DEFERRABLE.",
+        )
+    })
 }
 
 pub fn failed_block() -> Reason {

@@ -15,6 +15,7 @@ mod contents;
 mod control;
 mod decided;
 mod jobs;
+mod journal;
 mod judge;
 mod judging;
 mod lasting;
@@ -22,6 +23,7 @@ mod lasting;
 pub mod lies;
 mod note;
 mod opening;
+mod operation;
 mod parts;
 mod peers;
 mod pool;
@@ -32,6 +34,7 @@ mod receipts;
 mod recovery;
 mod replies;
 mod session;
+mod unseen;
 mod waiting;
 
 use adopt::Shapes;
@@ -178,6 +181,7 @@ impl Executor {
             token: parts.token,
             place: format!("replica {}", parts.me.0).into(),
             shapes: Arc::new(Shapes::default()),
+            habit: journal::Habit::default(),
             #[cfg(feature = "lies")]
             lies: lies::of(&parts.key),
         };
