@@ -34,3 +34,5 @@ mod raw;
 mod receipts;
 #[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod versions;

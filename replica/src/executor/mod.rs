@@ -32,6 +32,7 @@ mod receipts;
 mod recovery;
 mod replies;
 mod session;
+mod unlike;
 mod waiting;
 
 use adopt::Shapes;
@@ -104,7 +105,7 @@ pub struct Executor {
     settings: Settings,
     postgres_pid: u32,
     server_version: String,
-    fingerprint: String,
+    likeness: unlike::Likeness,
     parameters: Vec<(String, String)>,
     finished: watch::Sender<Height>,
     sessions: BTreeMap<TxId, TxSession>,
@@ -203,7 +204,7 @@ impl Executor {
             settings: parts.settings,
             postgres_pid: parts.postgres_pid,
             server_version: parts.server_version,
-            fingerprint: parts.fingerprint,
+            likeness: unlike::Likeness::new(parts.fingerprint, parts.may_differ),
             parameters,
             finished: parts.finished,
             sessions: BTreeMap::new(),
