@@ -113,8 +113,8 @@ BEGIN
            OR (command.object_type = 'extension' AND command.object_identity = 'plpgsql') THEN
             RETURN;
         END IF;
-        CONTINUE WHEN command.in_extension;
         reported := true;
+        CONTINUE WHEN command.in_extension;
         CONTINUE WHEN command.schema_name = 'pg_temp';
         PERFORM steel.report_ddl(command.command_tag, command.object_identity,
                                  CASE WHEN command.objid IS NOT NULL
@@ -134,6 +134,39 @@ BEGIN
     END IF;
     FOR relation IN DELETE FROM steel.rewritten r RETURNING r.relation LOOP
         PERFORM steel.report_contents(relation);
+    END LOOP;
+END
+$$;
+
+-- As in V11, but for constraints that an ALTER takes away: 17 and 18 name NOT NULL too, and the altered object is reported with its
+-- definition.
+CREATE OR REPLACE FUNCTION steel.on_drop() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET client_min_messages = notice
+    SET client_encoding = 'UTF8'
+    SET quote_all_identifiers = off
+AS $$
+DECLARE
+    dropped record;
+    relation oid;
+BEGIN
+    FOR dropped IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
+        CONTINUE WHEN TG_TAG ~ '^ALTER ' AND dropped.object_type IN ('table constraint', 'domain constraint');
+        -- A trigger of ours goes with its table, or when an identity column is none any more.
+        IF dropped.object_type = 'trigger' AND dropped.original
+           AND dropped.address_names[3] ~ '^ ?steel_(capture|identity)_' THEN
+            relation := to_regclass(format('%I.%I', dropped.address_names[1], dropped.address_names[2]));
+            IF dropped.address_names[3] ~ '^steel_capture_'
+               OR dropped.address_names[3] IN (SELECT i.trigger FROM steel.identity_triggers(relation) i) THEN
+                RAISE EXCEPTION 'permission denied: % is a system trigger', dropped.object_identity
+                    USING ERRCODE = '42501';
+            END IF;
+            CONTINUE;
+        END IF;
+        IF dropped.original AND NOT dropped.is_temporary AND dropped.schema_name IS DISTINCT FROM 'steel' THEN
+            PERFORM steel.report_ddl(TG_TAG, dropped.object_identity);
+        END IF;
     END LOOP;
 END
 $$;

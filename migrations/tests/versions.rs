@@ -54,6 +54,14 @@ const DDL: &[&str] = &[
     "MERGE INTO a USING (VALUES (1, 'one'), (9, 'nine')) v(x, y) ON a.x = v.x \
      WHEN MATCHED THEN UPDATE SET y = v.y WHEN NOT MATCHED THEN INSERT (x, y, z) VALUES (v.x, v.y, 9)",
     "ALTER TABLE a ALTER w TYPE bigint",
+    "ALTER TABLE a DROP CONSTRAINT a_z_check",
+    "ALTER TABLE a DROP COLUMN w",
+    "ALTER DOMAIN email DROP NOT NULL",
+    "ALTER DOMAIN email DROP CONSTRAINT at",
+    "ALTER TABLE b RENAME CONSTRAINT b_x_fkey TO to_a",
+    "ALTER TABLE b DROP CONSTRAINT to_a, ALTER x SET NOT NULL",
+    "ALTER TABLE parted ADD PRIMARY KEY (k)",
+    "ALTER TABLE parted DETACH PARTITION parted_low",
     "DROP VIEW nested",
     "DROP TABLE parted",
 ];

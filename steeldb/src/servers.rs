@@ -36,7 +36,7 @@ pub fn planned(asked: &[String], n: usize) -> Result<Servers, Failure> {
     let alike = dirs.len() == n && all.len() == 1;
     if let Some(untested) = majors
         .iter()
-        .find(|major| majors.len() > 1 && !MAJORS.contains(major))
+        .find(|major| majors.len() > 1 && !MAJORS.contains(*major))
     {
         return Err(Failure::usage(format!("--postgres names majors {}", listed(&majors)))
             .cause(format!(
