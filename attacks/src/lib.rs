@@ -38,3 +38,4 @@ mod receipts;
 mod serializable;
 #[cfg(test)]
 mod unseen_keys;
+mod versions;

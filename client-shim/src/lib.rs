@@ -11,6 +11,7 @@ mod gather;
 mod inner;
 pub mod invoker;
 mod links;
+mod parameters;
 mod settings;
 mod shim;
 mod transaction;

@@ -218,6 +218,7 @@ VACUUM k;
 VACUUM (ANALYZE, VERBOSE OFF) k;
 SELECT relname, relkind FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname IN ('p', 'ch', 'k') ORDER BY 1;
 SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = 'ch' ORDER BY ordinal_position;
+--# majors: Catalogs
 SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'ch'::regclass ORDER BY 1;
 SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'k' ORDER BY 1;
 SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = 'k'::regclass AND attnum > 0 ORDER BY attnum;

@@ -1,8 +1,8 @@
 //! A replica's configuration file.
 
-use crate::postgres::PostgresConfig;
+use crate::postgres::{MayDiffer, PostgresConfig};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,8 +50,16 @@ pub struct Postgres {
     /// A server that somebody else cares for, reached over a Unix socket as the superuser `steel`; then nothing is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dsn: Option<String>,
+    /// Directory of `initdb` and `postgres`; by default Debian's newest, else what `PATH` finds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_dir: Option<PathBuf>,
+    /// Majors of PostgreSQL that were tested together: other replicas' servers may be of any of these, where this one is too.
+    /// By default all servers must be of one version.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tested_together: BTreeSet<u32>,
+    /// What else may differ between the replicas' servers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub may_differ: BTreeSet<Differing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_dir: Option<PathBuf>,
     /// The account that the server runs with when the replica runs as root.
@@ -64,6 +72,14 @@ pub struct Postgres {
     /// Further settings of the server; they win over SteelDB's choice.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+}
+
+/// What the servers of one cluster may have different, besides their versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Differing {
+    /// The ICU library that they were built with.
+    Icu,
 }
 
 impl Config {
@@ -103,6 +119,14 @@ impl Config {
     /// Whether damaged data are made anew without an operator.
     pub fn repairs_itself(&self) -> bool {
         self.repair.automatic.unwrap_or(true)
+    }
+
+    /// What of the other replicas' servers may differ from this one's.
+    pub fn may_differ(&self) -> MayDiffer {
+        MayDiffer {
+            majors: self.postgres.tested_together.clone(),
+            icu: self.postgres.may_differ.contains(&Differing::Icu),
+        }
     }
 
     /// What the care for the private server is told.

@@ -140,7 +140,14 @@ async fn once(
         state: None,
         own_record: false,
     });
-    let fingerprint = format!("{:?}", server.fingerprint);
+    let own_major = server.fingerprint.major();
+    let tested = &config.postgres.tested_together;
+    if !tested.is_empty() && !tested.contains(&own_major) {
+        return Err(Error::Config(format!(
+            "this replica's PostgreSQL is of major {own_major}, and `tested_together` lists {tested:?}: name another `bin_dir`, \
+             or add {own_major} where it was tested with the others (docs/versions.md)"
+        )));
+    }
     let views = Views::genesis(view.clone());
     let parts = Parts {
         me,
@@ -171,7 +178,8 @@ async fn once(
             .unwrap_or(0)
             .unsigned_abs(),
         server_version: server.fingerprint.version.to_string(),
-        fingerprint,
+        fingerprint: server.fingerprint.clone(),
+        may_differ: config.may_differ(),
         finished,
     };
     let OrderEvents {

@@ -21,6 +21,7 @@ mod proxy_file;
 mod ready;
 mod replica_file;
 mod report;
+mod servers;
 #[cfg(test)]
 mod shipped;
 mod signals;

@@ -35,6 +35,7 @@ mod recovery;
 mod replies;
 mod session;
 mod unseen;
+mod unlike;
 mod waiting;
 
 use adopt::Shapes;
@@ -107,7 +108,7 @@ pub struct Executor {
     settings: Settings,
     postgres_pid: u32,
     server_version: String,
-    fingerprint: String,
+    likeness: unlike::Likeness,
     parameters: Vec<(String, String)>,
     finished: watch::Sender<Height>,
     sessions: BTreeMap<TxId, TxSession>,
@@ -207,7 +208,7 @@ impl Executor {
             settings: parts.settings,
             postgres_pid: parts.postgres_pid,
             server_version: parts.server_version,
-            fingerprint: parts.fingerprint,
+            likeness: unlike::Likeness::new(parts.fingerprint, parts.may_differ),
             parameters,
             finished: parts.finished,
             sessions: BTreeMap::new(),

@@ -10,6 +10,7 @@ use pgsession::{Alarm, Target};
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
+use crate::postgres::{Fingerprint, MayDiffer};
 use order::log::{Log, LogError};
 use order::{Delivered, OrderHandle, Repeat};
 
@@ -35,7 +36,9 @@ pub struct Parts {
     /// PostgreSQL's process, and what it is.
     pub postgres_pid: u32,
     pub server_version: String,
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
+    /// What other replicas' servers may have different.
+    pub may_differ: MayDiffer,
     /// Tells the order which height is final.
     pub finished: watch::Sender<Height>,
 }
