@@ -33,4 +33,6 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod row_order;
+#[cfg(test)]
 mod serializable;

@@ -59,6 +59,12 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
         }
         return;
     }
+    // Which rows a sample has follows from where they lie, and without REPEATABLE from the server's own chance.
+    if tokens.word(i, "tablesample") && tokens.name(i + 1).is_some() {
+        content.catalog = true;
+        content.physical.get_or_insert("TABLESAMPLE".into());
+        return;
+    }
     let bare = tokens.text(i).trim_matches('"');
     let is = |words: &[&str]| words.iter().any(|word| bare.eq_ignore_ascii_case(word));
     if is(reach::SYSTEM_COLUMNS) && !(i > 0 && tokens.word(i - 1, "as")) {
@@ -84,9 +90,42 @@ fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool 
     if tokens.word(before, "as") || tokens.symbol(before, ")") || ctes.contains(&name) {
         return false;
     }
-    let qualified = tokens.symbol(before, ".");
-    let foreign = qualified && !tokens.word(i.wrapping_sub(2), "pg_catalog");
-    foreign || !(is_built_in(&name) || HARMLESS.binary_search(&name.as_str()).is_ok())
+    may_be_users(tokens, i) || reach::executes_text(&name)
+}
+
+/// A name before a parenthesis that is neither a built-in function's nor a keyword.
+pub(crate) fn may_be_users(tokens: Tokens<'_>, i: usize) -> bool {
+    let Some(name) = tokens.name(i) else {
+        return false;
+    };
+    let qualified = i > 0 && tokens.symbol(i - 1, ".");
+    let foreign = qualified && !(i > 1 && tokens.word(i - 2, "pg_catalog"));
+    let known = match tokens.kind(i) == Some(TokenKind::Word) && !qualified {
+        true => HARMLESS.binary_search(&name.as_str()).is_ok() && !is_name_here(tokens, i, &name),
+        false => false,
+    };
+    foreign || !(known || is_built_in(&name))
+}
+
+/// Words of PostgreSQL's grammar that may be the name of a function as well: the grammar's only where it has them.
+fn is_name_here(tokens: Tokens<'_>, i: usize, name: &str) -> bool {
+    let after = |words: &[&str]| i > 0 && tokens.any_word(i - 1, words);
+    match name {
+        "by" => !after(&["group", "order", "partition"]),
+        "sets" => !after(&["grouping"]),
+        // GROUP BY a, CUBE (b, c)
+        "cube" | "rollup" => !(0..i).any(|at| tokens.words(at, &["group", "by"])),
+        "materialized" => !after(&["as", "not"]),
+        // After a call's parenthesis, where no name stands.
+        "filter" | "over" => true,
+        "within" | "partition" | "set" | "insert" | "update" | "delete" => {
+            !(0..tokens.len()).any(|at| {
+                tokens.any_word(at, &["insert", "update", "delete", "merge"])
+                    && !tokens.symbol(at + 1, "(")
+            })
+        }
+        _ => false,
+    }
 }
 
 /// PostgreSQL 15's functions, one a line: `SELECT DISTINCT proname::text COLLATE "C" FROM pg_proc WHERE pronamespace =
@@ -136,7 +175,7 @@ fn is_catalog(name: &[String]) -> bool {
 }
 
 /// Names that `WITH` defines, wherever it stands: `name [(columns)] AS [[NOT] MATERIALIZED] (`.
-fn cte_names(tokens: Tokens<'_>) -> BTreeSet<String> {
+pub(crate) fn cte_names(tokens: Tokens<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if !(0..tokens.len()).any(|i| tokens.word(i, "with")) {
         return names;

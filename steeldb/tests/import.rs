@@ -152,7 +152,7 @@ async fn what_cannot_be_carried_is_named_before_anything_is_changed() {
     let dsn = source.dsn("unsupported");
     let said = cluster.refuse(&["import", "--from", &dsn], 1);
     for (kind, object) in [
-        ("extension", "pgcrypto"),
+        ("extension", "pageinspect"),
         ("extension", "file_fdw"),
         ("foreign server", "files"),
         ("foreign table", "public.passwords"),
