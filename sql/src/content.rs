@@ -29,7 +29,8 @@ pub(crate) fn content(tokens: Tokens<'_>, outline: &Outline) -> Content {
         }
     }
     let ctes = cte_names(tokens);
-    content.calls_user = (0..tokens.len()).any(|i| is_users_call(tokens, i, &ctes));
+    let grammar = Grammar::of(tokens);
+    content.calls_user = (0..tokens.len()).any(|i| is_users_call(tokens, i, &ctes, &grammar));
     let relations: Vec<_> = outline
         .relations
         .iter()
@@ -82,7 +83,7 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
 }
 
 /// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.
-fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool {
+fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>, grammar: &Grammar) -> bool {
     let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
         return false;
     };
@@ -90,41 +91,60 @@ fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool 
     if tokens.word(before, "as") || tokens.symbol(before, ")") || ctes.contains(&name) {
         return false;
     }
-    may_be_users(tokens, i) || reach::executes_text(&name)
+    grammar.may_be_users(tokens, i) || reach::executes_text(&name)
 }
 
-/// A name before a parenthesis that is neither a built-in function's nor a keyword.
-pub(crate) fn may_be_users(tokens: Tokens<'_>, i: usize) -> bool {
-    let Some(name) = tokens.name(i) else {
-        return false;
-    };
-    let qualified = i > 0 && tokens.symbol(i - 1, ".");
-    let foreign = qualified && !(i > 1 && tokens.word(i - 2, "pg_catalog"));
-    let known = match tokens.kind(i) == Some(TokenKind::Word) && !qualified {
-        true => HARMLESS.binary_search(&name.as_str()).is_ok() && !is_name_here(tokens, i, &name),
-        false => false,
-    };
-    foreign || !(known || is_built_in(&name))
+/// Where words that may be the name of a function stand for PostgreSQL's grammar.
+pub(crate) struct Grammar {
+    /// The first GROUP BY.
+    grouped: usize,
+    /// A word that begins a change of rows.
+    modifies: bool,
 }
 
-/// Words of PostgreSQL's grammar that may be the name of a function as well: the grammar's only where it has them.
-fn is_name_here(tokens: Tokens<'_>, i: usize, name: &str) -> bool {
-    let after = |words: &[&str]| i > 0 && tokens.any_word(i - 1, words);
-    match name {
-        "by" => !after(&["group", "order", "partition"]),
-        "sets" => !after(&["grouping"]),
-        // GROUP BY a, CUBE (b, c)
-        "cube" | "rollup" => !(0..i).any(|at| tokens.words(at, &["group", "by"])),
-        "materialized" => !after(&["as", "not"]),
-        // After a call's parenthesis, where no name stands.
-        "filter" | "over" => true,
-        "within" | "partition" | "set" | "insert" | "update" | "delete" => {
-            !(0..tokens.len()).any(|at| {
-                tokens.any_word(at, &["insert", "update", "delete", "merge"])
-                    && !tokens.symbol(at + 1, "(")
-            })
+impl Grammar {
+    pub(crate) fn of(tokens: Tokens<'_>) -> Grammar {
+        let all = 0..tokens.len();
+        let changes = ["insert", "update", "delete", "merge"];
+        Grammar {
+            grouped: all
+                .clone()
+                .find(|&at| tokens.words(at, &["group", "by"]))
+                .unwrap_or(usize::MAX),
+            modifies: all
+                .clone()
+                .any(|at| tokens.any_word(at, &changes) && !tokens.symbol(at + 1, "(")),
         }
-        _ => false,
+    }
+
+    /// A name before a parenthesis that is neither a built-in function's nor a keyword.
+    pub(crate) fn may_be_users(&self, tokens: Tokens<'_>, i: usize) -> bool {
+        let Some(name) = tokens.name(i) else {
+            return false;
+        };
+        let qualified = i > 0 && tokens.symbol(i - 1, ".");
+        let foreign = qualified && !(i > 1 && tokens.word(i - 2, "pg_catalog"));
+        let known = tokens.kind(i) == Some(TokenKind::Word)
+            && !qualified
+            && HARMLESS.binary_search(&name.as_str()).is_ok()
+            && !self.is_name_here(tokens, i, &name);
+        foreign || !(known || is_built_in(&name))
+    }
+
+    /// Words of PostgreSQL's grammar that are not reserved: the grammar's only where it has them.
+    fn is_name_here(&self, tokens: Tokens<'_>, i: usize, name: &str) -> bool {
+        let after = |words: &[&str]| i > 0 && tokens.any_word(i - 1, words);
+        match name {
+            "by" => !after(&["group", "order", "partition"]),
+            "sets" => !after(&["grouping"]),
+            // GROUP BY a, CUBE (b, c)
+            "cube" | "rollup" => i < self.grouped,
+            "materialized" => !after(&["as", "not"]),
+            // After a call's parenthesis, where no name stands.
+            "filter" | "over" => true,
+            "within" | "partition" | "set" | "insert" | "update" | "delete" => !self.modifies,
+            _ => false,
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 //! Where a LIMIT meets one table, that table's primary key at the end of ORDER BY settles it: [`limits`] finds the place, and who
 //! knows the key puts it there ([`crate::Statement::keyed`]). For the rest [`doubt`] says what a statement's author can do.
 
-use crate::content;
+use crate::content::{self, Grammar};
 use crate::outline::Outline;
 use crate::tokens::{Partners, Tokens};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A LIMIT over one table, whose rows the table's primary key would fix.
@@ -154,17 +155,39 @@ pub(crate) fn find(tokens: Tokens<'_>, partners: &Partners, outline: &Outline) -
         found.doubt = Some(Doubt::DistinctOn);
     }
     let ctes = content::cte_names(tokens);
-    let limits = (0..tokens.len()).filter(|&i| limits_here(tokens, i));
-    for frame in limits.map(|i| Frame::around(tokens, partners, i)) {
-        match frame.table(outline) {
-            Some(limit) if !is_cte(&limit, &ctes) => found.limits.push(limit),
+    let grammar = Grammar::of(tokens);
+    for open in limited(tokens) {
+        let frame = Frame::after(tokens, partners, open);
+        match frame.table(outline, &grammar) {
+            Some(limit) if found.limits.len() < MAX_LIMITS && !is_cte(&limit, &ctes) => {
+                found.limits.push(limit);
+            }
             _ => found.doubt = Some(Doubt::Limit),
         }
     }
     found
 }
 
-fn is_cte(limit: &Limit, ctes: &std::collections::BTreeSet<String>) -> bool {
+/// LIMITs of one statement that get a key: each is asked for and inserted by itself.
+const MAX_LIMITS: usize = 64;
+
+/// The parentheses in which a LIMIT stands, each once; `None` for the statement itself.
+fn limited(tokens: Tokens<'_>) -> BTreeSet<Option<usize>> {
+    let mut open = Vec::new();
+    let mut found = BTreeSet::new();
+    for i in 0..tokens.len() {
+        if tokens.symbol(i, "(") {
+            open.push(i);
+        } else if tokens.symbol(i, ")") {
+            open.pop();
+        } else if limits_here(tokens, i) {
+            found.insert(open.last().copied());
+        }
+    }
+    found
+}
+
+fn is_cte(limit: &Limit, ctes: &BTreeSet<String>) -> bool {
     let plain = limit
         .table
         .strip_prefix('"')
@@ -238,25 +261,12 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    fn around(tokens: Tokens<'a>, partners: &Partners, i: usize) -> Frame<'a> {
-        let mut start = i;
-        while start > 0 {
-            if tokens.symbol(start - 1, "(") {
-                break;
-            }
-            // Back over what closes here.
-            start = match tokens.symbol(start - 1, ")") || tokens.symbol(start - 1, "]") {
-                true => partners.get(start - 1).unwrap_or(0),
-                false => start - 1,
-            };
-        }
-        let end = match start {
-            0 => tokens.len(),
-            open => partners.get(open - 1).unwrap_or(tokens.len()),
-        };
+    fn after(tokens: Tokens<'a>, partners: &Partners, open: Option<usize>) -> Frame<'a> {
+        let end = open.and_then(|open| partners.get(open));
+        let range = open.map_or(0, |open| open + 1)..end.unwrap_or(tokens.len());
         Frame {
             tokens,
-            own: inside(tokens, partners, start..end).collect(),
+            own: inside(tokens, partners, range).collect(),
         }
     }
 
@@ -267,7 +277,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The one table of a plain SELECT with a LIMIT.
-    fn table(&self, outline: &Outline) -> Option<Limit> {
+    fn table(&self, outline: &Outline, grammar: &Grammar) -> Option<Limit> {
         let tokens = self.tokens;
         let is_select = |&place: &usize| {
             let i = self.own[place];
@@ -308,7 +318,10 @@ impl<'a> Frame<'a> {
             .iter()
             .position(|&i| tokens.word(i, "order"));
         let sorted = sorted.map_or(0..0, |order| self.own[clauses + order]..at);
-        if listed.chain(sorted).any(|i| may_aggregate(tokens, i)) {
+        if listed
+            .chain(sorted)
+            .any(|i| may_aggregate(tokens, i, grammar))
+        {
             return None;
         }
         Some(Limit {
@@ -357,7 +370,7 @@ const AFTER_TABLE: &[&str] = &[
 ];
 
 /// A call, in a select list, of what is or could be an aggregate.
-fn may_aggregate(tokens: Tokens<'_>, i: usize) -> bool {
+fn may_aggregate(tokens: Tokens<'_>, i: usize, grammar: &Grammar) -> bool {
     let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
         return false;
     };
@@ -365,5 +378,5 @@ fn may_aggregate(tokens: Tokens<'_>, i: usize) -> bool {
     // FILTER and OVER stand after a call that was looked at.
     let goes_on = i > 0 && tokens.symbol(i - 1, ")");
     known.iter().any(|list| list.contains(&name.as_str()))
-        || !goes_on && content::may_be_users(tokens, i)
+        || !goes_on && grammar.may_be_users(tokens, i)
 }
