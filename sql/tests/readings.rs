@@ -1,6 +1,6 @@
 //! What else is read off a statement: settings, the columns of its order, its relations.
 
-use sql::{setting, statement};
+use sql::{Kind, setting, statement};
 
 #[test]
 fn settings_become_names_and_values() {

@@ -1,6 +1,6 @@
 //! What PostgreSQL executes for what the client wrote.
 
-use sql::{Kind, split, statement};
+use sql::{split, statement};
 
 /// The text executed; `=` for the client's own.
 fn check(cases: &[(&str, &str)]) {

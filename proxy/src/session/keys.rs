@@ -112,9 +112,10 @@ impl<D: Database> Session<'_, D> {
     /// Its columns; none when there is no such table or key. The statement itself tells what else is wrong with the name.
     async fn primary_key(&mut self, table: &str) -> Result<Vec<String>, Trouble> {
         let asked = sql::statement(KEY)?;
+        let parameters = [Some(Bytes::copy_from_slice(table.as_bytes()))];
         let call = Call {
             types: &[TEXT],
-            parameters: &[Some(Bytes::copy_from_slice(table.as_bytes()))],
+            parameters: &parameters,
             ..Call::simple(&asked)
         };
         let outcome = self.operate(call, true).await?;
