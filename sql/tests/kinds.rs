@@ -390,6 +390,8 @@ fn what_may_run_a_function_of_the_users_own_says_so() {
         "with a as (select 1) select update(a) from a",
         "copy (select over(1)) to stdout",
         "select filter (1), cube(1) from t",
+        "select varying(1)",
+        "select second(1), copy(2)",
         "select \"abs\"(1), s.abs(1)",
         "select query_to_xml('select f()', true, true, '')",
         "select ts_stat('select f()')",
@@ -402,6 +404,8 @@ fn what_may_run_a_function_of_the_users_own_says_so() {
         "select a from t group by grouping sets ((a), (b))",
         "with x as materialized (select 1), y (a) as not materialized (select 2) select * from x, y",
         "select percentile_cont(0.5) within group (order by (a)) from t where a in (1) and exists (select 1)",
+        "copy (select xmlelement(name a, xmlattributes(b)) from t) to stdout",
+        "select a::character varying (10), b::bit varying(3), interval '1' second (2), interval '1' day to second(3)",
         "select pg_catalog.abs(1), cast(a as numeric(3)), (select 1), array(select 1), interval(3) '1' from t",
     ] {
         assert!(!calls(sql), "{sql}");

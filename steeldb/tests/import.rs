@@ -54,6 +54,8 @@ async fn a_volatile_function_runs_when_an_administrator_allows_it(cluster: &Clus
     for (policy, works) in [("replicated", true), ("refused", false)] {
         cluster.succeed(&["policy", "ext.set_limit(real)", policy]);
         assert_eq!(client.query_one(call, &[]).await.is_ok(), works, "{policy}");
+        // By then all replicas have carried it out.
+        cluster.verify();
         for replica in 0..4 {
             let kept = cluster.ask(
                 replica,

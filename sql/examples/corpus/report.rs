@@ -114,16 +114,6 @@ fn details(seen: &[Observation]) {
     let mut reads = 0;
     let mut differing = 0;
     for observation in seen.iter().filter(|seen| !seen.answer.is_unparsable()) {
-        if std::env::var_os("CALLS").is_some()
-            && observation.reading.as_ref().is_ok_and(|all| {
-                all.iter().any(|r| {
-                    r.as_ref()
-                        .is_ok_and(|s| s.kind == Kind::Read && s.calls_user)
-                })
-            })
-        {
-            println!("CALLS: {}", short(&observation.text));
-        }
         let classes: Vec<_> = fates_of(observation);
         let read = classes
             .iter()
