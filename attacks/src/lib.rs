@@ -35,6 +35,8 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod row_order;
+#[cfg(test)]
 mod serializable;
 #[cfg(test)]
 mod unseen_keys;

@@ -248,8 +248,9 @@ fn compare(
         };
         if result != step.evidence.result {
             return Report::differs(unconfirmed(format!(
-                "{}: another result at {place}.",
-                what(number, step)
+                "{}: another result at {place}.{}",
+                what(number, step),
+                advice(step)
             )));
         }
         let digest = captured.write_set.digest();
@@ -257,8 +258,9 @@ fn compare(
             || captured.write_set.schema_change() != step.evidence.schema_change
         {
             return Report::differs(unconfirmed(format!(
-                "{}: other rows written at {place}.",
-                what(number, step)
+                "{}: other rows written at {place}.{}",
+                what(number, step),
+                advice(step)
             )));
         }
         if outcome.error.is_none() {
@@ -333,6 +335,13 @@ fn unconfirmed(detail: String) -> Reason {
 fn what(number: usize, step: &Step) -> String {
     let text: String = step.operation.sql.chars().take(80).collect();
     format!("Statement {} ({text})", number + 1)
+}
+
+/// What its author can do about a statement whose answers differ, with a space before it.
+fn advice(step: &Step) -> String {
+    let statement = sql::statement(&step.operation.sql).ok();
+    let advice = statement.and_then(|statement| statement.advice());
+    advice.map_or_else(String::new, |advice| format!(" {advice}"))
 }
 
 /// Whether followers execute this operation (`false`: it is answered by the master alone), or why no replica may.
