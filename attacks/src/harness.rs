@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -112,6 +113,7 @@ impl Cluster {
             data,
             master_timeout_ms: None,
             request_timeout_ms: None,
+            sequence_window: None,
             postgres: replica::Postgres {
                 socket_dir: Some(self.dir.path().join(format!("s{id}"))),
                 // What is tested here is not the disk.
@@ -289,9 +291,13 @@ impl Cluster {
         (0..4).map(|replica| self.votes(replica)).collect()
     }
 
+    /// Where a replica's decided log lies.
+    pub fn log_of(&self, replica: u16) -> PathBuf {
+        self.dir.path().join(format!("r{replica}/log"))
+    }
+
     fn votes(&self, replica: u16) -> Vec<Vote> {
-        let dir = self.dir.path().join(format!("r{replica}/log"));
-        let (log, _) = Log::open(dir, LogOptions::default()).unwrap();
+        let (log, _) = Log::open(self.log_of(replica), LogOptions::default()).unwrap();
         let records = log.read(record::VOTES, 0..=u64::MAX, usize::MAX).unwrap();
         let votes = records.iter().flat_map(|record| {
             let (part, _) = postcard::take_from_bytes::<VotePart>(&record.payload).unwrap();

@@ -33,4 +33,8 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod replayed_log;
+#[cfg(test)]
+mod sequence_jump;
+#[cfg(test)]
 mod serializable;

@@ -140,7 +140,12 @@ async fn once(
         state: None,
         own_record: false,
     });
-    let fingerprint = format!("{:?}", server.fingerprint);
+    // What replicas judge by has to be the same everywhere.
+    let fingerprint = format!(
+        "{:?}, sequence window {}",
+        server.fingerprint,
+        config.sequence_window()?
+    );
     let views = Views::genesis(view.clone());
     let parts = Parts {
         me,
@@ -156,6 +161,7 @@ async fn once(
         settings: executor::Settings {
             master_timeout: Duration::from_millis(config.master_timeout_ms()),
             audit_every: config.audit_every(),
+            sequence_window: config.sequence_window()?,
         },
         damage: executor::Damage {
             alarm: alarm.clone(),

@@ -29,6 +29,8 @@ pub struct Bench {
     pub control: Arc<Pool>,
     pub token: Arc<str>,
     pub place: Arc<str>,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
     pub shapes: Arc<adopt::Shapes>,
     #[cfg(feature = "lies")]
     pub lies: Arc<super::lies::Lies>,
@@ -159,6 +161,7 @@ impl Bench {
             start,
             steps_of(&ordered),
             &self.token,
+            self.sequence_window,
             &self.place,
         );
         let report = match tokio::time::timeout(JUDGING_BUDGET, run).await {
