@@ -142,7 +142,7 @@ async fn an_honest_log_replays_serially_and_whatever_is_planted_in_it_is_named()
     let oracle = Oracle::start(height).await;
 
     let mut honest = oracle.replay(&log).await;
-    assert!(honest.transactions >= 12 && honest.at_snapshots >= 2);
+    assert!(honest.transactions >= 8 && honest.at_snapshots >= 2);
     for (replica, report) in &reports {
         honest.compare(&format!("replica {}", replica.0), &report.tables);
     }
@@ -224,18 +224,19 @@ async fn an_honest_log_replays_serially_and_whatever_is_planted_in_it_is_named()
     // What the group turned down is committed after all.
     let mut lie = log.clone();
     let (block, at) = refused(&lie);
-    let sql = steps(&lie.blocks[block].requests[at].ordered)[0]
-        .operation
-        .sql
-        .clone();
     let height = lie.blocks[block].height;
-    let verdicts = lie.outline.verdicts.get_mut(&height).unwrap();
-    verdicts[0].1 = Verdict::Commit;
-    oracle.names(&lie, &sql, "another result").await;
+    let commit = |outline: &mut Outline| {
+        let verdicts = outline.verdicts.get_mut(&height).unwrap();
+        let found = verdicts.iter_mut().find(|(index, _)| *index == at as u32);
+        found.unwrap().1 = Verdict::Commit;
+    };
+    commit(&mut lie.outline);
+    oracle
+        .names_at(&lie, (block, at), COUNT, "another result")
+        .await;
 
     let mut told = other.outline.clone();
-    let said = told.verdicts.get_mut(&height).unwrap();
-    said[0].1 = Verdict::Commit;
+    commit(&mut told);
     let found = log.outline.contradictions(&told, "replica 2", height);
     assert_eq!(found.len(), 1);
     assert!(found[0].to_string().contains("replica 2"));
@@ -244,10 +245,13 @@ async fn an_honest_log_replays_serially_and_whatever_is_planted_in_it_is_named()
 
 /// Where the transaction stands that lost against another serializable one.
 fn refused(log: &Log) -> (usize, usize) {
+    let counts = |ordered: &Ordered| steps(ordered).iter().any(|s| s.operation.sql == COUNT);
     let of = |(number, block): (usize, &Block)| {
         let verdicts = log.outline.verdicts.get(&block.height)?;
-        let (index, _) = verdicts.iter().find(|(_, v)| *v == Verdict::Abort)?;
-        Some((number, *index as usize))
+        let refused = |at: usize| verdicts.contains(&(at as u32, Verdict::Abort));
+        let mut placed = block.requests.iter().enumerate();
+        let (at, _) = placed.find(|(at, p)| refused(*at) && counts(&p.ordered))?;
+        Some((number, at))
     };
     log.blocks.iter().enumerate().find_map(of).unwrap()
 }
@@ -304,10 +308,14 @@ impl Oracle {
 
     /// The replay finds this of this statement, and of nothing that comes before it.
     async fn names(&self, log: &Log, sql: &str, what: &str) -> Replayed {
+        self.names_at(log, log.find(sql), sql, what).await
+    }
+
+    async fn names_at(&self, log: &Log, place: (usize, usize), sql: &str, what: &str) -> Replayed {
         let found = self.replay(log).await;
         let first = found.differences.first();
         let first = first.unwrap_or_else(|| panic!("nothing is found of {sql}"));
-        let (block, at) = log.find(sql);
+        let (block, at) = place;
         let place = format!("height {}, item {at}, ", log.blocks[block].height);
         let text = first.to_string();
         assert!(text.starts_with(&place), "{text}: not {place}");
