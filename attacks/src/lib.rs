@@ -36,6 +36,9 @@ mod raw;
 mod receipts;
 #[cfg(test)]
 mod row_order;
+mod replayed_log;
+#[cfg(test)]
+mod sequence_jump;
 #[cfg(test)]
 mod serializable;
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod process;
 mod progress;
 mod proxy_file;
 mod ready;
+mod replay;
 mod replica_file;
 mod report;
 mod servers;

@@ -272,7 +272,7 @@ pub async fn again(
             continue;
         }
         if !step.evidence.sequences.is_empty() {
-            statements.push(replay(mark.token, &step.evidence.sequences));
+            statements.push(replay(mark.token, &step.evidence.sequences, AGREED));
             expected.push(Expected::Success);
         }
         statements.push(statement(
@@ -351,14 +351,18 @@ pub fn mark_statement(mark: &Mark<'_>) -> Statement {
     }
 }
 
-/// The statement that hands recorded sequence values to the next operation.
-pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
+/// For values that the group has agreed on: they are taken wherever they lie.
+pub const AGREED: u64 = i64::MAX as u64;
+
+/// The statement that hands recorded sequence values to the next operation. `window`: draws by which each may lie ahead.
+pub fn replay(token: &str, sequences: &[SequenceValues], window: u64) -> Statement {
     Statement {
-        sql: "SELECT steel.replay($1, $2::jsonb)".into(),
-        parameter_types: vec![25, 25],
+        sql: "SELECT steel.replay($1, $2::jsonb, $3)".into(),
+        parameter_types: vec![25, 25, 20],
         parameters: vec![
             Some(token.to_owned().into()),
             Some(capture::replay_json(sequences).into()),
+            Some(window.to_string().into()),
         ],
         cached: true,
         ..Statement::default()
@@ -368,10 +372,10 @@ pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
 fn advances(steps: &[Step]) -> Vec<Statement> {
     let mut furthest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for sequence in steps.iter().flat_map(|s| &s.evidence.sequences) {
-        for (first, count) in &sequence.ranges {
+        for (first, count) in sequence.given() {
             let last = first.saturating_add_unsigned(count.saturating_sub(1));
-            let (low, high) = furthest.entry(&sequence.sequence).or_insert((*first, last));
-            *low = (*low).min(*first);
+            let (low, high) = furthest.entry(&sequence.sequence).or_insert((first, last));
+            *low = (*low).min(first);
             *high = (*high).max(last);
         }
     }

@@ -3,8 +3,9 @@
 use super::journal::{self, Journal};
 use pgsession::Outcome;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use txn::write_set::RowChange;
-use txn::{Event, SequenceValues, WriteSet};
+use txn::{Event, SequenceUse, SequenceValues, WriteSet};
 
 /// An operation's effects.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +129,7 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
         match report {
             Report::Seq { s, v } => value(&mut captured.sequences, s, v),
             Report::Setval { s, v, called, .. } if lasts || !gone.contains(&s) => {
+                set(&mut captured.sequences, &s, v, called);
                 captured.write_set.events.push(Event::SetValue {
                     sequence: s,
                     value: v,
@@ -183,32 +185,63 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
     Ok(captured)
 }
 
-/// Adds a value to a sequence's ranges, in the order of use.
+/// A value was given: its sequence becomes the last one.
 fn value(sequences: &mut Vec<SequenceValues>, sequence: String, value: i64) {
-    let ranges = match sequences.iter_mut().find(|s| s.sequence == sequence) {
-        Some(known) => &mut known.ranges,
-        None => {
-            sequences.push(SequenceValues {
-                sequence,
-                ranges: vec![(value, 1)],
-            });
-            return;
-        }
+    let known = sequences.iter().rposition(|s| s.sequence == sequence);
+    let mut values = match known {
+        Some(at) => sequences.remove(at),
+        None => SequenceValues {
+            sequence,
+            uses: Vec::new(),
+        },
     };
-    match ranges.last_mut() {
-        Some((first, count)) if first.checked_add_unsigned(*count) == Some(value) => *count += 1,
-        _ => ranges.push((value, 1)),
+    match values.uses.last_mut() {
+        Some(SequenceUse::Given { first, count })
+            if first.checked_add_unsigned(*count) == Some(value) =>
+        {
+            *count += 1;
+        }
+        _ => values.uses.push(SequenceUse::Given {
+            first: value,
+            count: 1,
+        }),
+    }
+    sequences.push(values);
+}
+
+/// A sequence was set by hand, which does not make it the last one that gave a value.
+fn set(sequences: &mut Vec<SequenceValues>, sequence: &str, value: i64, called: bool) {
+    let set = SequenceUse::Set { value, called };
+    match sequences.iter_mut().find(|s| s.sequence == sequence) {
+        Some(known) => known.uses.push(set),
+        None => sequences.insert(
+            0,
+            SequenceValues {
+                sequence: sequence.to_owned(),
+                uses: vec![set],
+            },
+        ),
     }
 }
 
-/// The argument of `steel.replay`.
+/// Whether sequences were set by hand alike, in a run that recorded and in one that replayed, where values are not reported.
+pub fn set_alike(recorded: &[SequenceValues], replayed: &[SequenceValues]) -> bool {
+    let sets = |all: &[SequenceValues]| -> BTreeMap<String, Vec<(i64, bool)>> {
+        let set = all
+            .iter()
+            .map(|s| (s.sequence.clone(), s.sets().collect::<Vec<_>>()));
+        set.filter(|(_, sets)| !sets.is_empty()).collect()
+    };
+    sets(recorded) == sets(replayed)
+}
+
+/// The values argument of `steel.replay`.
 pub fn replay_json(sequences: &[SequenceValues]) -> String {
     let map: serde_json::Map<String, serde_json::Value> = sequences
         .iter()
         .map(|s| {
             let ranges = s
-                .ranges
-                .iter()
+                .given()
                 .map(|(first, count)| serde_json::json!([first, count]));
             (s.sequence.clone(), ranges.collect())
         })
@@ -264,6 +297,34 @@ mod tests {
             replay_json(&captured.sequences),
             r#"{"public.a":[[5,2],[9,1]],"public.b":[[1,1]]}"#
         );
+    }
+
+    #[test]
+    fn what_currval_and_lastval_say_afterwards_is_the_last_use() {
+        let captured = direct(&[
+            r#"{"e":"seq","s":"public.a","v":5}"#,
+            r#"{"e":"seq","s":"public.b","v":1}"#,
+            r#"{"e":"setval","s":"public.b","v":40,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":90,"called":false}"#,
+            r#"{"e":"setval","s":"public.c","v":7,"called":true}"#,
+            r#"{"e":"seq","s":"public.a","v":6}"#,
+        ])
+        .unwrap();
+        let last = |s: &SequenceValues| (s.sequence.clone(), s.last());
+        let said: Vec<_> = captured.sequences.iter().map(last).collect();
+        let wanted = [("c", 7), ("b", 40), ("a", 6)];
+        assert_eq!(said, wanted.map(|(s, v)| (format!("public.{s}"), Some(v))));
+        // A replay reports what was set, not what was given.
+        let replayed = direct(&[
+            r#"{"e":"setval","s":"public.c","v":7,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":40,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":90,"called":false}"#,
+        ])
+        .unwrap();
+        assert!(set_alike(&captured.sequences, &replayed.sequences));
+        let mut other = replayed.sequences.clone();
+        other[0].uses.pop();
+        assert!(!set_alike(&captured.sequences, &other));
     }
 
     #[test]

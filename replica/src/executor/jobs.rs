@@ -29,6 +29,8 @@ pub struct Bench {
     pub control: Arc<Pool>,
     pub token: Arc<str>,
     pub place: Arc<str>,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
     pub shapes: Arc<adopt::Shapes>,
     pub habit: journal::Habit,
     #[cfg(feature = "lies")]
@@ -175,6 +177,7 @@ impl Bench {
             start,
             steps_of(&ordered),
             &self.token,
+            self.sequence_window,
             &self.place,
             &self.habit,
         );

@@ -69,6 +69,17 @@ pub mod record {
     pub const VERDICTS: u8 = 4;
 }
 
+/// How a session enters a transaction, how operations run in it, and what is read of them: what whoever runs the decided log again
+/// needs to do as a replica does. How a replica judges is not part of it.
+pub mod again {
+    pub use super::adopt::{AGREED, replay as sequence_values};
+    pub use super::audit::contents;
+    pub use super::capture::{Captured, of as captured, set_alike};
+    pub use super::contents::Contents;
+    pub use super::opening::{Opening, quiet, statement};
+    pub use super::provision::sealed;
+}
+
 /// Heights decided and not yet final past which no more are taken in.
 const MAX_BACKLOG: usize = 20_000;
 /// Operations that wait for a Begin which is not decided here yet, per client.
@@ -181,6 +192,7 @@ impl Executor {
             control: control_pool.clone(),
             token: parts.token,
             place: format!("replica {}", parts.me.0).into(),
+            sequence_window: parts.settings.sequence_window,
             shapes: Arc::new(Shapes::default()),
             habit: journal::Habit::default(),
             #[cfg(feature = "lies")]
