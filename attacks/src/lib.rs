@@ -35,12 +35,14 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
-mod row_order;
 mod replayed_log;
+#[cfg(test)]
+mod row_order;
 #[cfg(test)]
 mod sequence_jump;
 #[cfg(test)]
 mod serializable;
 #[cfg(test)]
 mod unseen_keys;
+#[cfg(test)]
 mod versions;

@@ -4,14 +4,16 @@ use crate::difference::Difference;
 use consensus::Digest;
 use pgsession::{Error, Outcome, Session, Statement};
 use replica::executor::again::{
-    AGREED, captured, quiet, sealed, sequence_values, set_alike, statement,
+    AGREED, Journal, ask_journal, captured, quiet, sealed, sequence_values, set_alike, statement,
 };
 use txn::{Event, Step, WriteSet};
 
-/// Where an operation's outcome lies, and that of the count of sequence values that were left over.
+/// Where an operation's outcome lies, that of the count of reports after it, and that of the count of sequence values that were
+/// left over.
 struct Place {
     number: usize,
     own: usize,
+    journal: usize,
     rest: Option<usize>,
 }
 
@@ -50,11 +52,18 @@ pub async fn run(
         }
         let own = statements.len();
         statements.push(statement(&sealed(&step.operation, token), false));
-        let rest = (!values.is_empty()).then_some(own + 1);
+        let journal = own + 1;
+        statements.push(ask_journal());
+        let rest = (!values.is_empty()).then_some(journal + 1);
         if rest.is_some() {
             statements.push(quiet("SELECT steel.replay_rest()"));
         }
-        places.push(Place { number, own, rest });
+        places.push(Place {
+            number,
+            own,
+            journal,
+            rest,
+        });
     }
     let constraints = statements.len();
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -99,7 +108,7 @@ fn compare(
             short(result)
         ));
     }
-    let written = match captured(outcome) {
+    let written = match captured(outcome, Journal::of(&outcomes[place.journal])) {
         Ok(captured) => {
             if !set_alike(&step.evidence.sequences, &captured.sequences) {
                 differs.push("sequences set otherwise".into());
@@ -107,7 +116,7 @@ fn compare(
             captured.write_set
         }
         Err(unreadable) => {
-            differs.push(unreadable);
+            differs.push(unreadable.to_string());
             WriteSet::default()
         }
     };

@@ -34,8 +34,8 @@ mod receipts;
 mod recovery;
 mod replies;
 mod session;
-mod unseen;
 mod unlike;
+mod unseen;
 mod waiting;
 
 use adopt::Shapes;
@@ -76,6 +76,7 @@ pub mod again {
     pub use super::audit::contents;
     pub use super::capture::{Captured, of as captured, set_alike};
     pub use super::contents::Contents;
+    pub use super::journal::{Journal, ask as ask_journal};
     pub use super::opening::{Opening, quiet, statement};
     pub use super::provision::sealed;
 }
