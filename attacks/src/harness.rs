@@ -132,6 +132,7 @@ impl Cluster {
             data,
             master_timeout_ms: None,
             request_timeout_ms: None,
+            sequence_window: None,
             postgres: replica::Postgres {
                 bin_dir: self.servers[usize::from(id)].clone(),
                 tested_together: match self.servers.iter().any(Option::is_some) {
@@ -318,9 +319,13 @@ impl Cluster {
         (0..4).map(|replica| self.votes(replica)).collect()
     }
 
+    /// Where a replica's decided log lies.
+    pub fn log_of(&self, replica: u16) -> PathBuf {
+        self.dir.path().join(format!("r{replica}/log"))
+    }
+
     fn votes(&self, replica: u16) -> Vec<Vote> {
-        let dir = self.dir.path().join(format!("r{replica}/log"));
-        let (log, _) = Log::open(dir, LogOptions::default()).unwrap();
+        let (log, _) = Log::open(self.log_of(replica), LogOptions::default()).unwrap();
         let records = log.read(record::VOTES, 0..=u64::MAX, usize::MAX).unwrap();
         let votes = records.iter().flat_map(|record| {
             let (part, _) = postcard::take_from_bytes::<VotePart>(&record.payload).unwrap();

@@ -6,6 +6,7 @@
 mod anew;
 mod cancellation;
 pub mod count;
+mod drawn;
 mod error;
 mod gather;
 mod inner;

@@ -82,7 +82,7 @@ const REPLACED_SINCE: [(u32, &str, &str); 5] = [
 ];
 
 /// Subject and problem of what is not as migrated, each query with its remedy.
-const CATALOG: [(&str, &str); 6] = [
+const CATALOG: [(&str, &str); 7] = [
     (
         "SELECT c.oid::regclass::text, 'its ' || w.column1 || ' is not captured'
            FROM pg_class c, (VALUES ('insert'), ('update'), ('delete'), ('truncate')) w
@@ -101,9 +101,16 @@ const CATALOG: [(&str, &str); 6] = [
     ),
     (
         "SELECT w.column1, 'the event trigger is missing or disabled'
-           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite')) w
+           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite'), ('steel_types')) w
           WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.column1 AND e.evtenabled = 'O')",
         "rebuild this replica from the others: DDL went by unseen",
+    ),
+    (
+        "SELECT f::text, 'it is volatile, and neither refused nor allowed by a policy'
+           FROM steel.unknown_functions() f
+          WHERE NOT EXISTS (SELECT FROM steel.refused_function r WHERE r.function = f::text)
+            AND NOT EXISTS (SELECT FROM steel.function_policy p WHERE p.function = f::text AND p.policy = 'replicated')",
+        "as steel, run: SELECT steel.enforce_function_policies()",
     ),
     (
         "SELECT r.rolname::text, 'the role ' || CASE WHEN r.rolsuper THEN 'is a superuser' ELSE 'may act as ' || p.rolname END

@@ -1,10 +1,12 @@
 //! A replica's configuration file.
 
 use crate::postgres::{MayDiffer, PostgresConfig};
+use crate::run::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use txn::limits;
 
 /// What a replica is started with. Paths are absolute or relative to the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +24,9 @@ pub struct Config {
     /// Each of the two stages before a leader is replaced, milliseconds; default 800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
+    /// Draws by which a value that the master records of a sequence may lie ahead; default 1,048,576. Equal at all replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_window: Option<u64>,
     #[serde(default)]
     pub postgres: Postgres,
     #[serde(default)]
@@ -109,6 +114,21 @@ impl Config {
     pub fn request_timeout_ms(&self) -> u64 {
         let default = consensus::Settings::default().request_timeout_ms;
         self.request_timeout_ms.unwrap_or(default)
+    }
+
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn sequence_window(&self) -> Result<u64, Error> {
+        let window = self.sequence_window.unwrap_or(limits::SEQUENCE_WINDOW);
+        match (1..=limits::MAX_SEQUENCE_WINDOW).contains(&window) {
+            true => Ok(window),
+            false => Err(Error::Config(format!(
+                "sequence_window = {window}; choose 1 to {}, the same at all replicas",
+                limits::MAX_SEQUENCE_WINDOW
+            ))),
+        }
     }
 
     /// Between two tables of the audit in the background; none at all where this is zero.

@@ -148,6 +148,12 @@ async fn once(
              or add {own_major} where it was tested with the others (docs/versions.md)"
         )));
     }
+    let sequence_window = config.sequence_window()?;
+    // What replicas judge by has to be the same everywhere.
+    let mut fingerprint = server.fingerprint.clone();
+    fingerprint
+        .settings
+        .insert("sequence_window".to_owned(), sequence_window.to_string());
     let views = Views::genesis(view.clone());
     let parts = Parts {
         me,
@@ -163,6 +169,7 @@ async fn once(
         settings: executor::Settings {
             master_timeout: Duration::from_millis(config.master_timeout_ms()),
             audit_every: config.audit_every(),
+            sequence_window,
         },
         damage: executor::Damage {
             alarm: alarm.clone(),
@@ -178,7 +185,7 @@ async fn once(
             .unwrap_or(0)
             .unsigned_abs(),
         server_version: server.fingerprint.version.to_string(),
-        fingerprint: server.fingerprint.clone(),
+        fingerprint,
         may_differ: config.may_differ(),
         finished,
     };

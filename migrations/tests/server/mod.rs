@@ -207,6 +207,31 @@ impl Session {
             .collect()
     }
 
+    /// Reports as [`Self::captured`], without those that an EXCEPTION block took back.
+    pub async fn lasting(&self, sql: &str) -> Vec<Value> {
+        let reports = self.captured(sql).await;
+        let end: i64 = self.journal().await.expect("a count was begun");
+        let at = |report: &Value| report["at"].as_i64();
+        let Some(first) = reports.iter().find_map(at) else {
+            return reports;
+        };
+        let depth = |number: i64| usize::try_from(number - first).unwrap();
+        let mut held = Vec::new();
+        for report in reports {
+            let Some(number) = at(&report) else { continue };
+            held.truncate(depth(number));
+            assert_eq!(held.len(), depth(number), "numbers follow each other");
+            held.push(report);
+        }
+        held.truncate(depth(end + 1));
+        held
+    }
+
+    pub async fn journal(&self) -> Option<i64> {
+        let row = self.client.query_one("SELECT steel.journal()", &[]).await;
+        row.unwrap().get(0)
+    }
+
     /// The SQLSTATE with which the SQL fails.
     pub async fn refused(&self, sql: &str) -> String {
         match self.client.batch_execute(sql).await {

@@ -89,15 +89,7 @@ impl Bench {
     ) -> Result<Contents, String> {
         let opened = async {
             let mut session = self.control.get().await.map_err(|e| e.to_string())?;
-            let opening = vec![
-                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-                quiet("SET LOCAL search_path = pg_catalog"),
-                quiet("SET LOCAL TimeZone = 'UTC'"),
-                // Until a statement needs it there is no snapshot.
-                quiet("SELECT 1"),
-            ];
-            let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
-            first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
+            open(&mut session).await.map(|()| session)
         };
         let session = opened.await;
         let _ = self.notes.send(Note::AuditOpened { height, index });
@@ -108,6 +100,30 @@ impl Bench {
         }
         digested
     }
+}
+
+/// Digests the schema and all tables of a server, in a session of the superuser.
+///
+/// # Errors
+/// What PostgreSQL says.
+pub async fn contents(session: &mut Session) -> Result<Contents, String> {
+    open(session).await?;
+    let digested = digest_tables(session, None).await;
+    run(session, "ROLLBACK").await?;
+    digested
+}
+
+/// Takes the snapshot, and has values look the same everywhere.
+async fn open(session: &mut Session) -> Result<(), String> {
+    let opening = vec![
+        quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        quiet("SET LOCAL search_path = pg_catalog"),
+        quiet("SET LOCAL TimeZone = 'UTC'"),
+        // Until a statement needs it there is no snapshot.
+        quiet("SELECT 1"),
+    ];
+    let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
+    first_error(outcomes).map_or(Ok(()), |e| Err(e.to_string()))
 }
 
 /// Digests the schema and all tables, or one of them. Askers begin a quarter of the tables apart, so that together they are

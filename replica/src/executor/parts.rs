@@ -43,13 +43,15 @@ pub struct Parts {
     pub finished: watch::Sender<Height>,
 }
 
-/// Times of the executor.
+/// Times and bounds of the executor.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Silence after which the master is suspected; doubles per epoch without progress.
     pub master_timeout: Duration,
     /// Between two tables of the audit in the background, over all replicas; zero: none.
     pub audit_every: Duration,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
 }
 
 /// What is known of damage to PostgreSQL's data, and may be done about it.
