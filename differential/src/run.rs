@@ -417,4 +417,4 @@ async fn a_cluster_of_several_majors_answers_as_one_postgresql_does() {
 }
 
 /// What the short form runs.
-const SHORT: [&str; 4] = ["changes", "composite", "numbers", "tables"];
+const SHORT: [&str; 3] = ["composite", "numbers", "tables"];
