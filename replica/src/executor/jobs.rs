@@ -75,6 +75,8 @@ impl Bench {
     pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
         let ran = run_operation(&mut session, &operation, &self.token).await;
         #[cfg(feature = "lies")]
+        self.lies.drop_what_ran(&mut session, &operation).await;
+        #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
             tx,
