@@ -1,6 +1,6 @@
 //! What an EXCEPTION block took back is nobody's: neither a replica that adopts has it, nor can a client hide or add rows by it.
 
-use crate::harness::{Cluster, failure};
+use harness::{Cluster, failure};
 
 /// The replica whose physical order is another one, so that it differs and adopts.
 const ODD: u16 = 2;

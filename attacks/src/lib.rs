@@ -19,8 +19,6 @@ mod giving_way;
 #[cfg(test)]
 mod gone_client;
 #[cfg(test)]
-mod harness;
-#[cfg(test)]
 mod late_master;
 #[cfg(test)]
 mod lying_auditor;

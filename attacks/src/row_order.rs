@@ -1,7 +1,7 @@
 //! Correct servers that hold the same rows in another physical order: where a key settles what LIMIT takes nobody sees it, and
 //! where nothing does the client is told what to write.
 
-use crate::harness::{Cluster, MASTER, column};
+use harness::{Cluster, MASTER, column};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use tokio_postgres::{AsyncMessage, NoTls};

@@ -1,7 +1,7 @@
 //! Four replicas on four majors of PostgreSQL: what only some of them know, or answer differently, is masked (docs/versions.md).
 
 use crate::determinism;
-use crate::harness::{Cluster, column, failure};
+use harness::{Cluster, column, failure};
 use txn::Ballot;
 
 /// Replica 0, the master, on the machine's own.

@@ -6,10 +6,10 @@ use crate::client::{
 };
 use crate::corpus::{self, Case};
 use crate::generate;
-use crate::harness::Cluster;
 use crate::peer::Peer;
 use crate::sides::{Answers, Plain, Sides};
 use bytes::{Buf, BufMut, Bytes};
+use harness::Cluster;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -79,6 +79,8 @@ impl Bench {
             lost => lost,
         };
         #[cfg(feature = "lies")]
+        self.lies.drop_what_ran(&mut session, &operation).await;
+        #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
             tx,

@@ -423,6 +423,8 @@ impl Executor {
             postcard::from_bytes(mine).ok()
         });
         let heights: Vec<Vec<(u32, txn::tally::Verdict)>> = heights.collect();
+        #[cfg(feature = "lies")]
+        let heights = self.bench.lies.verdicts(heights);
         if !heights.is_empty() {
             self.send_peer(to, &PeerMessage::Verdicts { first, heights });
         }

@@ -1,4 +1,16 @@
-//! A cluster in this process: four replicas, each with a runtime and a PostgreSQL of its own, and a proxy.
+//! What the rooms that attack and compare have in common: a cluster in this process, four replicas, each with a runtime
+//! and a PostgreSQL of its own, and a proxy; and [`Link`], over which anything can be said to replicas.
+//!
+//! For tests alone. With the feature `lies` a replica lies when a test tells it to.
+
+// Whoever starts it is a test: what goes wrong ends it, with the place where it did.
+#![allow(clippy::unwrap_used)]
+
+mod claim;
+mod link;
+
+pub use claim::inserted;
+pub use link::Link;
 
 #[path = "../../migrations/tests/server/programs.rs"]
 mod programs;
@@ -6,9 +18,10 @@ mod programs;
 use client_shim::{AuditReport, ReplicaStatus, Shim};
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
 use consensus::{ClientId, ReplicaId};
-use net::Identity;
+use net::{Identity, PeerId};
 use order::log::{Log, LogOptions};
 use proxy::{Proxy, ProxyConfig};
+#[cfg(feature = "lies")]
 use replica::executor::lies::{self, Lie};
 use replica::executor::record;
 use std::collections::BTreeMap;
@@ -184,18 +197,21 @@ impl Cluster {
     }
 
     /// Has a replica tell lies from now on.
+    #[cfg(feature = "lies")]
     pub fn lies(&self, replica: u16, told: &[Lie]) {
         lies::of(self.key(&format!("r{replica}")).signing_key()).tell(told);
     }
 
-    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced.
-    pub async fn master_lies(&self, told: &[Lie]) {
+    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced. Which one that is.
+    #[cfg(feature = "lies")]
+    pub async fn master_lies(&self, told: &[Lie]) -> u16 {
         self.settle().await;
         let statuses = self.statuses().await;
         let newest = statuses.values().max_by_key(|status| status.epoch);
         let master = newest.expect("somebody answers").master;
         (0..4).for_each(|replica| self.lies(replica, &[]));
         self.lies(master, told);
+        master
     }
 
     pub fn key(&self, name: &str) -> &Identity {
@@ -222,6 +238,11 @@ impl Cluster {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// A link to all replicas with the key of this name.
+    pub async fn link(&self, me: PeerId, name: &str) -> Link {
+        Link::up(&self.file, me, self.key(name)).await
     }
 
     /// A client that speaks to the replicas itself.
@@ -343,6 +364,7 @@ impl Cluster {
             // Its panic was noted already.
             let _ = thread.join();
         }
+        #[cfg(feature = "lies")]
         for id in 0..4 {
             lies::of(self.keys[&format!("r{id}")].signing_key()).tell(&[]);
         }
