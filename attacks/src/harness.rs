@@ -44,6 +44,7 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
     audit_every_s: u64,
+    copy_from_height: u64,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     /// Replicas that ended by themselves, and why.
@@ -59,6 +60,15 @@ impl Cluster {
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
+        Cluster::start_with(audit_every_s, u64::MAX).await
+    }
+
+    /// One whose replicas copy the database whenever they make their data anew.
+    pub async fn start_copying() -> Cluster {
+        Cluster::start_with(0, 0).await
+    }
+
+    async fn start_with(audit_every_s: u64, copy_from_height: u64) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -80,6 +90,7 @@ impl Cluster {
             dir,
             keys,
             audit_every_s,
+            copy_from_height,
             stop,
             threads: Vec::new(),
             ended,
@@ -121,6 +132,8 @@ impl Cluster {
             repair: replica::Repair {
                 audit_every_s: Some(self.audit_every_s),
                 automatic: None,
+                copy_from_height: Some(self.copy_from_height),
+                copy_rate_mib_s: None,
             },
         };
         let ended = self.ended.clone();
@@ -166,6 +179,11 @@ impl Cluster {
         let master = newest.expect("somebody answers").master;
         (0..4).for_each(|replica| self.lies(replica, &[]));
         self.lies(master, told);
+    }
+
+    /// How many lies a replica has told to one that copies from it.
+    pub fn lies_copied(&self, replica: u16) -> u32 {
+        lies::of(self.key(&format!("r{replica}")).signing_key()).copied()
     }
 
     pub fn key(&self, name: &str) -> &Identity {
@@ -391,7 +409,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             mode: Default::default(),
             fast: Default::default(),
             client_authentication: Default::default(),
-            administrators: Default::default(),
+            administrators: [OPERATOR.0].into(),
             leader: Default::default(),
             view: 0,
             replicas,

@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod blame;
 #[cfg(test)]
+mod copying;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;

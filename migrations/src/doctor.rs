@@ -87,7 +87,7 @@ const CATALOG: [(&str, &str); 6] = [
     ),
     (
         "SELECT w.column1, 'the event trigger is missing or disabled'
-           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite')) w
+           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite'), ('steel_alter'), ('steel_forget')) w
           WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.column1 AND e.evtenabled = 'O')",
         "rebuild this replica from the others: DDL went by unseen",
     ),

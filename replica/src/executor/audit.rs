@@ -9,39 +9,38 @@ use pgsession::{MultisetHash, Session, Statement};
 use tokio::time::Instant;
 use txn::client::ReplicaMessage;
 
-/// Rows fetched at a time. A row's text comes from `record_out`: a cast could be a client's function.
+/// Rows fetched at a time.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// Tables and sequences of users; what the replicas keep for themselves differs.
-const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+pub(super) const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
 
-/// Everything about the schema that has a name and no OID.
-const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || ' ' || c.relkind::text || ' ' ||
-      coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' ' ||
-                a.attnotnull::text || ' ' || coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), ', ' ORDER BY a.attnum)
-           FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') ||
-      coalesce((SELECT string_agg(pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
-           FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid), '') ||
-      CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_get_indexdef(c.oid) WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE c.relkind IN ('r', 'm', 'p', 'v', 'i', 'S') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
-   UNION ALL
-  SELECT 'function ' || pg_catalog.pg_get_functiondef(p.oid)
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-   WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
-   UNION ALL
-  SELECT concat_ws(' ', 'role', a.rolname, a.rolsuper, a.rolinherit, a.rolcreaterole, a.rolcreatedb, a.rolcanlogin, a.rolreplication,
-                   a.rolbypassrls, a.rolconnlimit, a.rolpassword, a.rolvaliduntil)
-    FROM pg_catalog.pg_authid a WHERE a.rolname !~ '^pg_' AND a.rolname <> 'steel'
-   UNION ALL
-  SELECT concat_ws(' ', 'member', m.roleid::regrole, m.member::regrole, m.admin_option)
-    FROM pg_catalog.pg_auth_members m WHERE m.roleid::regrole::text !~ '^pg_'
-   UNION ALL
-  SELECT concat_ws(' ', 'extension', e.extname, e.extversion, e.extnamespace::regnamespace) FROM pg_catalog.pg_extension e";
+/// What clients have defined, a line each: names, no OIDs.
+pub(super) const DEFINITIONS: &str = include_str!("schema/definitions.sql");
+
+/// Roles, extensions, owners, privileges and settings, as statements that make them; a line each.
+pub(super) const STATEMENTS: &str = include_str!("schema/statements.sql");
+
+/// What an owner of the database may have set for all who connect must not show in what is digested or copied.
+pub(super) const FIXED: [&str; 9] = [
+    "SET LOCAL search_path = pg_catalog, pg_temp",
+    "SET LOCAL TimeZone = 'UTC'",
+    "SET LOCAL DateStyle = 'ISO, MDY'",
+    "SET LOCAL IntervalStyle = 'postgres'",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL lc_monetary = 'C'",
+    "SET LOCAL xmloption = 'content'",
+    "SET LOCAL quote_all_identifiers = off",
+];
+
+/// The rows of a table as text. From `record_out`: a cast could be a client's function.
+pub(super) fn rows_of(table: &str) -> String {
+    format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {table} AS x")
+}
 
 impl Bench {
     /// Digests every table at the snapshot of this place in the order.
@@ -85,13 +84,10 @@ impl Bench {
     ) -> Result<Contents, String> {
         let opened = async {
             let mut session = self.control.get().await.map_err(|e| e.to_string())?;
-            let opening = vec![
-                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-                quiet("SET LOCAL search_path = pg_catalog"),
-                quiet("SET LOCAL TimeZone = 'UTC'"),
-                // Until a statement needs it there is no snapshot.
-                quiet("SELECT 1"),
-            ];
+            let mut opening = vec![quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")];
+            opening.extend(FIXED.map(quiet));
+            // Until a statement needs it there is no snapshot.
+            opening.push(quiet("SELECT 1"));
             let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
             first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
         };
@@ -113,7 +109,8 @@ async fn digest_tables(
     one: Option<(ReplicaId, u64)>,
 ) -> Result<Contents, String> {
     let gently = one.is_some();
-    let mut tables = vec![digest_query(session, "(schema)", SCHEMA, gently).await?];
+    let schema = format!("{DEFINITIONS} UNION ALL ({STATEMENTS})");
+    let mut tables = vec![digest_query(session, "(schema)", &schema, gently).await?];
     let mut names = query(session, TABLES).await?;
     if let Some((asker, number)) = one
         && !names.is_empty()
@@ -124,16 +121,14 @@ async fn digest_tables(
         names = vec![chosen];
     }
     for name in names {
-        let rows =
-            format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {name} AS x");
-        tables.push(digest_query(session, &name, &rows, gently).await?);
+        tables.push(digest_query(session, &name, &rows_of(&name), gently).await?);
     }
     tables.sort();
     Ok(tables)
 }
 
 /// Hashes the rows of a one-column query as a multiset, a piece at a time; `gently`: with pauses as long as the work.
-async fn digest_query(
+pub(super) async fn digest_query(
     session: &mut Session,
     name: &str,
     sql: &str,
@@ -164,7 +159,7 @@ async fn digest_query(
     ))
 }
 
-async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, String> {
+pub(super) async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, String> {
     let outcomes = session
         .run(vec![Statement::new(sql)])
         .await
@@ -176,7 +171,7 @@ async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, Str
     }
 }
 
-async fn query(session: &mut Session, sql: &str) -> Result<Vec<String>, String> {
+pub(super) async fn query(session: &mut Session, sql: &str) -> Result<Vec<String>, String> {
     let outcome = run(session, sql).await?;
     let text = |row: Vec<Option<bytes::Bytes>>| {
         let value = row.into_iter().next().flatten();

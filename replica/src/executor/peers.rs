@@ -169,8 +169,9 @@ impl Executor {
                 }
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
-            PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+            PeerMessage::Hello { fingerprint, .. } => self.hello(from, fingerprint),
             PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
+            PeerMessage::Copy(message) => self.copy_message(from, message),
         }
     }
 
@@ -186,7 +187,7 @@ impl Executor {
     }
 
     /// Servers must be alike; who differs from most others stops, with the difference named.
-    fn hello(&mut self, from: ReplicaId, fingerprint: String) {
+    pub(super) fn hello(&mut self, from: ReplicaId, fingerprint: String) {
         if fingerprint == self.fingerprint {
             self.watch.fingerprints.remove(&from);
             return;
@@ -215,7 +216,12 @@ impl Executor {
                 }
                 if up {
                     let fingerprint = self.fingerprint.clone();
-                    self.send_peer(id, &PeerMessage::Hello { fingerprint });
+                    let height = self.engine.final_height();
+                    let hello = PeerMessage::Hello {
+                        fingerprint,
+                        height,
+                    };
+                    self.send_peer(id, &hello);
                 }
             }
             PeerId::Client(id) if !up => self.client_gone(ClientId(id)),
@@ -281,6 +287,10 @@ impl Executor {
 
     /// Every 100 ms.
     pub(super) fn slow_tick(&mut self) {
+        if self.copying.is_some() {
+            return self.copying_tick();
+        }
+        self.copies_tick();
         self.control.ask_health();
         #[cfg(feature = "lies")]
         self.lie_to_clients();

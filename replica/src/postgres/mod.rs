@@ -10,6 +10,7 @@ mod account;
 mod address;
 mod binaries;
 mod config;
+mod dump;
 mod error;
 pub mod external;
 mod fingerprint;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use address::{Address, SUPERUSER};
 pub use config::PostgresConfig;
+pub use dump::Dumper;
 pub use error::Error;
 pub use fingerprint::Fingerprint;
 pub use leftovers::kill_postgres;

@@ -197,6 +197,8 @@ async fn add(layout: &Layout, cluster: &Cluster, progress: &Progress) -> Result<
     let id = cluster.replicas.iter().map(|r| r.id + 1).max().unwrap_or(0);
     let member = Member::Replica(id);
     let key = initialise::replica_home(layout, member, "../cluster.toml")?;
+    let local = cluster.replicas.iter().map(|r| Member::Replica(r.id));
+    initialise::repair_as_others(layout, member, local)?;
     let step = Step::AddReplica {
         id: ReplicaId(id),
         key: public(&key)?,
@@ -267,6 +269,9 @@ async fn replace(
         })?;
     }
     let key = initialise::replica_home(layout, member, "../cluster.toml")?;
+    let others = cluster.replicas.iter().filter(|r| r.id != id);
+    let others = others.map(|r| Member::Replica(r.id));
+    initialise::repair_as_others(layout, member, others)?;
     let step = Step::RotateReplicaKey {
         id: ReplicaId(id),
         key: public(&key)?,
