@@ -1,6 +1,7 @@
 //! A replica copies the database from others, and the first of them lies: in rows, in the schema, or it ends in the middle.
 
 use crate::harness::{Cluster, column};
+use client_shim::Shim;
 use consensus::ReplicaId;
 use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ const DATABASE: &str = "
     CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1); CREATE TABLE parts_2 PARTITION OF parts DEFAULT;
     INSERT INTO parts SELECT n % 3, random() FROM generate_series(1, 50) n;
     CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; ALTER TABLE hidden FORCE ROW LEVEL SECURITY;
-    CREATE POLICY some ON hidden USING (id > 1) WITH CHECK (true); INSERT INTO hidden VALUES (1), (2);
+    CREATE POLICY later ON hidden USING (id > 1) WITH CHECK (true); INSERT INTO hidden VALUES (1), (2);
     CREATE VIEW happy AS SELECT id, name FROM people WHERE name IN ('ann', 'bob') AND mood = 'happy';
     CREATE MATERIALIZED VIEW totals AS SELECT person, count(*) AS n FROM big GROUP BY person;
     CREATE UNIQUE INDEX ON totals (person);
@@ -34,11 +35,14 @@ const DATABASE: &str = "
     COMMENT ON COLUMN people.rank IS 'the rank'";
 
 /// Has a replica make its data anew, and waits until it has.
-async fn rebuilt(cluster: &Cluster, replica: u16) {
+async fn rebuilt(cluster: &Cluster, administrator: &Shim, replica: u16) {
     let id = ReplicaId(replica);
     let before = cluster.statuses().await.remove(&id).unwrap().rebuilt;
-    assert!(cluster.operator.rebuild(id));
     let until = Instant::now() + Duration::from_secs(90);
+    while !administrator.rebuild(id) {
+        assert!(Instant::now() < until, "its link is down");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     loop {
         let statuses = cluster.statuses().await;
         let decided = statuses.values().map(|s| s.decided).max();
@@ -69,6 +73,7 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
     let cluster = Cluster::start_copying().await;
     let client = cluster.client().await;
     client.batch_execute(DATABASE).await.unwrap();
+    let administrator = cluster.administrator().await;
 
     // The one that copies asks the next replica first.
     for (copies, liar, lie) in [
@@ -77,7 +82,7 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
         (3, 0, Lie::CopyEnds),
     ] {
         cluster.lies(liar, &[lie]);
-        rebuilt(&cluster, copies).await;
+        rebuilt(&cluster, &administrator, copies).await;
         assert!(cluster.lies_copied(liar) > 0, "{lie:?} was told");
         cluster.lies(liar, &[]);
         // It goes on from there as the others do: rows, sequences, and statements whose reports tell what an object is.

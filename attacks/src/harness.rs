@@ -28,6 +28,8 @@ static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub const PROXY: ClientId = ClientId(FIRST_CLIENT);
 pub const OPERATOR: ClientId = ClientId(FIRST_CLIENT + 1);
 pub const MALLORY: ClientId = ClientId(FIRST_CLIENT + 2);
+/// Whoever changes the membership; what it has ordered is read as such a change and nothing else.
+pub const ADMINISTRATOR: ClientId = ClientId(FIRST_CLIENT + 3);
 
 /// The master of epoch 0, which leads the first regency too.
 pub const MASTER: u16 = 0;
@@ -219,6 +221,14 @@ impl Cluster {
         shim
     }
 
+    /// An administrator.
+    pub async fn administrator(&self) -> Shim {
+        let key = self.key("administrator");
+        let shim = connect(&self.file, ADMINISTRATOR, key).await;
+        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim
+    }
+
     /// The superuser of one replica's own server, past SteelDB.
     pub async fn at(&self, replica: u16) -> Client {
         let mut config = tokio_postgres::Config::new();
@@ -395,6 +405,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
         (PROXY, "proxy"),
         (OPERATOR, "operator"),
         (MALLORY, "mallory"),
+        (ADMINISTRATOR, "administrator"),
     ]
     .into_iter()
     .map(|(id, name)| ClientEntry {
@@ -409,7 +420,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             mode: Default::default(),
             fast: Default::default(),
             client_authentication: Default::default(),
-            administrators: [OPERATOR.0].into(),
+            administrators: [ADMINISTRATOR.0].into(),
             leader: Default::default(),
             view: 0,
             replicas,

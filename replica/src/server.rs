@@ -195,11 +195,11 @@ impl<'a> Care<'a> {
             (None, Some(why)) => (begins, Some(why)),
             (None, None) => (begins, joins.then(|| "it joins".into())),
         };
-        let Some(why) = why.filter(|_| copies) else {
+        let (Some(why), true) = (&why, copies) else {
             rebuilds.end_copy()?;
             return Ok((why, None));
         };
-        rebuilds.begin_copy(true, &why)?;
+        rebuilds.begin_copy(true, why)?;
         let mut copies = self.copies();
         copies.tried += 1;
         let wish = CopyWish {
@@ -211,7 +211,7 @@ impl<'a> Care<'a> {
             },
             suspects: copies.suspects.clone(),
         };
-        Ok((Some(why), Some(wish)))
+        Ok((Some(why.clone()), Some(wish)))
     }
 
     async fn as_it_is(

@@ -58,7 +58,7 @@ impl Dumper {
         };
         let ended = async {
             let (mut text, mut said) = (Vec::new(), Vec::new());
-            let (mut out, mut err) = (out.take(LONGEST), err.take(4_096));
+            let (mut out, mut err) = (out.take(LONGEST), err.take(64 << 10));
             tokio::try_join!(out.read_to_end(&mut text), err.read_to_end(&mut said))?;
             Ok::<_, std::io::Error>((child.wait().await?, text, said))
         };

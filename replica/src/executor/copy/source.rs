@@ -7,7 +7,7 @@ use super::super::{Executor, Note};
 use super::{CHUNK, digest_of, hash_of, send};
 use consensus::{ClientId, Height, ReplicaId};
 use net::Endpoint;
-use pgsession::Session;
+use pgsession::{Session, Statement};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -264,7 +264,7 @@ impl Bench {
         let mut session = self.control.get().await.map_err(|e| e.to_string())?;
         let mut opening = vec![
             quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-            pgsession::Statement::new(format!("SET TRANSACTION SNAPSHOT '{snapshot}'")),
+            Statement::new(format!("SET TRANSACTION SNAPSHOT '{snapshot}'")),
             // What waits for a statement of a client waits no longer than that one may be told to end.
             quiet("SET LOCAL lock_timeout = '10s'"),
         ];
@@ -313,7 +313,8 @@ async fn positions(session: &mut Session) -> Result<Vec<Position>, String> {
     let queries = audit::query(session, SEQUENCES).await?;
     let mut positions = Vec::with_capacity(queries.len());
     for queries in queries.chunks(256) {
-        let asked = queries.iter().map(pgsession::Statement::new).collect();
+        let asked = queries.iter().map(|query| Statement::new(query.as_str()));
+        let asked = asked.collect();
         let outcomes = session.run(asked).await.map_err(|e| e.to_string())?;
         for outcome in outcomes {
             if let Some(error) = &outcome.error {
