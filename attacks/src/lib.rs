@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod blame;
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod copying;
 #[cfg(test)]
 mod determinism;
@@ -35,4 +37,14 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod replayed_log;
+#[cfg(test)]
+mod row_order;
+#[cfg(test)]
+mod sequence_jump;
+#[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod unseen_keys;
+#[cfg(test)]
+mod versions;

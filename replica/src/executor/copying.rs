@@ -99,7 +99,7 @@ impl Executor {
                         fingerprint,
                         height,
                     }) => {
-                        self.hello(from, fingerprint);
+                        self.hello(from, &fingerprint);
                         if let Some(copying) = &mut self.copying {
                             copying.said.insert(from, height);
                         }

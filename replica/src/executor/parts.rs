@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::copying::CopyWish;
 use super::note::Note;
-use crate::postgres::Dumper;
+use crate::postgres::{Dumper, Fingerprint, MayDiffer};
 use order::log::{Log, LogError};
 use order::{Delivered, OrderHandle, Repeat};
 
@@ -40,12 +40,14 @@ pub struct Parts {
     /// PostgreSQL's process, and what it is.
     pub postgres_pid: u32,
     pub server_version: String,
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
+    /// What other replicas' servers may have different.
+    pub may_differ: MayDiffer,
     /// Tells the order which height is final.
     pub finished: watch::Sender<Height>,
 }
 
-/// Times of the executor.
+/// Times and bounds of the executor.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Silence after which the master is suspected; doubles per epoch without progress.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub dumper: Option<Dumper>,
     /// How much is sent to one that copies, at most.
     pub copy_bytes_per_second: u64,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
 }
 
 /// What is known of damage to PostgreSQL's data, and may be done about it.

@@ -112,7 +112,7 @@ SELECT concat_ws(' ', 'cast', x.castsource::regtype, x.casttarget::regtype, x.ca
   FROM object o JOIN pg_cast x ON x.oid = o.oid WHERE o.class = 'pg_cast'::regclass
 UNION ALL
 SELECT concat_ws(' ', 'collation', o.oid::regcollation, x.collprovider, x.collisdeterministic, x.collencoding, x.collcollate, x.collctype,
-                 x.colliculocale)
+                 coalesce(to_jsonb(x) ->> 'colliculocale', to_jsonb(x) ->> 'colllocale'))
   FROM object o JOIN pg_collation x ON x.oid = o.oid WHERE o.class = 'pg_collation'::regclass
 UNION ALL
 SELECT concat_ws(' ', 'conversion', x.connamespace::regnamespace, quote_ident(x.conname), x.conforencoding, x.contoencoding, x.conproc, x.condefault)

@@ -62,6 +62,10 @@ UNION ALL
 SELECT format('1fCREATE EXTENSION IF NOT EXISTS %I SCHEMA %I VERSION %L', e.extname, n.nspname, e.extversion)
   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname <> 'plpgsql'
 UNION ALL
+SELECT format('1gINSERT INTO steel.function_policy VALUES (%L, %L)', f.function, f.policy) FROM steel.function_policy f
+UNION ALL
+SELECT '1hSELECT steel.enforce_function_policies()' WHERE EXISTS (SELECT FROM pg_extension e WHERE e.extname <> 'plpgsql')
+UNION ALL
 SELECT format('2aALTER %s %s OWNER TO %I', CASE i.type WHEN 'statistics object' THEN 'STATISTICS' ELSE upper(i.type) END, i.identity,
               pg_get_userbyid(o.owner))
   FROM (SELECT m.class, m.oid, m.owner FROM mine m

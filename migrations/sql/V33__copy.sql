@@ -84,7 +84,7 @@ BEGIN
         SELECT jsonb_build_array(
             c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity, c.reloptions, c.relreplident,
             pg_get_userbyid(c.relowner), steel.plain(pg_get_expr(c.relpartbound, c.oid)),
-            CASE WHEN c.relkind IN ('v', 'm') THEN steel.plain(pg_get_viewdef(c.oid)) END,
+            CASE WHEN c.relkind IN ('v', 'm') THEN steel.plain(steel.view_query(c.oid)::text) END,
             CASE WHEN c.relkind IN ('i', 'I') THEN steel.plain(pg_get_indexdef(c.oid)) END,
             CASE WHEN c.relkind = 'p' THEN steel.plain(pg_get_partkeydef(c.oid)) END,
             (SELECT jsonb_build_array(format_type(q.seqtypid, NULL), q.seqstart, q.seqincrement, q.seqmax, q.seqmin,
@@ -98,7 +98,7 @@ BEGIN
                FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
             (SELECT jsonb_agg(jsonb_build_array(k.conname, steel.plain(pg_get_constraintdef(k.oid)), k.convalidated) ORDER BY k.conname)
-               FROM pg_constraint k WHERE k.conrelid = c.oid),
+               FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'),
             (SELECT jsonb_agg(jsonb_build_array(p.polname, p.polcmd, p.polpermissive, steel.plain(pg_get_expr(p.polqual, p.polrelid)),
                                                 steel.plain(pg_get_expr(p.polwithcheck, p.polrelid))) ORDER BY p.polname)
                FROM pg_policy p WHERE p.polrelid = c.oid),
@@ -120,7 +120,7 @@ BEGIN
             (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
             (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid),
             (SELECT jsonb_agg(jsonb_build_array(k.conname, steel.plain(pg_get_constraintdef(k.oid))) ORDER BY k.conname)
-               FROM pg_constraint k WHERE k.contypid = t.oid),
+               FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype <> 'n'),
             steel.relation_definition(t.typrelid))
           FROM pg_type t WHERE t.oid = type);
 END
