@@ -210,6 +210,7 @@ impl<'a> Care<'a> {
                 from_height
             },
             suspects: copies.suspects.clone(),
+            joins: logged == 0,
         };
         Ok((Some(why.clone()), Some(wish)))
     }

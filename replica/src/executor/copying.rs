@@ -26,6 +26,8 @@ pub struct CopyWish {
     pub from_height: Height,
     /// Who is not asked for anything.
     pub suspects: BTreeSet<ReplicaId>,
+    /// Its log is empty: it has no say before the decision is here that made it a member.
+    pub joins: bool,
 }
 
 /// A copy under way.
@@ -34,6 +36,8 @@ pub struct Copying {
     since: Instant,
     /// Last final heights of peers, as they said when they connected.
     said: BTreeMap<ReplicaId, Height>,
+    /// The order counts it as a member.
+    member: bool,
     /// Last height that went by.
     pub passed: Height,
     inbox: Option<mpsc::Sender<(ReplicaId, CopyMessage, net::Share)>>,
@@ -43,6 +47,7 @@ pub struct Copying {
 impl Copying {
     pub fn new(wish: CopyWish) -> Copying {
         Copying {
+            member: !wish.joins,
             wish,
             since: Instant::now(),
             said: BTreeMap::new(),
@@ -65,16 +70,19 @@ impl Executor {
     /// A decision goes by: it is in the log.
     pub(super) fn pass_over(&mut self, delivered: &Delivered) {
         let height = delivered.decided.height;
-        if let Some(Ok(view)) = delivered.view.after(&delivered.decided) {
-            self.view = view;
-        } else if self.view.id < delivered.view.id {
-            self.view.clone_from(&delivered.view);
-        }
+        let next = delivered.view.after(&delivered.decided);
+        let next = next.and_then(Result::ok);
+        let view = next.as_ref().unwrap_or(&*delivered.view);
         if let Some(copying) = &mut self.copying {
             copying.passed = height;
+            copying.member |= view.replicas.contains_key(&self.me);
+        }
+        if self.view.id < view.id {
+            self.view.clone_from(view);
         }
         // The order holds clients' requests back for one that is behind.
         self.finished.send_replace(height);
+        self.begin_copy();
     }
 
     pub(super) fn copying_frame(&mut self, frame: Frame) {
@@ -127,7 +135,7 @@ impl Executor {
         let Some(copying) = self
             .copying
             .as_mut()
-            .filter(|copying| copying.inbox.is_none())
+            .filter(|copying| copying.inbox.is_none() && copying.member)
         else {
             return;
         };
@@ -182,8 +190,10 @@ impl Executor {
     /// Every 100 ms.
     pub(super) fn copying_tick(&mut self) {
         self.control.ask_health();
-        let waits = self.copying.as_ref().filter(|c| c.inbox.is_none());
-        if waits.is_some_and(|copying| copying.since.elapsed() > GREETING) {
+        let enough = self.view.one_correct();
+        let alone =
+            |copying: &Copying| copying.said.len() < enough && copying.since.elapsed() > GREETING;
+        if self.copying.as_ref().is_some_and(alone) {
             self.fail(Fatal::CopyNot("too few others are connected".into()));
         }
     }
