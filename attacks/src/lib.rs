@@ -9,6 +9,8 @@ mod blame;
 #[cfg(test)]
 mod blocks;
 #[cfg(test)]
+mod copying;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;

@@ -45,6 +45,8 @@ static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub const PROXY: ClientId = ClientId(FIRST_CLIENT);
 pub const OPERATOR: ClientId = ClientId(FIRST_CLIENT + 1);
 pub const MALLORY: ClientId = ClientId(FIRST_CLIENT + 2);
+/// Whoever changes the membership; what it has ordered is read as such a change and nothing else.
+pub const ADMINISTRATOR: ClientId = ClientId(FIRST_CLIENT + 3);
 
 /// The master of epoch 0, which leads the first regency too.
 pub const MASTER: u16 = 0;
@@ -61,6 +63,7 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
     audit_every_s: u64,
+    copy_from_height: u64,
     /// Directories of the replicas' servers; none: the machine's own.
     servers: [Option<PathBuf>; 4],
     stop: watch::Sender<bool>,
@@ -78,19 +81,25 @@ impl Cluster {
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
-        Cluster::start_with(audit_every_s, Default::default()).await
+        Cluster::start_with(audit_every_s, u64::MAX, Default::default()).await
+    }
+
+    /// One whose replicas copy the database whenever they make their data anew.
+    pub async fn start_copying() -> Cluster {
+        Cluster::start_with(0, 0, Default::default()).await
     }
 
     /// One whose replicas run PostgreSQL of these majors; 0: the machine's own.
     pub async fn start_on(majors: [u32; 4]) -> Cluster {
-        Cluster::start_with(
-            0,
-            majors.map(|major| (major > 0).then(|| programs::programs(major))),
-        )
-        .await
+        let servers = majors.map(|major| (major > 0).then(|| programs::programs(major)));
+        Cluster::start_with(0, u64::MAX, servers).await
     }
 
-    async fn start_with(audit_every_s: u64, servers: [Option<PathBuf>; 4]) -> Cluster {
+    async fn start_with(
+        audit_every_s: u64,
+        copy_from_height: u64,
+        servers: [Option<PathBuf>; 4],
+    ) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -112,6 +121,7 @@ impl Cluster {
             dir,
             keys,
             audit_every_s,
+            copy_from_height,
             servers,
             stop,
             threads: Vec::new(),
@@ -164,6 +174,8 @@ impl Cluster {
             repair: replica::Repair {
                 audit_every_s: Some(self.audit_every_s),
                 automatic: None,
+                copy_from_height: Some(self.copy_from_height),
+                copy_rate_mib_s: None,
             },
         };
         let ended = self.ended.clone();
@@ -214,6 +226,11 @@ impl Cluster {
         master
     }
 
+    /// How many lies a replica has told to one that copies from it.
+    pub fn lies_copied(&self, replica: u16) -> u32 {
+        lies::of(self.key(&format!("r{replica}")).signing_key()).copied()
+    }
+
     pub fn key(&self, name: &str) -> &Identity {
         &self.keys[name]
     }
@@ -248,6 +265,14 @@ impl Cluster {
     /// A client that speaks to the replicas itself.
     pub async fn mallory(&self) -> Shim {
         let shim = connect(&self.file, MALLORY, self.key("mallory")).await;
+        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim
+    }
+
+    /// An administrator.
+    pub async fn administrator(&self) -> Shim {
+        let key = self.key("administrator");
+        let shim = connect(&self.file, ADMINISTRATOR, key).await;
         shim.ready(Duration::from_secs(10)).await.unwrap();
         shim
     }
@@ -433,6 +458,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
         (PROXY, "proxy"),
         (OPERATOR, "operator"),
         (MALLORY, "mallory"),
+        (ADMINISTRATOR, "administrator"),
     ]
     .into_iter()
     .map(|(id, name)| ClientEntry {
@@ -447,7 +473,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             mode: Default::default(),
             fast: Default::default(),
             client_authentication: Default::default(),
-            administrators: Default::default(),
+            administrators: [ADMINISTRATOR.0].into(),
             leader: Default::default(),
             view: 0,
             replicas,

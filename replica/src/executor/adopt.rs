@@ -50,7 +50,7 @@ impl Failure {
 
 /// How a table's rows are found and written.
 #[derive(Clone, Debug)]
-struct Shape {
+pub(super) struct Shape {
     /// Columns that are written: not generated ones.
     columns: Vec<String>,
     key: Vec<String>,
@@ -65,7 +65,7 @@ impl Shapes {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
-    async fn of(&self, session: &mut Session, table: &str) -> Result<Shape, Failure> {
+    pub(super) async fn of(&self, session: &mut Session, table: &str) -> Result<Shape, Failure> {
         let known = self
             .0
             .lock()
@@ -394,7 +394,8 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
         .collect()
 }
 
-async fn insert(
+/// Adds rows, given as text.
+pub(super) async fn insert(
     session: &mut Session,
     table: &str,
     shape: &Shape,

@@ -174,7 +174,10 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
-        let replayed = self.history.as_ref().is_some_and(|h| h.was_final(height));
+        let replayed = self
+            .history
+            .as_ref()
+            .is_some_and(|h| h.was_final(height) || h.is_copied(height));
         match &*ordered {
             Ordered::Exec(_) if !replayed => {
                 if let Some(item) = self.items.get_mut(&(height, index)) {
@@ -191,6 +194,7 @@ impl Executor {
                 );
             }
             Ordered::Compare if self.compare(height, index, client) => {}
+            Ordered::Copy if self.copy_asked(height, index, client) => {}
             _ => self.applied(height, index),
         }
         if let Ordered::Exec(_) = &*self.items[&(height, index)].ordered {

@@ -14,6 +14,7 @@ use consensus::{ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use txn::client::{Answer, Outcome};
 use txn::peer::PeerMessage;
@@ -55,6 +56,12 @@ pub enum Lie {
     NoWord,
     /// Peers that compare their tables are told that this replica holds other rows.
     OtherContents,
+    /// Who copies this replica's database gets one row that is another, in the tables that are big enough.
+    CopiedRows,
+    /// Who copies it gets a schema of which one definition is another, and which tries to lift its reader up.
+    CopiedSchema,
+    /// Who copies it gets nothing after the first chunk of a table.
+    CopyEnds,
     /// Signatures of receipts have a bit flipped.
     SpoilReceipts,
     /// Receipts are signed rightly, for other writes than the ordered ones.
@@ -96,6 +103,8 @@ pub struct Lies {
     last: Mutex<Option<Outcome>>,
     /// What statements came to the first time.
     first_ran: Mutex<BTreeMap<String, (Outcome, Evidence, WriteSet)>>,
+    /// Told to those that copy.
+    copied: AtomicU32,
 }
 
 static ALL: Mutex<BTreeMap<[u8; 32], Arc<Lies>>> = Mutex::new(BTreeMap::new());
@@ -112,6 +121,7 @@ pub fn of(key: &SigningKey) -> Arc<Lies> {
             first: Mutex::default(),
             last: Mutex::default(),
             first_ran: Mutex::default(),
+            copied: AtomicU32::new(0),
         })
     };
     all.entry(name).or_insert_with(fresh).clone()
@@ -284,6 +294,34 @@ impl Lies {
             }
         }
         tables
+    }
+
+    /// The schema as others copy it.
+    pub(super) fn copied_schema(&self, text: String) -> String {
+        if !self.tells(Lie::CopiedSchema) {
+            return text;
+        }
+        self.copied.fetch_add(1, Ordering::Relaxed);
+        // Not a word of this is allowed to clients; the text goes on without it, as psql would.
+        let lift = "DO $do$ BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE postgres SUPERUSER;
+                    EXCEPTION WHEN OTHERS THEN NULL; END $do$; RESET ROLE;\n";
+        format!("{lift}{}", text.replace("SELECT n * 2", "SELECT n * 3"))
+    }
+
+    /// A table's rows as others copy them; false: nothing more is sent.
+    pub(super) fn copied_rows(&self, rows: &mut [String], number: u32) -> bool {
+        if let Some(row) = rows.last_mut().filter(|_| self.tells(Lie::CopiedRows)) {
+            *row = row.replacen('1', "6", 1);
+            self.copied.fetch_add(1, Ordering::Relaxed);
+        }
+        let ends = number > 0 && self.tells(Lie::CopyEnds);
+        self.copied.fetch_add(ends.into(), Ordering::Relaxed);
+        !ends
+    }
+
+    /// Lies told to those that copy, so far.
+    pub fn copied(&self) -> u32 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// Its part of a receipt.

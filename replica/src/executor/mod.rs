@@ -13,6 +13,8 @@ mod clients;
 mod comparing;
 mod contents;
 mod control;
+mod copy;
+mod copying;
 mod decided;
 mod jobs;
 mod journal;
@@ -57,6 +59,7 @@ use txn::client::Reason;
 use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
+pub use copying::CopyWish;
 use note::Note;
 pub use parts::{Damage, Fatal, Frame, Inputs, Parts, Settings};
 pub use recovery::History;
@@ -146,6 +149,10 @@ pub struct Executor {
     receipts: receipts::Receipts,
     watch: peers::MasterWatch,
     comparing: comparing::Comparing,
+    /// What is kept for others that copy.
+    copies: copy::source::Copies,
+    /// While this replica copies: nothing is executed.
+    copying: Option<copying::Copying>,
     damage: Damage,
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
@@ -216,6 +223,8 @@ impl Executor {
             bench,
             watch: peers::MasterWatch::new(parts.settings.master_timeout),
             comparing: comparing::Comparing::new(parts.settings.audit_every, parts.me),
+            copies: copy::source::Copies::default(),
+            copying: parts.copy.map(copying::Copying::new),
             last_error: parts.damage.rebuilding.clone(),
             damage: parts.damage,
             settings: parts.settings,
@@ -284,10 +293,14 @@ impl Executor {
             tokio::select! {
                 Some(note) = notes.recv() => self.note(note),
                 delivered = decided.recv(), if open => match delivered {
+                    Some(delivered) if self.copying.is_some() => self.pass_over(&delivered),
                     Some(delivered) => self.delivered(delivered),
                     None => return Fatal::OrderEnded,
                 },
-                Some(frame) = frames.recv() => self.frame(&frame),
+                Some(frame) = frames.recv() => match &self.copying {
+                    Some(_) => self.copying_frame(frame),
+                    None => self.frame(&frame),
+                },
                 Some((peer, up)) = links.recv() => self.link(peer, up),
                 Ok(()) = durable.changed() => {
                     let height = *durable.borrow_and_update();
@@ -416,6 +429,12 @@ impl Executor {
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
             Note::Compared { height, digested } => self.compared(height, digested),
+            Note::CopyKept {
+                asker,
+                height,
+                kept,
+            } => self.copy_kept(asker, height, kept),
+            Note::Copied(copied) => self.copied(copied),
             Note::ReceiptMade { client, message } => self.receipt_made(client, &message),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),

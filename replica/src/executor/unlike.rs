@@ -2,7 +2,7 @@
 
 use super::{Executor, Fatal};
 use crate::postgres::{Differences, Fingerprint, MayDiffer};
-use consensus::ReplicaId;
+use consensus::{Height, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use txn::peer::PeerMessage;
 
@@ -31,10 +31,11 @@ impl Likeness {
     }
 
     /// For peers.
-    pub fn hello(&self) -> PeerMessage {
+    pub fn hello(&self, height: Height) -> PeerMessage {
         let fingerprint = serde_json::to_string(&self.own);
         PeerMessage::Hello {
             fingerprint: fingerprint.expect("maps of strings and numbers are always valid JSON"),
+            height,
         }
     }
 

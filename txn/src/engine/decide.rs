@@ -168,7 +168,7 @@ impl Engine {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Exec(_) | Ordered::Audit | Ordered::Compare => {
+            Ordered::Exec(_) | Ordered::Audit | Ordered::Compare | Ordered::Copy => {
                 Item::new(placed, Kind::Executed)
             }
             Ordered::Reconfigured { view, why } => {
