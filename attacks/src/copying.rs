@@ -1,8 +1,8 @@
 //! A replica copies the database from others, and the first of them lies: in rows, in the schema, or it ends in the middle.
 
-use crate::harness::{Cluster, column};
 use client_shim::Shim;
 use consensus::ReplicaId;
+use harness::{Cluster, column};
 use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
 

@@ -76,7 +76,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
-        Cluster::start_with(0, Default::default()).await
+        Cluster::start_with(0, u64::MAX, Default::default()).await
     }
 
     /// One whose replicas compare a table so often in the background.

@@ -21,7 +21,7 @@ use txn::peer::PeerMessage;
 use txn::receipt::Given;
 use txn::tally::Verdict;
 use txn::write_set::RowChange;
-use txn::{Ballot, Event, Evidence, Operation, VotePart, WriteSet};
+use txn::{Ballot, Event, Evidence, Operation, SequenceUse, VotePart, WriteSet};
 
 /// A way of lying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,12 +165,12 @@ impl Lies {
             rows_of(&mut ran.write_set).for_each(|row| *row = a_century_later(row));
         }
         if marked("lie:ahead") {
-            let ranges = ran
-                .evidence
-                .sequences
-                .iter_mut()
-                .flat_map(|s| &mut s.ranges);
-            ranges.for_each(|(first, _)| *first += 1_000);
+            let sequences = ran.evidence.sequences.iter_mut();
+            for what in sequences.flat_map(|s| &mut s.uses) {
+                if let SequenceUse::Given { first, .. } = what {
+                    *first += 1_000;
+                }
+            }
         }
         ran.evidence.write = ran.write_set.digest();
         if marked("lie:again") {

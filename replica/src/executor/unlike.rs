@@ -114,7 +114,7 @@ mod tests {
         };
         let here = Likeness::new(fingerprint(150_018), may_differ.clone());
         let there = Likeness::new(fingerprint(160_014), may_differ);
-        let PeerMessage::Hello { fingerprint } = there.hello() else {
+        let PeerMessage::Hello { fingerprint, .. } = there.hello(0) else {
             panic!("no hello")
         };
         let found = here.compare(&fingerprint);
