@@ -18,7 +18,7 @@ pub(super) const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_i
    WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
 
-/// What clients have defined, a line each: names, no OIDs.
+/// What clients have defined, a line each: names, no OIDs. All of it, as one major of PostgreSQL has it: for copies.
 pub(super) const DEFINITIONS: &str = include_str!("schema/definitions.sql");
 
 /// Roles, extensions, owners, privileges and settings, as statements that make them; a line each.
@@ -157,8 +157,7 @@ async fn digest_tables(
     one: Option<(ReplicaId, u64)>,
 ) -> Result<Contents, String> {
     let gently = one.is_some();
-    let schema = format!("{DEFINITIONS} UNION ALL ({STATEMENTS})");
-    let mut tables = vec![digest_query(session, "(schema)", &schema, gently).await?];
+    let mut tables = vec![digest_query(session, "(schema)", SCHEMA, gently).await?];
     let mut names = query(session, TABLES).await?;
     if let Some((asker, number)) = one
         && !names.is_empty()
