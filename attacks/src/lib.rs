@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod blame;
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;
@@ -33,6 +35,14 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod replayed_log;
+#[cfg(test)]
 mod row_order;
 #[cfg(test)]
+mod sequence_jump;
+#[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod unseen_keys;
+#[cfg(test)]
+mod versions;

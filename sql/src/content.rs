@@ -52,7 +52,7 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
             content.calls_unknown = true;
         } else {
             content.moves_sequence |= reach::moves_sequence(&name);
-            content.catalog |= reach::reads_catalog(&name);
+            content.catalog |= reach::reads_catalog(&name) || shows_version(tokens, i, &name);
             content.calls_unknown |= !reads_no_table(&name);
             if reach::is_physical(&name) {
                 content.physical.get_or_insert(name);
@@ -80,6 +80,15 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
         content.catalog |=
             tokens.symbol(before, "::") || tokens.word(before, "as") || tokens.is_string(i + 1);
     }
+}
+
+/// `current_setting('server_version')` and its like: servers may be of different versions.
+fn shows_version(tokens: Tokens<'_>, i: usize, name: &str) -> bool {
+    let setting = (name == "current_setting").then(|| tokens.string(i + 2));
+    setting.flatten().is_some_and(|setting| {
+        let setting = setting.to_ascii_lowercase();
+        matches!(&*setting, "server_version" | "server_version_num")
+    })
 }
 
 /// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.

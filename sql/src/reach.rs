@@ -256,6 +256,7 @@ pub(crate) fn reads_catalog(name: &str) -> bool {
                 | "col_description"
                 | "shobj_description"
                 | "format_type"
+                | "version"
         )
 }
 

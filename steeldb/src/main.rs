@@ -19,8 +19,10 @@ mod process;
 mod progress;
 mod proxy_file;
 mod ready;
+mod replay;
 mod replica_file;
 mod report;
+mod servers;
 #[cfg(test)]
 mod shipped;
 mod signals;

@@ -72,7 +72,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::SequenceValues;
+    use crate::operation::{SequenceUse, SequenceValues};
     use consensus::{ClientId, Digest};
 
     fn tx(seq: u64) -> TxId {
@@ -89,7 +89,7 @@ mod tests {
             write: Digest([2; 32]),
             sequences: vec![SequenceValues {
                 sequence: "s".into(),
-                ranges: vec![(1, 2)],
+                uses: vec![SequenceUse::Given { first: 1, count: 2 }],
             }],
             schema_change: false,
             unvalidated: false,
@@ -118,7 +118,7 @@ mod tests {
             |s| s[1].evidence.result = Digest([3; 32]),
             |s| s[1].evidence.write = Digest([3; 32]),
             |s| s[1].evidence.schema_change = true,
-            |s| s[1].evidence.sequences[0].ranges[0].1 = 3,
+            |s| s[1].evidence.sequences[0].uses[0] = SequenceUse::Given { first: 1, count: 3 },
             |s| s.push(s[0].clone()),
         ];
         for (number, change) in changes.iter().enumerate() {

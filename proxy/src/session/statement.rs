@@ -473,11 +473,15 @@ impl<D: Database> Session<'_, D> {
                 self.reset_all().await?;
                 self.statements.clear();
                 self.portals.clear();
+                self.database.forget_sequences();
                 "DISCARD ALL"
             }
-            // Sessions with PostgreSQL live for one transaction: there is nothing to discard.
+            sql::Discard::Sequences => {
+                self.database.forget_sequences();
+                "DISCARD SEQUENCES"
+            }
+            // Sessions with PostgreSQL live for one transaction: there is nothing else to discard.
             sql::Discard::Plans => "DISCARD PLANS",
-            sql::Discard::Sequences => "DISCARD SEQUENCES",
             sql::Discard::Temp => "DISCARD TEMP",
         })
     }

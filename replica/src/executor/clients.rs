@@ -1,7 +1,7 @@
 //! What clients ask of this replica outside of the order: operations at the master, cancels, inquiries.
 
-use super::jobs::Ran;
 use super::judge::reason;
+use super::operation::Ran;
 use super::provision;
 use super::session::{Done, LastAnswer, Place, Work};
 use super::{Executor, PARKED_PER_CLIENT, Parked, now_ms};
@@ -232,7 +232,8 @@ impl Executor {
         session.running_step = step;
         session.speculative = true;
         tracing::trace!(target: "timeline", at = "run", %tx, step);
-        tokio::spawn(self.bench.clone().operation(tx, own, operation));
+        let savepoint = session.savepoints.innermost();
+        tokio::spawn(self.bench.clone().operation(tx, own, operation, savepoint));
     }
 
     fn cancel_operation(&mut self, tx: TxId) {
@@ -314,6 +315,9 @@ impl Executor {
         } else {
             final_height
         };
+        if let Some(kind) = ran.savepoint {
+            session.savepoints.note(kind, session.done.len());
+        }
         let (outcome, evidence) = (ran.outcome, ran.evidence.clone());
         let done = Done {
             operation,
