@@ -285,7 +285,7 @@ impl Oracle {
         .unwrap();
         let made = session
             .run(vec![Statement::new(format!(
-                "CREATE DATABASE {name} TEMPLATE postgres"
+                "CREATE DATABASE {name} TEMPLATE postgres OWNER postgres"
             ))])
             .await
             .unwrap();

@@ -30,15 +30,11 @@ proptest! {
     }
 
     #[test]
-    fn snapshot_isolation_is_never_flagged_as_such_and_its_skew_is_where_serial_order_is_asked_for(seed in any::<u64>()) {
+    fn snapshot_isolation_is_never_flagged_as_such(seed in any::<u64>()) {
         for order in [Order::RealTime, Order::Session] {
             let report = judged(seed, Flaw::None, Level::Snapshot, order);
             prop_assert!(report.forbidden.is_empty(), "{:#?}", report.forbidden);
-            prop_assert!(!report.allowed.is_empty());
         }
-        let report = judged(seed, Flaw::None, Level::Serializable, Order::RealTime);
-        let kinds = report.kinds();
-        prop_assert!(kinds.iter().any(|kind| kind.starts_with("G2-item")), "{kinds:?}");
     }
 
     #[test]
@@ -46,6 +42,22 @@ proptest! {
         let records = run(seed, Flaw::None, 40);
         prop_assert_eq!(parse(&to_lines(&records)).unwrap(), records);
     }
+}
+
+/// Now and then a history of this length has no skew at all; a dozen of them do.
+#[test]
+fn the_skew_of_snapshot_isolation_is_told_and_flagged_where_serial_order_is_asked_for() {
+    let mut skewed = 0;
+    for seed in 0..12 {
+        let report = judged(seed, Flaw::None, Level::Snapshot, Order::RealTime);
+        let allowed = !report.allowed.is_empty();
+        let report = judged(seed, Flaw::None, Level::Serializable, Order::RealTime);
+        let kinds = report.kinds();
+        let flagged = kinds.iter().any(|kind| kind.starts_with("G2-item"));
+        assert_eq!(allowed, flagged, "seed {seed}: {kinds:?}");
+        skewed += u32::from(flagged);
+    }
+    assert!(skewed >= 9, "{skewed} of 12");
 }
 
 /// Every one of a dozen seeds is flagged, and some with the flaw's own name.

@@ -103,7 +103,7 @@ async fn types_have_the_same_numbers_on_two_servers_and_work() {
     for extension in migrations::EXTENSIONS {
         steel
             .run(&format!(
-                "CREATE EXTENSION {extension} SCHEMA public CASCADE"
+                "CREATE EXTENSION \"{extension}\" SCHEMA public CASCADE"
             ))
             .await;
     }

@@ -511,6 +511,12 @@ impl<D: Database> Session<'_, D> {
         // Outside of a block PostgreSQL is asked in a read-only transaction, which is none of the client's.
         let known = match (name, self.ledger.current().read_only()) {
             ("transaction_isolation", _) => self.isolation_shown(),
+            // Servers may be of different versions: what the client was told at log-in, whoever is the master.
+            ("server_version", _) => {
+                let mut told = self.ledger.told();
+                let version = told.find(|(told, _)| *told == name);
+                version.map(|(_, version)| version.to_owned())
+            }
             ("transaction_read_only", true) if !self.block.is_open() => Some("on".to_owned()),
             ("transaction_read_only", false) if !self.block.is_open() => Some("off".to_owned()),
             (name, _) => self.ledger.current().show(name),
