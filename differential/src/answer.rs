@@ -182,10 +182,23 @@ fn without_row(line: String) -> String {
     }
 }
 
-/// Covers what may be an OID of a user's object: two servers give others.
+/// Covers what may be an OID of a user's object: two servers give others, and SteelDB gives types numbers from 2³⁰ on, which are
+/// told from text by the length or the count that follows. From the end, so that what stands before an OID meets the same on
+/// both sides.
 fn mask(bytes: &mut [u8]) {
-    for at in 0..bytes.len().saturating_sub(3) {
-        if let [0, 0, 0x40..=0xff, _] = bytes[at..at + 4] {
+    for at in (0..bytes.len().saturating_sub(3)).rev() {
+        let is_oid = match bytes[at..at + 4] {
+            [0, 0, 0x40..=0xff, _] => true,
+            [0x40..=0x7f, ..] => match bytes[at + 4..].first_chunk() {
+                Some(next) => {
+                    let (length, left) = (u32::from_be_bytes(*next), bytes.len() - at - 8);
+                    length == u32::MAX || u64::from(length) <= left as u64
+                }
+                None => at + 4 == bytes.len() && [0, 8].contains(&at),
+            },
+            _ => false,
+        };
+        if is_oid {
             bytes[at..at + 4].copy_from_slice(&[0, 0, 0xff, 0xff]);
         }
     }

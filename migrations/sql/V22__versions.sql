@@ -115,6 +115,8 @@ BEGIN
         END IF;
         reported := true;
         CONTINUE WHEN command.in_extension;
+        -- Nor what steel does to an extension's functions later: which there are is the extension's, and a version's, own affair.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = command.classid AND d.objid = command.objid AND d.deptype = 'e');
         CONTINUE WHEN command.schema_name = 'pg_temp';
         PERFORM steel.report_ddl(command.command_tag, command.object_identity,
                                  CASE WHEN command.objid IS NOT NULL
