@@ -79,7 +79,7 @@ pub fn of(outcome: &Outcome, journal: Journal) -> Result<Captured, Fault> {
         Some(_) => vec![false; reports.len()],
         None => lasting(&reports, journal)?,
     };
-    Ok(effects(reports, &last)?)
+    effects(reports, &last)
 }
 
 /// Reads the capture notices of one operation, in their order.

@@ -86,7 +86,7 @@ impl Bench {
             tx,
             session,
             operation,
-            ran,
+            ran: Box::new(ran),
         });
     }
 
@@ -101,7 +101,7 @@ impl Bench {
             return Ok(ran);
         };
         let instead = unseen::instead(session, &self.pool, error, savepoint).await?;
-        Ok(instead.map_or(ran, |frame| Ran::refused(frame)))
+        Ok(instead.map_or(ran, Ran::refused))
     }
 
     /// Opens an autocommit write's transaction and runs it.
@@ -137,7 +137,7 @@ impl Bench {
             tx,
             session,
             operation,
-            ran,
+            ran: Box::new(ran),
         });
     }
 

@@ -386,7 +386,7 @@ impl Executor {
                 session,
                 operation,
                 ran,
-            } => self.ran(tx, session, operation, ran),
+            } => self.ran(tx, session, operation, *ran),
             Note::JudgingIn {
                 height,
                 index,

@@ -25,7 +25,7 @@ pub enum Note {
         tx: TxId,
         session: Session,
         operation: Operation,
-        ran: Result<operation::Ran, Error>,
+        ran: Box<Result<operation::Ran, Error>>,
     },
     JudgingIn {
         height: Height,
