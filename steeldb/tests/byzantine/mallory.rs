@@ -31,7 +31,7 @@ const IN_FLIGHT: usize = 200;
 /// The process. Orders: `unrun`, `equivocate`, `replay DIRECTORY`, `forge`, `garbage SEED`, `open COUNT`.
 pub async fn run(file: &Path) {
     let cluster = Cluster::load(file).unwrap();
-    let identity = Identity::load(&file.with_file_name(NAME)).unwrap();
+    let identity = Identity::load(file.with_file_name(NAME)).unwrap();
     let mut orders = orders();
     for incarnation in 1.. {
         let Some(order) = orders.next_line().await.unwrap() else {

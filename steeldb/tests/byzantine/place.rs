@@ -33,7 +33,7 @@ impl Place {
         let file = cluster.data().join("cluster.toml");
         let mut members = cluster::Cluster::load(&file).unwrap();
         let identity = Identity::generate();
-        identity.save(&cluster.data().join(mallory::NAME)).unwrap();
+        identity.save(cluster.data().join(mallory::NAME)).unwrap();
         members.clients.push(ClientEntry {
             id: members
                 .clients
