@@ -6,6 +6,8 @@
 
 mod recorder;
 mod report;
+// A test's server: what goes wrong there ends the measurement.
+#[allow(clippy::unwrap_used)]
 #[path = "../../tests/postgresql/server.rs"]
 mod server;
 mod wire;
