@@ -80,9 +80,12 @@ async fn reported(session: &Session, statements: &[&str]) -> Vec<(String, Vec<Va
     all
 }
 
+/// A statement, and what was reported of it.
+type Told = (String, Vec<Value>);
+
 #[tokio::test]
 async fn what_is_reported_is_alike_at_servers_of_all_majors() {
-    let mut first: Option<(u32, Vec<(String, Vec<Value>)>)> = None;
+    let mut first: Option<(u32, Vec<Told>)> = None;
     for major in MAJORS {
         database_on(major, "alike").await;
         let mut steel = connect_to(major, "alike", "steel").await;
