@@ -334,6 +334,7 @@ fn written(sql: &str, value: u32) -> Step {
         result: txn::result::digest(&[Bytes::from(tag)], None),
         write: WriteSet { events: vec![rows] }.digest(),
         sequences: Vec::new(),
+        claims: None,
         schema_change: false,
         unvalidated: false,
     };

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod barriers;
+#[cfg(test)]
 mod blame;
 #[cfg(test)]
 mod determinism;
@@ -33,4 +35,8 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod skip_locked;

@@ -76,7 +76,7 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
 }
 
 /// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.
-fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool {
+pub(crate) fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool {
     let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
         return false;
     };
@@ -136,7 +136,7 @@ fn is_catalog(name: &[String]) -> bool {
 }
 
 /// Names that `WITH` defines, wherever it stands: `name [(columns)] AS [[NOT] MATERIALIZED] (`.
-fn cte_names(tokens: Tokens<'_>) -> BTreeSet<String> {
+pub(crate) fn cte_names(tokens: Tokens<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if !(0..tokens.len()).any(|i| tokens.word(i, "with")) {
         return names;

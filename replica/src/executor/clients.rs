@@ -232,7 +232,8 @@ impl Executor {
         session.running_step = step;
         session.speculative = true;
         tracing::trace!(target: "timeline", at = "run", %tx, step);
-        tokio::spawn(self.bench.clone().operation(tx, own, operation));
+        let opening = session.opening.clone();
+        tokio::spawn(self.bench.clone().operation(tx, own, opening, operation));
     }
 
     fn cancel_operation(&mut self, tx: TxId) {

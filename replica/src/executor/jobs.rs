@@ -3,11 +3,11 @@
 use super::Note;
 use super::adopt::{self, Mark};
 use super::capture;
+use super::claiming::{self, Claim, Newest};
 use super::judge::{self, Start};
 use super::lasting;
-use super::opening::{Opening, first_error, quiet, statement};
+use super::opening::{Opening, first_error, quiet};
 use super::pool::Pool;
-use super::provision;
 use consensus::{Digest, Height};
 use pgsession::{Error, Session};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Ran {
 }
 
 impl Bench {
-    fn tell(&self, note: Note) {
+    pub(super) fn tell(&self, note: Note) {
         // The executor is gone only when the replica stops; then nobody needs to know.
         let _ = self.notes.send(note);
     }
@@ -72,8 +72,16 @@ impl Bench {
     }
 
     /// Runs a client's operation at the master.
-    pub async fn operation(self, tx: TxId, mut session: Session, operation: Operation) {
-        let ran = run_operation(&mut session, &operation, &self.token).await;
+    pub async fn operation(
+        self,
+        tx: TxId,
+        mut session: Session,
+        opening: Opening,
+        operation: Operation,
+    ) {
+        let pool = self.pool.clone();
+        let newest = Newest { pool, opening };
+        let ran = run_operation(&mut session, &operation, &self.token, Some(&newest)).await;
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
@@ -107,7 +115,8 @@ impl Bench {
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
-            Ok(None) => run_operation(&mut session, &operation, &self.token).await,
+            // At READ COMMITTED it sees the newest state itself.
+            Ok(None) => run_operation(&mut session, &operation, &self.token, None).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -297,7 +306,7 @@ impl Bench {
     }
 
     /// Returns a session to the pool without what the last client left in it.
-    async fn give_back(&self, mut session: Session) {
+    pub(super) async fn give_back(&self, mut session: Session) {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
@@ -355,58 +364,16 @@ impl Bench {
             error: done.err(),
         });
     }
-
-    /// Executes an `Exec` at its place.
-    pub async fn exec(self, height: Height, index: u32, ordered: Arc<Ordered>) {
-        let Ordered::Exec(exec) = &*ordered else {
-            return;
-        };
-        let executed = async {
-            let refused = |sqlstate: &str, message: &str| vec![error_frame(sqlstate, message)];
-            match sql::statement(&exec.operation.sql) {
-                Ok(statement) if matches!(statement.kind, sql::Kind::Maintenance { .. }) => {}
-                Ok(_) => {
-                    return Ok(refused(
-                        "0A000",
-                        "only maintenance statements are executed in the order",
-                    ));
-                }
-                Err(refusal) => return Ok(refused(refusal.sqlstate, &refusal.message)),
-            }
-            let mut session = self.pool.get().await?;
-            self.tell(Note::AdoptingIn {
-                height,
-                index,
-                pid: session.pid(),
-            });
-            let mut statements: Vec<_> = exec
-                .settings
-                .iter()
-                .map(|(name, value)| set_config(name, value))
-                .collect();
-            statements.push(statement(&exec.operation, true));
-            let mut outcomes = session.run(statements).await?;
-            let last = outcomes.pop().unwrap_or_default();
-            self.give_back(session).await;
-            Ok::<_, Error>(last.frames)
-        };
-        let (frames, error) = match executed.await {
-            Ok(frames) => (frames, None),
-            Err(error) => (vec![error_frame("XX000", &error.to_string())], Some(error)),
-        };
-        self.tell(Note::Executed {
-            height,
-            index,
-            frames,
-            error,
-        });
-    }
 }
 
 impl Ran {
     /// The operation did not run: an error stands in its place.
     fn refused(frame: bytes::Bytes) -> Ran {
-        let frames = vec![frame];
+        Ran::failed(vec![frame])
+    }
+
+    /// It came to an error before it changed anything.
+    fn failed(frames: Vec<bytes::Bytes>) -> Ran {
         let result = txn::result::digest(&frames, None);
         Ran {
             outcome: Outcome {
@@ -418,6 +385,7 @@ impl Ran {
                 result,
                 write: Digest([0; 32]),
                 sequences: Vec::new(),
+                claims: None,
                 schema_change: false,
                 unvalidated: false,
             },
@@ -431,23 +399,38 @@ async fn run_operation(
     session: &mut Session,
     operation: &Operation,
     token: &str,
+    newest: Option<&Newest>,
 ) -> Result<Ran, Error> {
     if let Err(reason) = judge::admissible(operation, true) {
         return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
     }
-    let mut outcomes = match session
-        .run(vec![statement(&provision::sealed(operation, token), true)])
-        .await
-    {
-        Ok(outcomes) => outcomes,
-        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
-            return Ok(Ran::refused(error_frame(
-                error.sqlstate(),
-                &error.to_string(),
-            )));
+    match execute(session, operation, token, newest).await {
+        Ok(ran) => Ok(ran),
+        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => Ok(
+            Ran::refused(error_frame(error.sqlstate(), &error.to_string())),
+        ),
+        Err(error) => Err(error),
+    }
+}
+
+async fn execute(
+    session: &mut Session,
+    operation: &Operation,
+    token: &str,
+    newest: Option<&Newest>,
+) -> Result<Ran, Error> {
+    let mut statements = Vec::new();
+    let mut claims = None;
+    if let Some(skipping) = claiming::skipping(operation) {
+        match claiming::claim(session, operation, &skipping, newest).await? {
+            Claim::Taken(rows) => claims = Some(rows),
+            Claim::Failed(outcome) => return Ok(Ran::failed(outcome.frames)),
+            Claim::Refused(frame) => return Ok(Ran::refused(frame)),
         }
-        Err(error) => return Err(error),
-    };
+        statements.push(claiming::release());
+    }
+    statements.push(claiming::executed(operation, claims.as_ref(), token, true));
+    let mut outcomes = session.run(statements).await?;
     let outcome = outcomes.pop().unwrap_or_default();
     let captured = capture::of(&outcome).map_err(Error::Protocol)?;
     let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
@@ -455,6 +438,7 @@ async fn run_operation(
         result,
         write: captured.write_set.digest(),
         sequences: captured.sequences,
+        claims,
         schema_change: captured.write_set.schema_change(),
         unvalidated: false,
     };
@@ -468,16 +452,6 @@ async fn run_operation(
         write_set: captured.write_set,
         failed: outcome.error.is_some(),
     })
-}
-
-fn set_config(name: &str, value: &str) -> pgsession::Statement {
-    pgsession::Statement {
-        sql: "SELECT pg_catalog.set_config($1, $2, false)".into(),
-        parameter_types: vec![25, 25],
-        parameters: vec![Some(name.to_owned().into()), Some(value.to_owned().into())],
-        cached: true,
-        ..pgsession::Statement::default()
-    }
 }
 
 /// The steps of an item that is judged.

@@ -2,9 +2,9 @@
 
 use super::adopt;
 use super::capture;
-use super::opening::{Opening, quiet, statement};
-use super::provision;
-use pgsession::{Error, Outcome, Session, Statement};
+use super::claiming;
+use super::opening::{Opening, quiet};
+use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use txn::client::Reason;
 use txn::{Ballot, Isolation, Operation, Step, WriteSet};
 
@@ -47,8 +47,16 @@ impl Report {
         }
     }
 
+    /// Local trouble, after which another run may succeed.
+    pub fn interrupted_by(error: &ErrorFields) -> Report {
+        Report {
+            again: interrupted(&error.sqlstate),
+            ..Report::abstain(error.message.clone())
+        }
+    }
+
     /// The master's answers are not what comes of the operations here.
-    fn differs(reason: Reason) -> Report {
+    pub fn differs(reason: Reason) -> Report {
         Report {
             differs: true,
             ..Report::abort(reason)
@@ -99,6 +107,15 @@ impl Start {
     }
 }
 
+/// Where the outcomes of one step lie among those of its run.
+struct Places {
+    own: usize,
+    /// That of the count of sequence values that were left over.
+    rest: Option<usize>,
+    /// That of the query for the rows that the master claims.
+    claims: Option<usize>,
+}
+
 /// Runs the steps in a session and compares. `place` names this replica in messages.
 pub async fn run(
     session: &mut Session,
@@ -119,8 +136,7 @@ pub async fn run(
     };
     let serializable = start.is_serializable();
     let prefix = statements.len();
-    // For each step: where its own outcome lies, and that of the count of sequence values that were left over.
-    let mut places: Vec<Option<(usize, Option<usize>)>> = Vec::with_capacity(steps.len());
+    let mut places: Vec<Option<Places>> = Vec::with_capacity(steps.len());
     for step in steps {
         match admissible(&step.operation, step.evidence.unvalidated) {
             Ok(true) => {}
@@ -130,17 +146,25 @@ pub async fn run(
             }
             Err(why) => return Report::abort(why),
         }
+        let claims = match claiming::check(step) {
+            Ok(check) => check.map(|check| {
+                statements.push(check);
+                statements.len() - 1
+            }),
+            Err(report) => return report,
+        };
         let replays = !step.evidence.sequences.is_empty();
         if replays {
             statements.push(adopt::replay(token, &step.evidence.sequences));
         }
-        statements.push(statement(&provision::sealed(&step.operation, token), false));
+        let claimed = step.evidence.claims.as_ref();
+        statements.push(claiming::executed(&step.operation, claimed, token, false));
         let own = statements.len() - 1;
         let rest = replays.then(|| {
             statements.push(quiet("SELECT steel.replay_rest()"));
             statements.len() - 1
         });
-        places.push(Some((own, rest)));
+        places.push(Some(Places { own, rest, claims }));
     }
     // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -168,7 +192,7 @@ pub async fn run(
 fn compare(
     outcomes: &[Outcome],
     prefix: usize,
-    places: &[Option<(usize, Option<usize>)>],
+    places: &[Option<Places>],
     steps: &[Step],
     place: &str,
 ) -> Report {
@@ -188,10 +212,16 @@ fn compare(
     }
     let mut write_sets = Vec::with_capacity(steps.len());
     for (number, (step, found)) in steps.iter().zip(places).enumerate() {
-        let Some((own, rest)) = found else {
+        let Some(Places { own, rest, claims }) = found else {
             write_sets.push(WriteSet::default());
             continue;
         };
+        if let (Some(at), Some(claims)) = (claims, &step.evidence.claims) {
+            let named = format!("{} at {place}", what(number, step));
+            if let Some(report) = claiming::found(&outcomes[*at], claims, &named) {
+                return report;
+            }
+        }
         let outcome = &outcomes[*own];
         let result = txn::result::digest(&outcome.frames, step.operation.order.as_deref());
         if let Some(error) = outcome

@@ -24,7 +24,8 @@ use txn::{Ballot, Event, Operation, VotePart, WriteSet};
 pub enum Lie {
     /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:smuggle`: a row more rides behind a
     /// notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row that was not
-    /// written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time.
+    /// written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:ghost`: a row is claimed that is
+    /// not there. `lie:nonsense`: the key of a claimed row is none, which makes the statement fail.
     Answers,
     /// Every vote is ABORT.
     VoteAbort,
@@ -112,6 +113,20 @@ impl Lies {
         }
         if marked("lie:hide") {
             ran.write_set = WriteSet::default();
+        }
+        if let Some(claims) = &mut ran.evidence.claims {
+            if marked("lie:ghost") {
+                claims.rows.push(vec!["666".into()]);
+            }
+            if marked("lie:nonsense") {
+                claims.rows = vec![vec!["no number".into()]];
+                let message = "invalid input syntax for type integer";
+                ran.outcome.frames = vec![error_frame("22P02", message)];
+                ran.outcome.result = txn::result::digest(&ran.outcome.frames, None);
+                ran.outcome.transaction = b'E';
+                ran.evidence.result = ran.outcome.result;
+                ran.failed = true;
+            }
         }
         ran.evidence.write = ran.write_set.digest();
         Ok(ran)
