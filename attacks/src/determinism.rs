@@ -73,6 +73,12 @@ const TRANSACTIONS: &[&[&str]] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn four_servers_agree_on_what_is_random_timed_or_numbered() {
     let cluster = Cluster::start().await;
+    agree(&cluster).await;
+    all_voted_commit(cluster).await;
+}
+
+/// Nothing of it comes out differently anywhere.
+pub async fn agree(cluster: &Cluster) {
     let client = cluster.client().await;
     client.batch_execute(SETUP).await.unwrap();
     for sql in AUTOCOMMIT {
@@ -114,6 +120,10 @@ async fn four_servers_agree_on_what_is_random_timed_or_numbered() {
         assert_eq!(verdicts.1, 0, "aborts at replica {replica}");
     }
     cluster.audit().await;
+}
+
+/// Ends the cluster: none of its replicas ever differed from another.
+pub async fn all_voted_commit(cluster: Cluster) {
     // A replica that was late may have adopted; but whenever one judged, it found what the master had found.
     for (replica, votes) in cluster.end().await.iter().enumerate() {
         assert!(votes.len() > 20, "replica {replica} judged {}", votes.len());

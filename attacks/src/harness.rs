@@ -1,5 +1,8 @@
 //! A cluster in this process: four replicas, each with a runtime and a PostgreSQL of its own, and a proxy.
 
+#[path = "../../migrations/tests/server/programs.rs"]
+mod programs;
+
 use client_shim::{AuditReport, ReplicaStatus, Shim};
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
 use consensus::{ClientId, ReplicaId};
@@ -12,6 +15,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,6 +48,8 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
     audit_every_s: u64,
+    /// Directories of the replicas' servers; none: the machine's own.
+    servers: [Option<PathBuf>; 4],
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     /// Replicas that ended by themselves, and why.
@@ -54,11 +60,24 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
-        Cluster::start_auditing(0).await
+        Cluster::start_with(0, Default::default()).await
     }
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
+        Cluster::start_with(audit_every_s, Default::default()).await
+    }
+
+    /// One whose replicas run PostgreSQL of these majors; 0: the machine's own.
+    pub async fn start_on(majors: [u32; 4]) -> Cluster {
+        Cluster::start_with(
+            0,
+            majors.map(|major| (major > 0).then(|| programs::programs(major))),
+        )
+        .await
+    }
+
+    async fn start_with(audit_every_s: u64, servers: [Option<PathBuf>; 4]) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -80,6 +99,7 @@ impl Cluster {
             dir,
             keys,
             audit_every_s,
+            servers,
             stop,
             threads: Vec::new(),
             ended,
@@ -112,7 +132,17 @@ impl Cluster {
             data,
             master_timeout_ms: None,
             request_timeout_ms: None,
+            sequence_window: None,
             postgres: replica::Postgres {
+                bin_dir: self.servers[usize::from(id)].clone(),
+                tested_together: match self.servers.iter().any(Option::is_some) {
+                    true => migrations::MAJORS.collect(),
+                    false => Default::default(),
+                },
+                may_differ: match self.servers.iter().any(Option::is_some) {
+                    true => [replica::Differing::Icu].into(),
+                    false => Default::default(),
+                },
                 socket_dir: Some(self.dir.path().join(format!("s{id}"))),
                 // What is tested here is not the disk.
                 settings: [("fsync".into(), "off".into())].into(),
@@ -289,9 +319,13 @@ impl Cluster {
         (0..4).map(|replica| self.votes(replica)).collect()
     }
 
+    /// Where a replica's decided log lies.
+    pub fn log_of(&self, replica: u16) -> PathBuf {
+        self.dir.path().join(format!("r{replica}/log"))
+    }
+
     fn votes(&self, replica: u16) -> Vec<Vote> {
-        let dir = self.dir.path().join(format!("r{replica}/log"));
-        let (log, _) = Log::open(dir, LogOptions::default()).unwrap();
+        let (log, _) = Log::open(self.log_of(replica), LogOptions::default()).unwrap();
         let records = log.read(record::VOTES, 0..=u64::MAX, usize::MAX).unwrap();
         let votes = records.iter().flat_map(|record| {
             let (part, _) = postcard::take_from_bytes::<VotePart>(&record.payload).unwrap();

@@ -9,6 +9,8 @@ mod barriers;
 #[cfg(test)]
 mod blame;
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;
@@ -35,8 +37,18 @@ mod raw;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod replayed_log;
+#[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod row_order;
+#[cfg(test)]
+mod sequence_jump;
 #[cfg(test)]
 mod serializable;
 #[cfg(test)]
 mod skip_locked;
+#[cfg(test)]
+mod unseen_keys;
+#[cfg(test)]
+mod versions;

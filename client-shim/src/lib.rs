@@ -6,11 +6,13 @@
 mod anew;
 mod cancellation;
 pub mod count;
+mod drawn;
 mod error;
 mod gather;
 mod inner;
 pub mod invoker;
 mod links;
+mod parameters;
 mod settings;
 mod shim;
 mod transaction;

@@ -1,6 +1,7 @@
 //! An open transaction: operations at the master, evidence gathered, a commit that all replicas judge.
 
 use crate::anew::{Begun, Name};
+use crate::drawn::Drawn;
 use crate::error::ShimError;
 use crate::inner::{Inner, MasterAnswer};
 use crate::shim::{Committed, Last};
@@ -26,6 +27,7 @@ pub(crate) const MALFORMED: &str = "the master's answer is not made of whole mes
 pub struct Transaction {
     inner: Arc<Inner>,
     last: Last,
+    drawn: Drawn,
     name: Name,
     begin: Begin,
     begun: Option<Begun>,
@@ -68,14 +70,14 @@ impl From<ShimError> for Lost {
 impl Transaction {
     pub(crate) fn begin(
         inner: Arc<Inner>,
-        last: Last,
+        (last, drawn): (Last, Drawn),
         settings: SessionSettings,
         isolation: Isolation,
         read_only: bool,
     ) -> Transaction {
         let begin = Begin {
             epoch: *inner.epoch.borrow(),
-            settings,
+            settings: drawn.carried(settings),
             isolation,
             read_only,
         };
@@ -84,6 +86,7 @@ impl Transaction {
         Transaction {
             inner,
             last,
+            drawn,
             name,
             begin,
             begun: Some(begun),
@@ -143,6 +146,7 @@ impl Transaction {
             }
         };
         self.failed = outcome.transaction == b'E';
+        self.drawn.note(&evidence.sequences);
         let erred = outcome.frames.iter().any(|f| f.first() == Some(&b'E'));
         // What the client saw, not what the master says it sent (DESIGN.md, 3).
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());

@@ -82,6 +82,7 @@ SELECT * FROM jsonb_populate_record(NULL::point3, '{"x": 5, "label": "pop"}');
 SELECT jsonb_object_keys('{"b": 1, "a": 2}');
 SELECT jsonb_object_keys('[1]');
 SELECT json_build_object('a', 1, 'b', ARRAY[1, 2], 'c', NULL), json_build_array(1, 'x', true), to_json('x"y'::text), to_jsonb(1.50), row_to_json(ROW(1, 'a')), json_object('{a,1,b,2}'), jsonb_object('{a,b}', '{1,2}');
+--# majors: A NULL as the key of an object
 SELECT json_build_object(NULL, 1);
 SELECT json_agg(x ORDER BY x), jsonb_object_agg(x, x * 2), json_object_agg('k' || x, x ORDER BY x) FROM (VALUES (2), (1)) v(x);
 SELECT jsonb_path_query('{"a": [1, 2, 3]}', '$.a[*] ? (@ > 1)');

@@ -227,6 +227,7 @@ CREATE OR REPLACE VIEW rich AS SELECT id, balance, id * 2 AS more FROM acc;
 CREATE OR REPLACE VIEW rich AS SELECT balance FROM acc;
 CREATE VIEW rich AS SELECT 1;
 CREATE VIEW bad AS SELECT * FROM nowhere;
+--# majors: Catalogs
 SELECT pg_get_viewdef('checked'::regclass);
 CREATE VIEW timed AS SELECT now() = CURRENT_TIMESTAMP AS same, count(*) FROM acc;
 SELECT * FROM timed;

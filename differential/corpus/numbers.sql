@@ -38,6 +38,7 @@ SELECT 99.999::numeric(4,2);
 SELECT 12345::numeric(3,-2), 0.00012::numeric(3,5);
 SELECT 1.10 = 1.1, 1.10::text, (1.10 + 1)::text, scale(1.100), min_scale(1.100), trim_scale(1.100);
 SELECT 1e-20::numeric, 123456789012345678901234567890.123456789;
+--# majors: Digits of a power
 SELECT 10::numeric ^ 50, 2 ^ 10, 2::float8 ^ 0.5;
 SELECT div(17, 5), mod(17, 5), gcd(12, 18), lcm(4, 6), factorial(20);
 SELECT factorial(-1);

@@ -43,9 +43,20 @@ SELECT setval('b_id_seq', 100), nextval('b_id_seq');
 SELECT setval('b_id_seq', 200, false); SELECT nextval('b_id_seq');
 SELECT last_value, is_called FROM b_id_seq;
 INSERT INTO b (a) VALUES (1) RETURNING id; SELECT currval('b_id_seq'), lastval();
---# differs: `currval` and `lastval`
 SELECT currval('b_id_seq');
---# differs: `currval` and `lastval`
+SELECT lastval();
+BEGIN; SELECT currval('b_id_seq'), lastval(); SELECT nextval('b_id_seq'); ROLLBACK;
+SELECT currval('b_id_seq'), lastval();
+INSERT INTO b (a, note) VALUES (1, 'id ' || currval('b_id_seq')) RETURNING note;
+SELECT setval('b_id_seq', 300);
+SELECT currval('b_id_seq'), lastval();
+SELECT setval('b_id_seq', 400, false);
+SELECT currval('b_id_seq'), lastval();
+INSERT INTO b (a, note) SELECT currval('b_id_seq') - 300, note FROM b WHERE note LIKE 'id %' RETURNING id, a, note;
+SELECT currval('b'), lastval();
+SELECT currval('b_id_seq'), lastval();
+DISCARD SEQUENCES;
+SELECT currval('b_id_seq');
 SELECT lastval();
 SELECT nextval('nowhere');
 CREATE SEQUENCE seq START 5 INCREMENT 5 MAXVALUE 15;
@@ -218,6 +229,7 @@ VACUUM k;
 VACUUM (ANALYZE, VERBOSE OFF) k;
 SELECT relname, relkind FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname IN ('p', 'ch', 'k') ORDER BY 1;
 SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = 'ch' ORDER BY ordinal_position;
+--# majors: Catalogs
 SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'ch'::regclass ORDER BY 1;
 SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'k' ORDER BY 1;
 SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = 'k'::regclass AND attnum > 0 ORDER BY attnum;

@@ -26,6 +26,8 @@ pub struct Case {
     pub refused: Option<String>,
     /// `--# differs: name`: answered differently, for the reason that `docs/sql-support.md` gives under this name.
     pub differs: Option<String>,
+    /// `--# majors: name`: majors of PostgreSQL answer it differently, as `docs/versions.md` says under this name.
+    pub majors: Option<String>,
 }
 
 impl Case {
@@ -111,6 +113,7 @@ fn direct(case: &mut Case, directive: &str, place: &str) {
         "volatile" => case.volatile = true,
         "refused" => case.refused = Some(rest.to_owned()),
         "differs" => case.differs = Some(rest.to_owned()),
+        "majors" => case.majors = Some(rest.to_owned()),
         "with" => {
             let value = |value: &str| (value != "NULL").then(|| value.to_owned());
             case.with.push(rest.split(" | ").map(value).collect());

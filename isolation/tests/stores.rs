@@ -112,3 +112,34 @@ fn values_of_sequences_that_are_given_twice_are_found() {
 fn lists_whose_order_changes_are_found() {
     flagged(Flaw::Shuffled, Order::RealTime, "incompatible-order");
 }
+
+/// How long the checkers take, and what they hold: `cargo test --release -p isolation --test stores -- --ignored --nocapture`, with the number of
+/// transactions in `TRANSACTIONS`.
+#[test]
+#[ignore = "a measurement"]
+fn the_time_of_a_long_history() {
+    let wanted = std::env::var("TRANSACTIONS").ok();
+    let transactions = wanted.map_or(20_000, |wanted| wanted.parse().unwrap());
+    let records = run(1, Flaw::None, transactions);
+    for level in [Level::Snapshot, Level::Serializable] {
+        for order in [Order::RealTime, Order::Session] {
+            let expect = Expect {
+                level,
+                order,
+                bank: Bank::default(),
+            };
+            let began = std::time::Instant::now();
+            let report = check(&records, &expect);
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let peak = status.lines().find(|line| line.starts_with("VmHWM"));
+            println!(
+                "{level:?} {order:?}: {} records, {} allowed, {} forbidden, {:.1} s, {}",
+                records.len(),
+                report.allowed.len(),
+                report.forbidden.len(),
+                began.elapsed().as_secs_f64(),
+                peak.unwrap_or_default()
+            );
+        }
+    }
+}

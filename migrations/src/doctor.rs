@@ -7,7 +7,7 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use crate::{Error, embedded};
+use crate::{Error, MAJORS, embedded};
 
 /// Something that keeps SteelDB from capturing, reproducing or protecting what clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,6 @@ impl fmt::Display for Finding {
         write!(f, "{}: {}; {}", self.subject, self.problem, self.remedy)
     }
 }
-
-/// The PostgreSQL version that everything here was tried on.
-const MAJOR: i32 = 15;
 
 /// A call of each replaced function, and what its plan must show.
 const REPLACED: [(&str, &str); 13] = [
@@ -67,8 +64,25 @@ const REPLACED: [(&str, &str); 13] = [
     ),
 ];
 
+/// The same of functions that newer majors have: the first of them, the call, and what its plan must show.
+const REPLACED_SINCE: [(u32, &str, &str); 5] = [
+    (
+        16,
+        "pg_catalog.array_shuffle(ARRAY[1])",
+        "steel.array_shuffle(",
+    ),
+    (
+        16,
+        "pg_catalog.array_sample(ARRAY[1], 1)",
+        "steel.array_sample(",
+    ),
+    (18, "pg_catalog.uuidv4()", "steel.orig_gen_random_uuid()"),
+    (18, "pg_catalog.uuidv7()", "steel.uuidv7("),
+    (18, "pg_catalog.uuidv7('1 day'::interval)", "steel.uuidv7("),
+];
+
 /// Subject and problem of what is not as migrated, each query with its remedy.
-const CATALOG: [(&str, &str); 6] = [
+const CATALOG: [(&str, &str); 7] = [
     (
         "SELECT c.oid::regclass::text, 'its ' || w.column1 || ' is not captured'
            FROM pg_class c, (VALUES ('insert'), ('update'), ('delete'), ('truncate')) w
@@ -87,9 +101,16 @@ const CATALOG: [(&str, &str); 6] = [
     ),
     (
         "SELECT w.column1, 'the event trigger is missing or disabled'
-           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite')) w
+           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite'), ('steel_types')) w
           WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.column1 AND e.evtenabled = 'O')",
         "rebuild this replica from the others: DDL went by unseen",
+    ),
+    (
+        "SELECT f::text, 'it is volatile, and neither refused nor allowed by a policy'
+           FROM steel.unknown_functions() f
+          WHERE NOT EXISTS (SELECT FROM steel.refused_function r WHERE r.function = f::text)
+            AND NOT EXISTS (SELECT FROM steel.function_policy p WHERE p.function = f::text AND p.policy = 'replicated')",
+        "as steel, run: SELECT steel.enforce_function_policies()",
     ),
     (
         "SELECT r.rolname::text, 'the role ' || CASE WHEN r.rolsuper THEN 'is a superuser' ELSE 'may act as ' || p.rolname END
@@ -129,7 +150,7 @@ const CATALOG: [(&str, &str); 6] = [
 /// When PostgreSQL cannot be asked, or has no schema steel.
 pub async fn doctor(client: &mut Client) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    versions(client, &mut findings).await?;
+    let major = versions(client, &mut findings).await?;
     let transaction = client.build_transaction().read_only(true).start().await?;
     transaction
         .batch_execute("SET LOCAL search_path = pg_catalog, pg_temp")
@@ -144,7 +165,13 @@ pub async fn doctor(client: &mut Client) -> Result<Vec<Finding>, Error> {
         }
     }
     transaction.batch_execute("SET LOCAL ROLE postgres").await?;
-    for (call, body) in REPLACED {
+    let newer = REPLACED_SINCE
+        .into_iter()
+        .filter(|(since, ..)| *since <= major);
+    for (call, body) in REPLACED
+        .into_iter()
+        .chain(newer.map(|(_, call, body)| (call, body)))
+    {
         let plan = transaction
             .query(&format!("EXPLAIN (VERBOSE, COSTS OFF) SELECT {call}"), &[])
             .await?;
@@ -164,19 +191,25 @@ pub async fn doctor(client: &mut Client) -> Result<Vec<Finding>, Error> {
     Ok(findings)
 }
 
-async fn versions(client: &mut Client, findings: &mut Vec<Finding>) -> Result<(), Error> {
-    let version: i32 = client
+/// The server's major version.
+async fn versions(client: &mut Client, findings: &mut Vec<Finding>) -> Result<u32, Error> {
+    let major = client
         .query_one(
             "SELECT pg_catalog.current_setting('server_version_num')::int / 10000",
             &[],
         )
         .await?
-        .get(0);
-    if version != MAJOR {
+        .get::<_, i32>(0)
+        .unsigned_abs();
+    if !MAJORS.contains(&major) {
         findings.push(Finding {
             subject: "server_version".into(),
-            problem: format!("PostgreSQL {version}, and the schema steel was tried on {MAJOR}"),
-            remedy: "run PostgreSQL 15 on every replica",
+            problem: format!(
+                "PostgreSQL {major}, and the schema steel was tried on {} to {}",
+                MAJORS.start(),
+                MAJORS.end()
+            ),
+            remedy: "run a PostgreSQL of these on every replica",
         });
     }
     let runner = embedded::runner();
@@ -190,5 +223,5 @@ async fn versions(client: &mut Client, findings: &mut Vec<Finding>) -> Result<()
             });
         }
     }
-    Ok(())
+    Ok(major)
 }

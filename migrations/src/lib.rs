@@ -26,9 +26,12 @@ pub const CAPTURE_SQLSTATE: &str = "ST001";
 /// SQLSTATE of an error in replay: no recorded value is left for a sequence, or it is for another sequence.
 pub const REPLAY_SQLSTATE: &str = "ST002";
 
-/// Extensions that a database of SteelDB may have: they hold nothing but functions of their arguments. `steel.extensions()` is the
-/// same list.
-pub const EXTENSIONS: [&str; 12] = [
+/// Major versions of PostgreSQL on which everything here was tried, also with replicas of different ones in one cluster.
+pub const MAJORS: std::ops::RangeInclusive<u32> = 15..=18;
+
+/// Extensions that a database of SteelDB may have: functions of their arguments, and volatile ones that are refused as long as
+/// no policy allows them (`steel.function_policy`). `steel.extensions()` is the same list.
+pub const EXTENSIONS: [&str; 14] = [
     "btree_gin",
     "btree_gist",
     "citext",
@@ -39,8 +42,10 @@ pub const EXTENSIONS: [&str; 12] = [
     "intarray",
     "ltree",
     "pg_trgm",
+    "pgcrypto",
     "seg",
     "unaccent",
+    "uuid-ossp",
 ];
 
 /// Why a database could not be brought to this version.

@@ -28,7 +28,8 @@ async fn a_forged_report_is_an_ordinary_notice() {
         "steel.seal('a', 'b')",
         "steel.mark('guess', 1, 1)",
         "steel.mark(NULL, 1, 1)",
-        "steel.replay('guess', '{}')",
+        "steel.replay('guess', '{}', 1)",
+        "steel.check_window('pg_class'::regclass, 1, 1)",
         "steel.begin_apply('guess')",
         "steel.protect('a'::regclass)",
         "steel.hide_trigger('a'::regclass, 'x')",
@@ -179,11 +180,13 @@ async fn a_client_cannot_choose_the_values_of_a_replay() {
         .await;
     let s = session("chosen").await;
     let begin = "BEGIN; SELECT steel.begin_tx(now(), 'nonce', 'replay', NULL, NULL)";
-    let replay = "SELECT steel.replay($1, '{\"public.theirs\": [[3, 2]]}')";
+    let replay = "SELECT steel.replay($1, '{\"public.theirs\": [[3, 2]]}', 1048576)";
     for forge in [
-        "SELECT set_config('steel.values_' || md5('public.theirs'), 'x 1 9000,1,1', true)",
+        "SELECT set_config('steel.values_' || md5('public.theirs'), 'x 1 9000,1,1 9000', true)",
         "SELECT set_config('steel.values_' || md5('public.theirs'),
-                           split_part(current_setting('steel.values_' || md5('public.theirs')), ' ', 1) || ' 1 9000,1,1', true)",
+                           split_part(current_setting('steel.values_' || md5('public.theirs')), ' ', 1) || ' 1 9000,1,1 1048576', true)",
+        "SELECT set_config('steel.values_' || md5('public.theirs'),
+                           regexp_replace(current_setting('steel.values_' || md5('public.theirs')), '[0-9]+$', '9999999999'), true)",
         "SELECT set_config('steel.nonce', 'other', true)",
     ] {
         s.run(begin).await;

@@ -113,7 +113,7 @@ async fn nothing_that_reaches_past_steeldb_is_made() {
             r#"{"do":"member","role":"postgres","member":"postgres"}"#,
             "42939",
         ),
-        (r#"{"do":"extension","name":"pgcrypto"}"#, "0A000"),
+        (r#"{"do":"extension","name":"pageinspect"}"#, "0A000"),
         (r#"{"do":"extension","name":"file_fdw"}"#, "0A000"),
         (r#"{"do":"extension"}"#, "0A000"),
         (r#"{"do":"nothing"}"#, "22023"),
@@ -135,6 +135,8 @@ async fn nothing_that_reaches_past_steeldb_is_made() {
         "provision_member('{}')",
         "provision_extension('{}')",
         "extensions()",
+        "provision_function_policy('{}')",
+        "enforce_function_policies()",
     ] {
         assert_eq!(
             s.refused(&format!("SELECT steel.{call}")).await,
@@ -176,4 +178,119 @@ async fn every_extension_of_the_list_can_be_had_and_is_dumped_as_itself() {
     assert!(!dump.contains("steel"), "{dump}");
     let mut steel = steel;
     assert_eq!(migrations::doctor(&mut steel.client).await.unwrap(), []);
+}
+
+/// SQLSTATE, message and hint of a statement's error.
+async fn error(session: &Session, sql: &str) -> [String; 3] {
+    let error = session.client.simple_query(sql).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    let hint = error.hint().unwrap_or_default();
+    [error.code().code(), error.message(), hint].map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_volatile_function_of_an_extension_is_refused_by_name_until_a_policy_allows_it() {
+    database("policy").await;
+    let s = session("policy").await;
+    for name in ["pg_trgm", "pgcrypto", "uuid-ossp"] {
+        let request = format!(r#"{{"do":"extension","name":"{name}"}}"#);
+        provision(&s, &request).await.unwrap();
+    }
+    // Wherever it stands: a default, a body, SQL made at run time, an argument that is NULL.
+    s.run(
+        "CREATE TABLE t (id uuid DEFAULT uuid_generate_v4(), a int);
+         CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT gen_salt('bf') $$",
+    )
+    .await;
+    for (call, function) in [
+        ("SELECT set_limit(0.3)", "public.set_limit(real)"),
+        ("SELECT set_limit(NULL)", "public.set_limit(real)"),
+        ("INSERT INTO t (a) VALUES (1)", "public.uuid_generate_v4()"),
+        ("SELECT f()", "public.gen_salt(text)"),
+        (
+            "DO $$ BEGIN EXECUTE 'SELECT ' || 'gen_random_bytes(8)'; END $$",
+            "public.gen_random_bytes(integer)",
+        ),
+        (
+            "SELECT public.gen_random_uuid()",
+            "public.gen_random_uuid()",
+        ),
+    ] {
+        let [sqlstate, message, hint] = error(&s, call).await;
+        assert_eq!(sqlstate, "0A000", "{call}: {message}");
+        assert!(message.contains(function), "{call}: {message}");
+        assert!(
+            hint.contains(&format!("steeldb policy '{function}' replicated")),
+            "{call}: {hint}"
+        );
+    }
+    // What depends on its arguments only is as it was, and so are PostgreSQL's own and the clients' functions.
+    s.run("SELECT digest('a', 'md5'), uuid_generate_v5(uuid_nil(), 'a'), similarity('a', 'b'), gen_random_uuid(), random()")
+        .await;
+    s.take_captured();
+
+    let policy = |function: &str, policy: &str| {
+        format!(r#"{{"do":"function_policy","function":"{function}","policy":"{policy}"}}"#)
+    };
+    let allow = policy("public.set_limit(real)", "replicated");
+    s.run("BEGIN").await;
+    provision(&s, &allow).await.unwrap();
+    s.run("ROLLBACK").await;
+    assert_eq!(error(&s, "SELECT set_limit(0.3)").await[0], "0A000");
+    provision(&s, &allow).await.unwrap();
+    let reports = s.take_captured();
+    assert_eq!(
+        reports.last().unwrap()["o"],
+        "function_policy",
+        "{reports:?}"
+    );
+    s.run("SELECT set_limit(0.3)").await;
+    let mut steel = connect("policy", "steel").await;
+    let kept = "SELECT function, policy FROM steel.function_policy";
+    assert_eq!(
+        steel.rows(kept).await,
+        ["(public.set_limit(real),replicated)"]
+    );
+    // Another extension, another start: the policy stands.
+    provision(&s, r#"{"do":"extension","name":"citext"}"#)
+        .await
+        .unwrap();
+    migrations::migrate(&mut steel.client).await.unwrap();
+    s.run("SELECT set_limit(0.3)").await;
+    assert_eq!(migrations::doctor(&mut steel.client).await.unwrap(), []);
+    provision(&s, &policy("public.set_limit(real)", "refused"))
+        .await
+        .unwrap();
+    assert_eq!(error(&s, "SELECT set_limit(0.3)").await[0], "0A000");
+
+    for (function, wanted, sqlstate) in [
+        ("pg_catalog.random()", "refused", "42809"),
+        ("public.f()", "refused", "42809"),
+        ("public.digest(text,text)", "refused", "42809"),
+        ("public.set_limit(real)", "master", "22023"),
+        ("public.nothing()", "replicated", "42883"),
+    ] {
+        let refused = provision(&s, &policy(function, wanted)).await.unwrap_err();
+        assert_eq!(refused, sqlstate, "{function}");
+    }
+    // A dump holds the extensions and nothing of this.
+    let dump = pg_dump("policy", "postgres");
+    assert!(
+        !dump.contains("steel") && !dump.contains("set_limit"),
+        "{dump}"
+    );
+    // The doctor sees what was put back past the rule.
+    steel
+        .client
+        .batch_execute("DELETE FROM steel.refused_function WHERE function = 'public.set_limit(real)'; \
+                        CREATE OR REPLACE FUNCTION public.set_limit(real) RETURNS real LANGUAGE c STRICT AS '$libdir/pg_trgm', 'set_limit'")
+        .await
+        .unwrap();
+    let found = migrations::doctor(&mut steel.client).await.unwrap();
+    assert!(
+        found
+            .iter()
+            .any(|finding| finding.subject == "public.set_limit(real)"),
+        "{found:?}"
+    );
 }

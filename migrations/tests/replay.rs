@@ -33,7 +33,7 @@ async fn replay(follower: &Session, seqs: &Value) {
     follower
         .client
         .execute(
-            "SELECT steel.replay($1, $2::text::jsonb)",
+            "SELECT steel.replay($1, $2::text::jsonb, 1048576)",
             &[&follower.token(), &seqs.to_string()],
         )
         .await

@@ -415,7 +415,9 @@ impl Order {
             return;
         }
         let mut requests = Vec::with_capacity(self.held.len());
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        // Under overload most of what comes was sent again; to verify that too is what keeps a queue long.
+        held.retain(|request| !self.core.waits_here(request));
         let names = held.iter().map(|r| (r.client, r.incarnation, r.seq));
         let names: Vec<_> = names.collect();
         let verified = self.verifier.verify_batch(held, &self.view);

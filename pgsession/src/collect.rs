@@ -7,7 +7,7 @@ use tokio::io::AsyncRead;
 
 use crate::error::field;
 use crate::frame::{Frame, FrameReader};
-use crate::{Error, ErrorFields, Limits, Outcome};
+use crate::{Error, ErrorFields, Limits, Outcome, Report};
 
 /// SQLSTATE of the notices by which the triggers of the schema `steel` report.
 const CAPTURE: &[u8] = b"ST001";
@@ -141,15 +141,19 @@ impl Collector<'_> {
     }
 
     /// The report in a capture notice; `None` for any other notice, a forged one included.
-    fn captured(&self, frame: &Bytes) -> Option<Bytes> {
+    fn captured(&self, frame: &Bytes) -> Option<Report> {
         let token = self.token?;
         if field(frame, b'C')? != CAPTURE {
             return None;
         }
-        let report = field(frame, b'M')?
+        let json = field(frame, b'M')?
             .strip_prefix(token.as_bytes())?
             .strip_prefix(b" ")?;
-        Some(frame.slice_ref(report))
+        let context = field(frame, b'W').unwrap_or_default();
+        Some(Report {
+            json: frame.slice_ref(json),
+            context: frame.slice_ref(context),
+        })
     }
 }
 
@@ -227,7 +231,7 @@ mod tests {
     async fn only_a_notice_with_the_token_is_captured() {
         let mut bytes = Vec::new();
         for (code, message) in [
-            ("ST001", "secret {}"),
+            ("ST001", "secret {}\0Wa trigger"),
             ("ST001", "secre {}"),
             ("00000", "secret {}"),
         ] {
@@ -235,7 +239,11 @@ mod tests {
         }
         bytes.extend(frame(b'Z', b"I"));
         let answers = read(&bytes, 1, Limits::default()).await.unwrap();
-        assert_eq!(answers[0].outcome.captured, ["{}"]);
+        let report = Report {
+            json: "{}".into(),
+            context: "a trigger".into(),
+        };
+        assert_eq!(answers[0].outcome.captured, [report]);
         assert_eq!(answers[0].outcome.frames.len(), 2);
     }
 

@@ -19,7 +19,7 @@ mod target;
 
 pub use error::{Error, ErrorFields};
 pub use multiset::MultisetHash;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, Report};
 pub use session::Session;
 pub use statement::{Describe, Statement};
 pub use target::{Alarm, Limits, Target};

@@ -4,6 +4,15 @@ use bytes::Bytes;
 
 use crate::ErrorFields;
 
+/// What a trigger of the schema `steel` reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Its JSON part, token stripped.
+    pub json: Bytes,
+    /// By what it was called: PostgreSQL's CONTEXT, innermost first, an entry a line.
+    pub context: Bytes,
+}
+
 /// What PostgreSQL answered to one statement.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -18,8 +27,8 @@ pub struct Outcome {
     pub error: Option<ErrorFields>,
     /// Number of DataRow and CopyData messages received.
     pub rows: u64,
-    /// The JSON part of the capture notices, token stripped, in order.
-    pub captured: Vec<Bytes>,
+    /// The capture notices, in order.
+    pub captured: Vec<Report>,
     /// Transaction status after the statement: `I` idle, `T` in a transaction, `E` in a failed one.
     pub transaction: u8,
 }

@@ -29,6 +29,9 @@ pub trait Database: Clone + Send + Sync + 'static {
         self.clone()
     }
 
+    /// The session asked to have forgotten what sequences gave it: DISCARD SEQUENCES.
+    fn forget_sequences(&self) {}
+
     /// The text of the receipt of what this session committed last.
     ///
     /// # Errors
@@ -83,6 +86,10 @@ impl Database for Shim {
 
     fn session(&self) -> Shim {
         Shim::session(self)
+    }
+
+    fn forget_sequences(&self) {
+        Shim::forget_sequences(self);
     }
 
     async fn receipt(&self) -> Result<String, ShimError> {

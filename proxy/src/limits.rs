@@ -27,6 +27,8 @@ pub const PORTAL_BYTES: usize = 256 << 20;
 /// Settings that a session carries into each of its transactions, and names and values in all (bytes).
 pub const SETTINGS: usize = 128;
 pub const SETTING_BYTES: usize = 64 << 10;
+/// Primary keys that a session remembers.
+pub const KEYS: usize = 256;
 /// Savepoints open at once in one transaction.
 pub const SAVEPOINTS: usize = 4096;
 /// Sockets that have not yet sent a startup packet, beyond those of established connections.

@@ -1,10 +1,12 @@
 //! A replica's configuration file.
 
-use crate::postgres::PostgresConfig;
+use crate::postgres::{MayDiffer, PostgresConfig};
+use crate::run::Error;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use txn::limits;
 
 /// What a replica is started with. Paths are absolute or relative to the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +24,9 @@ pub struct Config {
     /// Each of the two stages before a leader is replaced, milliseconds; default 800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
+    /// Draws by which a value that the master records of a sequence may lie ahead; default 1,048,576. Equal at all replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_window: Option<u64>,
     #[serde(default)]
     pub postgres: Postgres,
     #[serde(default)]
@@ -50,8 +55,16 @@ pub struct Postgres {
     /// A server that somebody else cares for, reached over a Unix socket as the superuser `steel`; then nothing is started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dsn: Option<String>,
+    /// Directory of `initdb` and `postgres`; by default Debian's newest, else what `PATH` finds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_dir: Option<PathBuf>,
+    /// Majors of PostgreSQL that were tested together: other replicas' servers may be of any of these, where this one is too.
+    /// By default all servers must be of one version.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tested_together: BTreeSet<u32>,
+    /// What else may differ between the replicas' servers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub may_differ: BTreeSet<Differing>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_dir: Option<PathBuf>,
     /// The account that the server runs with when the replica runs as root.
@@ -64,6 +77,14 @@ pub struct Postgres {
     /// Further settings of the server; they win over SteelDB's choice.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+}
+
+/// What the servers of one cluster may have different, besides their versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Differing {
+    /// The ICU library that they were built with.
+    Icu,
 }
 
 impl Config {
@@ -95,6 +116,21 @@ impl Config {
         self.request_timeout_ms.unwrap_or(default)
     }
 
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn sequence_window(&self) -> Result<u64, Error> {
+        let window = self.sequence_window.unwrap_or(limits::SEQUENCE_WINDOW);
+        match (1..=limits::MAX_SEQUENCE_WINDOW).contains(&window) {
+            true => Ok(window),
+            false => Err(Error::Config(format!(
+                "sequence_window = {window}; choose 1 to {}, the same at all replicas",
+                limits::MAX_SEQUENCE_WINDOW
+            ))),
+        }
+    }
+
     /// Between two tables of the audit in the background; none at all where this is zero.
     pub fn audit_every(&self) -> Duration {
         Duration::from_secs(self.repair.audit_every_s.unwrap_or(300))
@@ -103,6 +139,14 @@ impl Config {
     /// Whether damaged data are made anew without an operator.
     pub fn repairs_itself(&self) -> bool {
         self.repair.automatic.unwrap_or(true)
+    }
+
+    /// What of the other replicas' servers may differ from this one's.
+    pub fn may_differ(&self) -> MayDiffer {
+        MayDiffer {
+            majors: self.postgres.tested_together.clone(),
+            icu: self.postgres.may_differ.contains(&Differing::Icu),
+        }
     }
 
     /// What the care for the private server is told.

@@ -9,6 +9,6 @@ mod run;
 mod server;
 mod wire;
 
-pub use config::{Config, Postgres, Repair};
+pub use config::{Config, Differing, Postgres, Repair};
 pub use run::{Error, run};
 pub use wire::TransactionWire;

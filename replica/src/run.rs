@@ -140,7 +140,20 @@ async fn once(
         state: None,
         own_record: false,
     });
-    let fingerprint = format!("{:?}", server.fingerprint);
+    let own_major = server.fingerprint.major();
+    let tested = &config.postgres.tested_together;
+    if !tested.is_empty() && !tested.contains(&own_major) {
+        return Err(Error::Config(format!(
+            "this replica's PostgreSQL is of major {own_major}, and `tested_together` lists {tested:?}: name another `bin_dir`, \
+             or add {own_major} where it was tested with the others (docs/versions.md)"
+        )));
+    }
+    let sequence_window = config.sequence_window()?;
+    // What replicas judge by has to be the same everywhere.
+    let mut fingerprint = server.fingerprint.clone();
+    fingerprint
+        .settings
+        .insert("sequence_window".to_owned(), sequence_window.to_string());
     let views = Views::genesis(view.clone());
     let parts = Parts {
         me,
@@ -156,6 +169,7 @@ async fn once(
         settings: executor::Settings {
             master_timeout: Duration::from_millis(config.master_timeout_ms()),
             audit_every: config.audit_every(),
+            sequence_window,
         },
         damage: executor::Damage {
             alarm: alarm.clone(),
@@ -172,6 +186,7 @@ async fn once(
             .unsigned_abs(),
         server_version: server.fingerprint.version.to_string(),
         fingerprint,
+        may_differ: config.may_differ(),
         finished,
     };
     let OrderEvents {

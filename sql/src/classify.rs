@@ -164,8 +164,12 @@ fn query(r: Reader<'_>, outline: &Outline, content: &Content) -> Result<Kind, Pr
 /// Rows that are written and compared must not hold what differs by nature.
 fn write(r: Reader<'_>, outline: &Outline, content: &Content) -> Result<Kind, Problem> {
     if let Some(name) = &content.physical {
+        let what = match name.as_str() {
+            "TABLESAMPLE" => name.clone(),
+            _ => format!("the function {name}"),
+        };
         return Err(unsupported(
-            &format!("the function {name} in a statement that changes rows"),
+            &format!("{what} in a statement that changes rows"),
             "Read its value with a SELECT first and pass it as a parameter.",
         )
         .into());

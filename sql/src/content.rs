@@ -29,7 +29,8 @@ pub(crate) fn content(tokens: Tokens<'_>, outline: &Outline) -> Content {
         }
     }
     let ctes = cte_names(tokens);
-    content.calls_user = (0..tokens.len()).any(|i| is_users_call(tokens, i, &ctes));
+    let grammar = Grammar::of(tokens);
+    content.calls_user = (0..tokens.len()).any(|i| is_users_call(tokens, i, &ctes, &grammar));
     let relations: Vec<_> = outline
         .relations
         .iter()
@@ -51,12 +52,18 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
             content.calls_unknown = true;
         } else {
             content.moves_sequence |= reach::moves_sequence(&name);
-            content.catalog |= reach::reads_catalog(&name);
+            content.catalog |= reach::reads_catalog(&name) || shows_version(tokens, i, &name);
             content.calls_unknown |= !reads_no_table(&name);
             if reach::is_physical(&name) {
                 content.physical.get_or_insert(name);
             }
         }
+        return;
+    }
+    // Which rows a sample has follows from where they lie, and without REPEATABLE from the server's own chance.
+    if tokens.word(i, "tablesample") && tokens.name(i + 1).is_some() {
+        content.catalog = true;
+        content.physical.get_or_insert("TABLESAMPLE".into());
         return;
     }
     let bare = tokens.text(i).trim_matches('"');
@@ -75,8 +82,17 @@ fn name(tokens: Tokens<'_>, i: usize, content: &mut Content) {
     }
 }
 
+/// `current_setting('server_version')` and its like: servers may be of different versions.
+fn shows_version(tokens: Tokens<'_>, i: usize, name: &str) -> bool {
+    let setting = (name == "current_setting").then(|| tokens.string(i + 2));
+    setting.flatten().is_some_and(|setting| {
+        let setting = setting.to_ascii_lowercase();
+        matches!(&*setting, "server_version" | "server_version_num")
+    })
+}
+
 /// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.
-pub(crate) fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>) -> bool {
+pub(crate) fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>, grammar: &Grammar) -> bool {
     let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
         return false;
     };
@@ -84,9 +100,65 @@ pub(crate) fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String
     if tokens.word(before, "as") || tokens.symbol(before, ")") || ctes.contains(&name) {
         return false;
     }
-    let qualified = tokens.symbol(before, ".");
-    let foreign = qualified && !tokens.word(i.wrapping_sub(2), "pg_catalog");
-    foreign || !(is_built_in(&name) || HARMLESS.binary_search(&name.as_str()).is_ok())
+    grammar.may_be_users(tokens, i) || reach::executes_text(&name)
+}
+
+/// Where words that may be the name of a function stand for PostgreSQL's grammar.
+pub(crate) struct Grammar {
+    /// The first GROUP BY.
+    grouped: usize,
+    /// A word that begins a change of rows.
+    modifies: bool,
+}
+
+impl Grammar {
+    pub(crate) fn of(tokens: Tokens<'_>) -> Grammar {
+        let all = 0..tokens.len();
+        let changes = ["insert", "update", "delete", "merge"];
+        Grammar {
+            grouped: all
+                .clone()
+                .find(|&at| tokens.words(at, &["group", "by"]))
+                .unwrap_or(usize::MAX),
+            modifies: all
+                .clone()
+                .any(|at| tokens.any_word(at, &changes) && !tokens.symbol(at + 1, "(")),
+        }
+    }
+
+    /// A name before a parenthesis that is neither a built-in function's nor a keyword.
+    pub(crate) fn may_be_users(&self, tokens: Tokens<'_>, i: usize) -> bool {
+        let Some(name) = tokens.name(i) else {
+            return false;
+        };
+        let qualified = i > 0 && tokens.symbol(i - 1, ".");
+        let foreign = qualified && !(i > 1 && tokens.word(i - 2, "pg_catalog"));
+        let known = tokens.kind(i) == Some(TokenKind::Word)
+            && !qualified
+            && HARMLESS.binary_search(&name.as_str()).is_ok()
+            && !self.is_name_here(tokens, i, &name);
+        foreign || !(known || is_built_in(&name))
+    }
+
+    /// Words of PostgreSQL's grammar that are not reserved: the grammar's only where it has them.
+    fn is_name_here(&self, tokens: Tokens<'_>, i: usize, name: &str) -> bool {
+        let after = |words: &[&str]| i > 0 && tokens.any_word(i - 1, words);
+        match name {
+            "by" => !after(&["group", "order", "partition"]),
+            "sets" => !after(&["grouping"]),
+            // GROUP BY a, CUBE (b, c)
+            "cube" | "rollup" => i < self.grouped,
+            "materialized" => !after(&["as", "not"]),
+            "copy" => i > 0,
+            "varying" => !after(&["bit", "char", "character"]),
+            // INTERVAL '1' SECOND (3)
+            "second" => !(after(&["interval", "to"]) || i > 0 && tokens.is_string(i - 1)),
+            // After a call's parenthesis, where no name stands.
+            "filter" | "over" => true,
+            "within" | "partition" | "set" | "insert" | "update" | "delete" => !self.modifies,
+            _ => false,
+        }
+    }
 }
 
 /// PostgreSQL 15's functions, one a line: `SELECT DISTINCT proname::text COLLATE "C" FROM pg_proc WHERE pronamespace =
@@ -179,23 +251,25 @@ const HARMLESS: &[&str] = &[
     "abs", "age", "all", "and", "any", "array", "as", "avg", "between", "bigint", "bit_and", "bit_or",
     "bool_and", "bool_or", "btrim", "by", "cardinality", "case", "cast", "ceil", "ceiling", "char",
     "char_length", "character", "character_length", "chr", "clock_timestamp", "coalesce", "concat",
-    "concat_ws", "count", "cube", "current_time", "current_timestamp", "currval", "date", "date_part",
-    "date_trunc", "decimal", "decode", "delete", "dense_rank", "distinct", "div", "else", "encode", "every",
-    "except", "exists", "exp", "extract", "filter", "first_value", "float", "floor", "format", "from",
-    "gen_random_uuid", "generate_series", "generate_subscripts", "greatest", "group", "grouping", "having",
-    "ilike", "in", "initcap", "insert", "intersect", "interval", "into", "join", "lag", "last_value",
-    "lastval", "lateral", "lead", "least", "left", "length", "like", "ln", "localtime", "localtimestamp",
-    "log", "lower", "lpad", "ltrim", "make_date", "make_interval", "make_time", "make_timestamp",
-    "make_timestamptz", "materialized", "max", "md5", "min", "mod", "mode", "nextval", "not", "now",
-    "nth_value", "ntile", "nullif", "num_nonnulls", "numeric", "octet_length", "on", "or", "over", "overlay",
-    "partition", "percent_rank", "percentile_cont", "percentile_disc", "pg_sleep", "pg_typeof", "position",
-    "power", "quote_ident", "quote_literal", "random", "rank", "repeat", "replace", "returning", "reverse",
-    "right", "rollup", "round", "row", "row_number", "row_to_json", "rpad", "rtrim", "select", "set", "sets",
-    "setseed", "setval", "sha256", "sign", "some", "split_part", "sqrt", "starts_with", "statement_timestamp",
-    "stddev", "string_agg", "string_to_array", "strpos", "substr", "substring", "sum", "then", "time",
-    "timestamp", "to_char", "to_date", "to_json", "to_jsonb", "to_number", "to_timestamp",
-    "transaction_timestamp", "translate", "trim", "trunc", "union", "unnest", "update", "upper", "using",
-    "values", "varchar", "variance", "version", "when", "where", "width_bucket", "with", "within",
+    "concat_ws", "copy", "count", "cube", "current_time", "current_timestamp", "currval", "date", "date_part",
+    "date_trunc", "dec", "decimal", "decode", "delete", "dense_rank", "distinct", "div", "else", "encode",
+    "every", "except", "exists", "exp", "extract", "filter", "first_value", "float", "floor", "format",
+    "from", "gen_random_uuid", "generate_series", "generate_subscripts", "greatest", "group", "grouping",
+    "having", "ilike", "in", "initcap", "insert", "intersect", "interval", "into", "join", "lag",
+    "last_value", "lastval", "lateral", "lead", "least", "left", "length", "like", "ln", "localtime",
+    "localtimestamp", "log", "lower", "lpad", "ltrim", "make_date", "make_interval", "make_time",
+    "make_timestamp", "make_timestamptz", "materialized", "max", "md5", "min", "mod", "mode", "nchar",
+    "nextval", "not", "now", "nth_value", "ntile", "nullif", "num_nonnulls", "numeric", "octet_length", "on",
+    "or", "over", "overlay", "partition", "percent_rank", "percentile_cont", "percentile_disc", "pg_sleep",
+    "pg_typeof", "position", "power", "quote_ident", "quote_literal", "random", "rank", "repeat", "replace",
+    "returning", "reverse", "right", "rollup", "round", "row", "row_number", "row_to_json", "rpad", "rtrim",
+    "second", "select", "set", "sets", "setseed", "setval", "sha256", "sign", "some", "split_part", "sqrt",
+    "starts_with", "statement_timestamp", "stddev", "string_agg", "string_to_array", "strpos", "substr",
+    "substring", "sum", "then", "time", "timestamp", "to_char", "to_date", "to_json", "to_jsonb", "to_number",
+    "to_timestamp", "transaction_timestamp", "translate", "trim", "trunc", "union", "unnest", "update",
+    "upper", "using", "values", "varchar", "variance", "varying", "version", "when", "where", "width_bucket",
+    "with", "within", "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest", "xmlnamespaces",
+    "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
 ];
 
 #[cfg(test)]

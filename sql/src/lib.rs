@@ -20,6 +20,7 @@ mod pieces;
 mod prepare;
 mod reach;
 mod reader;
+mod roworder;
 mod settings;
 mod skipping;
 mod splice;
@@ -30,6 +31,7 @@ mod volatile;
 
 pub use barrier::Barrier;
 pub use prepare::{Call, Template};
+pub use roworder::{Doubt, Limit};
 pub use settings::{reported, travels};
 pub use skipping::{Query, Skipping};
 pub use statement::{
@@ -171,7 +173,13 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
         }
     }
     let (text, mapping) = splices.apply(tokens.source, tokens.bytes(0..tokens.len()), character);
+    let order = match class.kind {
+        Kind::Read | Kind::Write if roworder::concerns(tokens) => row_order(&text),
+        _ => roworder::RowOrder::default(),
+    };
     Ok(Statement {
+        limits: order.limits,
+        doubt: order.doubt,
         order_columns: match class.kind {
             Kind::Read | Kind::CatalogRead => order::order_columns(tokens, &partners, &outline),
             _ => None,
@@ -186,6 +194,20 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
         text,
         mapping,
     })
+}
+
+/// What depends on the order of rows in a text that is to be executed: places in it are needed, not in the client's.
+fn row_order(text: &str) -> roworder::RowOrder {
+    // It was cut and changed by tokens, so it lexes as it did.
+    let Ok(list) = lexer::lex(text) else {
+        return roworder::RowOrder::default();
+    };
+    let tokens = Tokens {
+        source: text,
+        list: &list,
+    };
+    let partners = Partners::of(tokens);
+    roworder::find(tokens, &partners, &outline::outline(tokens, &partners))
 }
 
 /// The text reaches PostgreSQL as it is; the other kinds are the proxy's own work.
@@ -248,6 +270,8 @@ fn empty() -> Statement {
         order_columns: None,
         catalog_only: false,
         calls_user: false,
+        limits: Vec::new(),
+        doubt: None,
         unvalidated: false,
         settings: None,
         tables: Tables::Known(Default::default()),

@@ -122,6 +122,14 @@ fn forbidden(name: &str) -> Option<&'static str> {
         Some("Replication is SteelDB's own work.")
     } else if OPERATIONS.contains(&name) {
         Some("Operating the servers is SteelDB's own work; see steeldb --help.")
+    } else if matches!(
+        name,
+        "brin_summarize_new_values"
+            | "brin_summarize_range"
+            | "brin_desummarize_range"
+            | "gin_clean_pending_list"
+    ) {
+        Some("VACUUM of the table does it, at all replicas.")
     } else if starts(&["dblink"]) {
         Some("Other servers cannot take part in a transaction; connect to them from the client.")
     } else {
@@ -169,6 +177,11 @@ const OPERATIONS: &[&str] = &[
     "pg_import_system_collations",
 ];
 
+/// Functions that execute the SQL text that they are given, in which a function of the user's own can stand.
+pub(crate) fn executes_text(name: &str) -> bool {
+    name.starts_with("query_to_xml") || matches!(name, "ts_rewrite" | "ts_stat")
+}
+
 /// Functions that move a sequence: they make a query a write.
 pub(crate) fn moves_sequence(name: &str) -> bool {
     matches!(name, "nextval" | "setval")
@@ -178,6 +191,7 @@ pub(crate) fn moves_sequence(name: &str) -> bool {
 /// positions, sizes on disk.
 pub(crate) fn is_physical(name: &str) -> bool {
     name.starts_with("txid_")
+        || name == "currtid2"
         || matches!(
             name,
             "inet_client_addr" | "inet_client_port" | "inet_server_addr" | "inet_server_port"
@@ -234,6 +248,7 @@ pub(crate) fn reads_catalog(name: &str) -> bool {
                 | "col_description"
                 | "shobj_description"
                 | "format_type"
+                | "version"
         )
 }
 

@@ -4,7 +4,7 @@
 //! locking query by itself ([`Skipping::claim`]) and notes the keys of its rows, and the statement is executed, at the master too, as a plain
 //! lock of these rows ([`Skipping::replay`]).
 
-use crate::content::{cte_names, is_users_call};
+use crate::content::{Grammar, cte_names, is_users_call};
 use crate::lexer::TokenKind;
 use crate::outline::Outline;
 use crate::reader::unsupported;
@@ -224,6 +224,7 @@ impl<'a> Locking<'a> {
     /// What must not stand in a query that is run on its own as well.
     fn check(&self, ctes: &BTreeSet<String>) -> Result<(), Refusal> {
         let tokens = self.tokens;
+        let grammar = Grammar::of(tokens);
         for i in self.select..self.end {
             let Some(name) = tokens.name(i) else { continue };
             if ctes.contains(&name) && !(i > 0 && tokens.symbol(i - 1, ".")) {
@@ -239,7 +240,7 @@ impl<'a> Locking<'a> {
                     "Pass its value as a parameter, or order by a column.",
                 ));
             }
-            if is_users_call(tokens, i, ctes) {
+            if is_users_call(tokens, i, ctes, &grammar) {
                 return Err(unsupported(
                     &format!("the function {name} in a query with SKIP LOCKED"),
                     "Functions of your own may change rows: call it in the statement around, or in the next one.",

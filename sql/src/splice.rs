@@ -77,6 +77,27 @@ struct Point {
 }
 
 impl Mapping {
+    /// Takes in that `length` characters were inserted before the character `at` (from 0) of the text executed.
+    pub(crate) fn insert(&mut self, at: usize, length: usize) {
+        let index = self.0.partition_point(|point| point.ours < at);
+        let client = self.to_client(at + 1) - 1;
+        let fixed = self.0[..index].last().is_some_and(|point| point.fixed);
+        for point in &mut self.0[index..] {
+            point.ours += length;
+        }
+        let inserted = Point {
+            ours: at,
+            client,
+            fixed: true,
+        };
+        let rest = Point {
+            ours: at + length,
+            client,
+            fixed,
+        };
+        self.0.splice(index..index, [inserted, rest]);
+    }
+
     /// Both positions count from 1.
     pub(crate) fn to_client(&self, position: usize) -> usize {
         let wanted = position.saturating_sub(1);
@@ -104,5 +125,19 @@ mod tests {
         assert_eq!(mapping.to_client(8), 11);
         assert_eq!(mapping.to_client(10), 11);
         assert_eq!(mapping.to_client(15), 15);
+
+        let mut longer = mapping.clone();
+        longer.insert(15, 4);
+        for (position, expected) in [
+            (1, 4),
+            (10, 11),
+            (15, 15),
+            (16, 16),
+            (19, 16),
+            (20, 16),
+            (21, 17),
+        ] {
+            assert_eq!(longer.to_client(position), expected, "{position}");
+        }
     }
 }

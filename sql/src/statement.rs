@@ -1,6 +1,7 @@
 //! What is known of one statement: the text to execute, its kind, and how its answer may be compared.
 
 use crate::prepare::{Call, Template};
+use crate::roworder::{Doubt, Limit};
 use crate::splice::Mapping;
 use std::collections::BTreeSet;
 
@@ -24,6 +25,11 @@ pub struct Statement {
     /// It calls a function that is not PostgreSQL's own. Of a [`Kind::Read`] it says that it may write after all, and that the
     /// function may catch the 25006 that would tell.
     pub calls_user: bool,
+    /// LIMITs over one table, whose primary key would settle which rows they take; see [`Statement::keyed`]. Of a
+    /// [`Kind::Read`] or [`Kind::Write`].
+    pub limits: Vec<Limit>,
+    /// What else in it may come out differently where rows lie in another order.
+    pub doubt: Option<Doubt>,
     pub(crate) settings: Option<Vec<(String, String)>>,
     pub(crate) tables: Tables,
     pub(crate) tag: Option<&'static str>,
@@ -35,6 +41,34 @@ impl Statement {
     /// control, SET, RESET, DISCARD, PREPARE, DEALLOCATE. `None` for all others.
     pub fn local_tag(&self) -> Option<&'static str> {
         self.tag
+    }
+
+    /// What the statement's author can do about answers that differ between replicas, where the text tells of a cause.
+    pub fn advice(&self) -> Option<&'static str> {
+        let limit = (!self.limits.is_empty()).then_some(Doubt::Limit);
+        self.doubt.or(limit).map(Doubt::advice)
+    }
+
+    /// The statement with the primary keys of its [`Statement::limits`] at the end of their ORDER BYs. `key`: the columns of a table's
+    /// primary key, none where there is no such table or key; then its LIMIT is in [`Statement::doubt`].
+    pub fn keyed<'k>(&self, key: impl Fn(&str) -> Option<&'k [String]>) -> Statement {
+        let mut keyed = self.clone();
+        // From the last to the first, so that the places before it stay.
+        keyed
+            .limits
+            .sort_by_key(|limit| std::cmp::Reverse(limit.at));
+        for limit in std::mem::take(&mut keyed.limits) {
+            match key(&limit.table).filter(|columns| !columns.is_empty()) {
+                Some(columns) => {
+                    let sort = limit.sort(columns);
+                    let before = keyed.text[..limit.at].chars().count();
+                    keyed.mapping.insert(before, sort.chars().count());
+                    keyed.text.insert_str(limit.at, &sort);
+                }
+                None => keyed.doubt = Some(Doubt::Limit),
+            }
+        }
+        keyed
     }
 
     /// Translates an error position that PostgreSQL reports for [`Statement::text`] (characters, from 1)

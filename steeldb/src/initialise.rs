@@ -8,12 +8,14 @@ use std::path::Path;
 use cluster::{ClientEntry, Cluster, FIRST_CLIENT, ReplicaEntry};
 use consensus::Mode;
 use net::Identity;
+use replica::Postgres;
 
 use crate::directory::{self, Purpose};
 use crate::failure::Failure;
 use crate::layout::{Layout, Member};
 use crate::operator::{self, ADMINISTRATOR};
 use crate::proxy_file::ProxyFile;
+use crate::servers::Servers;
 
 /// The largest f for which replicas are made: 31 replicas on one machine are more than anybody needs.
 pub const MAX_F: u16 = 10;
@@ -29,6 +31,8 @@ pub struct Plan {
     pub front: proxy::ProxyConfig,
     /// Every process gets a copy of the cluster file, so that its directory can be carried to another machine.
     pub spread: bool,
+    /// Which PostgreSQL each replica runs.
+    pub servers: Servers,
 }
 
 /// Writes the cluster. `cluster.toml` comes last: where it is, the directory is complete.
@@ -47,7 +51,12 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
         replicas.push(ReplicaEntry {
             id,
             address: *address,
-            key: replica_home(layout, member, plan.cluster_path())?,
+            key: replica_home(
+                layout,
+                member,
+                plan.cluster_path(),
+                plan.servers.get(&id).unwrap_or(&Postgres::default()),
+            )?,
         });
     }
     directory::make(&layout.home(Member::Proxy), Purpose::Private)?;
@@ -100,14 +109,19 @@ impl Plan {
     }
 }
 
-fn replica_text(id: u16, cluster: &str) -> String {
-    format!(
+fn replica_text(id: u16, cluster: &str, server: &Postgres) -> String {
+    let mut text = format!(
         "# The configuration of replica {id}. Paths are relative to this file; docs/operations.md lists the keys.\n\
          id = {id}\n\
          cluster = \"{cluster}\"\n\
          identity = \"identity\"\n\
          data = \"data\"\n"
-    )
+    );
+    let server = toml::to_string(server).expect("paths, numbers and names are always valid TOML");
+    if !server.is_empty() {
+        text += &format!("\n[postgres]\n{server}");
+    }
+    text
 }
 
 fn client(name: &str, identity: &Path) -> Result<ClientEntry, Failure> {
@@ -119,7 +133,12 @@ fn client(name: &str, identity: &Path) -> Result<ClientEntry, Failure> {
 }
 
 /// Makes a replica's directory; its public key.
-pub fn replica_home(layout: &Layout, member: Member, cluster: &str) -> Result<String, Failure> {
+pub fn replica_home(
+    layout: &Layout,
+    member: Member,
+    cluster: &str,
+    server: &Postgres,
+) -> Result<String, Failure> {
     let Member::Replica(id) = member else {
         return Err(Failure::usage(format!("{member} is no replica")));
     };
@@ -127,7 +146,7 @@ pub fn replica_home(layout: &Layout, member: Member, cluster: &str) -> Result<St
     directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
     // The log holds everything that clients have sent.
     directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
-    directory::write(&layout.config(member), &replica_text(id, cluster))?;
+    directory::write(&layout.config(member), &replica_text(id, cluster, server))?;
     key(&layout.identity(member))
 }
 
@@ -190,6 +209,7 @@ mod tests {
                 .collect(),
             front: proxy::ProxyConfig::default(),
             spread,
+            servers: Servers::new(),
         }
     }
 

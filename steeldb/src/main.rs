@@ -19,8 +19,10 @@ mod process;
 mod progress;
 mod proxy_file;
 mod ready;
+mod replay;
 mod replica_file;
 mod report;
+mod servers;
 #[cfg(test)]
 mod shipped;
 mod signals;
@@ -33,7 +35,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    down, init, kill, proxy, receipt, reconfigure, replica, start, status, supervise, up, verify,
+    down, init, kill, policy, proxy, receipt, reconfigure, replica, start, status, supervise, up,
+    verify,
 };
 
 use crate::failure::Failure;
@@ -57,6 +60,7 @@ enum Command {
     Init(init::Args),
     Import(commands::import::Args),
     Reconfigure(reconfigure::Args),
+    Policy(policy::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
     Receipt(receipt::Args),
@@ -102,6 +106,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Start(args) => start::run(&args).await,
         Command::Init(args) => init::run(&args).await,
         Command::Import(args) => commands::import::run(&args).await,
+        Command::Policy(args) => policy::run(&args).await,
         Command::Reconfigure(args) => reconfigure::run(&args).await,
         Command::Replica(args) => replica::run(&args).await,
         Command::Proxy(args) => proxy::run(&args).await,

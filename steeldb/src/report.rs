@@ -1,6 +1,6 @@
 //! The state of a cluster: what its replicas say of themselves, and what runs here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use client_shim::ReplicaStatus;
@@ -101,6 +101,14 @@ pub struct ProxyReport {
     pub listen: SocketAddr,
     pub state: State,
     pub pid: Option<i32>,
+}
+
+impl ReplicaReport {
+    /// Its PostgreSQL's version as people know it, such as 15.18.
+    fn postgres(&self) -> Option<String> {
+        let number = self.server_version.as_ref()?.parse().ok()?;
+        Some(replica::postgres::shown(number))
+    }
 }
 
 impl Report {
@@ -207,6 +215,15 @@ impl Report {
                 "leader: replica {leader} (regency {regency})   master: replica {master} (epoch {epoch})   height: {height}\n"
             );
         }
+        let versions: BTreeSet<String> =
+            self.replicas.iter().filter_map(|r| r.postgres()).collect();
+        if versions.len() > 1 {
+            let versions: Vec<String> = versions.into_iter().collect();
+            text += &format!(
+                "PostgreSQL {}: what they answer differently is masked (docs/versions.md)\n",
+                versions.join(", ")
+            );
+        }
         let pid = |pid: Option<i32>| pid.map_or("-".to_owned(), |pid| pid.to_string());
         text += &format!(
             "proxy: {} on {}, process {}\n\n",
@@ -225,6 +242,7 @@ impl Report {
                 "STATE",
                 "ROLE",
                 "ADDRESS",
+                "POSTGRES",
                 "PID",
                 "REGENCY",
                 "EPOCH",
@@ -262,6 +280,7 @@ impl Report {
                 roles.join("+")
             },
             replica.address.to_string(),
+            show(&replica.postgres()),
             show(&replica.pid),
             show(&replica.regency),
             show(&replica.epoch),

@@ -27,6 +27,7 @@ fn written(member: Member) -> Table {
             .collect(),
         front: proxy::ProxyConfig::default(),
         spread: false,
+        servers: Default::default(),
     };
     create(&layout, &plan).unwrap();
     let text = std::fs::read_to_string(layout.config(member)).unwrap();

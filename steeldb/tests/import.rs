@@ -37,6 +37,37 @@ fn schema(dsn: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+async fn a_volatile_function_runs_when_an_administrator_allows_it(cluster: &Cluster) {
+    let client = cluster.connect().await;
+    let call = "SELECT ext.set_limit(0.25)";
+    let refused = client.query_one(call, &[]).await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.code().code(), "0A000");
+    assert!(
+        refused.message().contains("ext.set_limit(real)"),
+        "{refused}"
+    );
+    assert!(
+        refused.hint().unwrap().contains("steeldb policy"),
+        "{refused}"
+    );
+    for (policy, works) in [("replicated", true), ("refused", false)] {
+        cluster.succeed(&["policy", "ext.set_limit(real)", policy]);
+        assert_eq!(client.query_one(call, &[]).await.is_ok(), works, "{policy}");
+        // By then all replicas have carried it out.
+        cluster.verify();
+        for replica in 0..4 {
+            let kept = cluster.ask(
+                replica,
+                "SELECT function || policy FROM steel.function_policy",
+            );
+            assert_eq!(kept, format!("ext.set_limit(real){policy}"));
+        }
+    }
+    let said = cluster.refuse(&["policy", "pg_catalog.random()", "refused"], 1);
+    assert!(said.contains("needs no policy"), "{said}");
+}
+
 #[tokio::test]
 async fn a_rich_database_comes_in_and_out_unchanged() {
     let source = Source::start().await;
@@ -100,6 +131,7 @@ async fn a_rich_database_comes_in_and_out_unchanged() {
         .await
         .unwrap();
     cluster.succeed(&["import", "--compare", "--from", &dsn]);
+    a_volatile_function_runs_when_an_administrator_allows_it(&cluster).await;
     cluster.verify();
 
     // The way out, in both formats, into a plain PostgreSQL.
@@ -152,7 +184,7 @@ async fn what_cannot_be_carried_is_named_before_anything_is_changed() {
     let dsn = source.dsn("unsupported");
     let said = cluster.refuse(&["import", "--from", &dsn], 1);
     for (kind, object) in [
-        ("extension", "pgcrypto"),
+        ("extension", "pageinspect"),
         ("extension", "file_fdw"),
         ("foreign server", "files"),
         ("foreign table", "public.passwords"),

@@ -10,6 +10,10 @@ pub const STEPS_PER_TRANSACTION: usize = 100_000;
 pub const CLAIMED_ROWS: usize = 10_000;
 /// Decided heights that an autocommit write may lag behind the state that its master read (DESIGN.md, 7: K).
 pub const AUTO_WINDOW: u64 = 1_000;
+/// Draws by which a recorded value of a sequence may lie ahead of where the sequence stands, where the configuration says nothing;
+/// and the most that it may say.
+pub const SEQUENCE_WINDOW: u64 = 1 << 20;
+pub const MAX_SEQUENCE_WINDOW: u64 = 1 << 40;
 /// Answers kept per client for requests that are sent again.
 pub const REPLIES_PER_CLIENT: usize = 4_096;
 /// Heights whose votes are kept in memory for peers that ask; older ones are served from the log.

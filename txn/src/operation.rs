@@ -57,12 +57,50 @@ impl Operation {
     }
 }
 
-/// Values that one sequence gave to one operation, in the order of use, as ranges (first value, count) of step 1.
+/// What one operation did to one sequence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceValues {
     /// Quoted qualified name.
     pub sequence: String,
-    pub ranges: Vec<(i64, u64)>,
+    /// In this order.
+    pub uses: Vec<SequenceUse>,
+}
+
+/// A way of using a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SequenceUse {
+    /// It gave so many values from `first` on, in steps of 1.
+    Given { first: i64, count: u64 },
+    /// It was set by hand; `called`: as if it had just given the value.
+    Set { value: i64, called: bool },
+}
+
+impl SequenceValues {
+    /// The values that it gave, as ranges (first value, count) of step 1.
+    pub fn given(&self) -> impl Iterator<Item = (i64, u64)> {
+        self.uses.iter().filter_map(|what| match what {
+            SequenceUse::Given { first, count } => Some((*first, *count)),
+            SequenceUse::Set { .. } => None,
+        })
+    }
+
+    /// How it was set by hand.
+    pub fn sets(&self) -> impl Iterator<Item = (i64, bool)> {
+        self.uses.iter().filter_map(|what| match what {
+            SequenceUse::Set { value, called } => Some((*value, *called)),
+            SequenceUse::Given { .. } => None,
+        })
+    }
+
+    /// What `currval` says afterwards, if this operation has anything to do with it.
+    pub fn last(&self) -> Option<i64> {
+        self.uses.iter().rev().find_map(|what| match *what {
+            SequenceUse::Given { first, count } => {
+                Some(first.saturating_add_unsigned(count.saturating_sub(1)))
+            }
+            SequenceUse::Set { value, called } => called.then_some(value),
+        })
+    }
 }
 
 /// The rows that a query with SKIP LOCKED got at the master, in its order. Which it skipped is a matter of timing, so this is the
@@ -82,14 +120,15 @@ pub struct Evidence {
     pub result: Digest,
     /// Digest of the rows that the operation changed, as claimed by the master.
     pub write: Digest,
-    /// What the master's sequences gave.
+    /// What the master's sequences gave, and how they were set by hand; those that gave values in the order in which they did
+    /// so last.
     pub sequences: Vec<SequenceValues>,
-    /// What it took of the rows that others might have taken; `None` unless its query skips and could be run.
-    pub claims: Option<Claims>,
     /// The operation changed the schema, or emptied a table: what snapshots do not cover.
     pub schema_change: bool,
     /// Answered by the master alone (catalogs, EXPLAIN): not executed elsewhere, never compared.
     pub unvalidated: bool,
+    /// What it took of the rows that others might have taken; `None` unless its query skips and could be run.
+    pub claims: Option<Claims>,
 }
 
 impl Evidence {

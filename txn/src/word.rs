@@ -73,7 +73,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Claims, SequenceValues};
+    use crate::operation::{Claims, SequenceUse, SequenceValues};
     use consensus::{ClientId, Digest};
 
     fn tx(seq: u64) -> TxId {
@@ -90,7 +90,7 @@ mod tests {
             write: Digest([2; 32]),
             sequences: vec![SequenceValues {
                 sequence: "s".into(),
-                ranges: vec![(1, 2)],
+                uses: vec![SequenceUse::Given { first: 1, count: 2 }],
             }],
             claims: Some(Claims {
                 key: vec!["id".into()],
@@ -123,7 +123,7 @@ mod tests {
             |s| s[1].evidence.result = Digest([3; 32]),
             |s| s[1].evidence.write = Digest([3; 32]),
             |s| s[1].evidence.schema_change = true,
-            |s| s[1].evidence.sequences[0].ranges[0].1 = 3,
+            |s| s[1].evidence.sequences[0].uses[0] = SequenceUse::Given { first: 1, count: 3 },
             |s| s[1].evidence.claims = None,
             |s| s.push(s[0].clone()),
         ];

@@ -14,7 +14,7 @@ use consensus::{
 use serde::de::DeserializeOwned;
 use txn::ballot::{Ballot, VotePart};
 use txn::client::{ClientMessage, ReplicaMessage};
-use txn::operation::{Claims, SequenceValues};
+use txn::operation::{Claims, SequenceUse, SequenceValues};
 use txn::peer::PeerMessage;
 use txn::tally::Verdict;
 use txn::{Begin, Commit, Evidence, Isolation, Operation, Ordered, Step, TxId};
@@ -173,7 +173,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         write: digest,
         sequences: vec![SequenceValues {
             sequence: "s".into(),
-            ranges: vec![(1, 5)],
+            uses: vec![SequenceUse::Given { first: 1, count: 5 }],
         }],
         claims: Some(Claims {
             key: vec!["id".into()],

@@ -31,6 +31,8 @@ pub(crate) use silence::Silence;
 
 /// Silence after which a request is sent again.
 const REPEAT_AFTER: Duration = Duration::from_millis(1_500);
+/// And after twice as long each time, up to this: what is slow because of load is not helped by more of it.
+const REPEAT_AT_MOST: Duration = Duration::from_secs(6);
 
 /// An operation's provisional answer, or why the transaction is over.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ pub(crate) struct Pending {
     counter: ReplyCounter,
     done: Option<oneshot::Sender<Result<Reply, String>>>,
     sent: Instant,
+    /// Until it is sent again.
+    pause: Duration,
 }
 
 #[derive(Default)]
@@ -239,6 +243,7 @@ impl Inner {
             counter: ReplyCounter::new(self.view()),
             done: Some(sender),
             sent: Instant::now(),
+            pause: REPEAT_AFTER,
         };
         self.waiting().ordered.insert(seq, pending);
         self.broadcast(&message);
@@ -278,8 +283,9 @@ impl Inner {
         let mut waiting = self.waiting();
         let now = Instant::now();
         for (seq, pending) in &mut waiting.ordered {
-            if now.duration_since(pending.sent) >= REPEAT_AFTER {
+            if now.duration_since(pending.sent) >= pending.pause {
                 pending.sent = now;
+                pending.pause = (pending.pause * 2).min(REPEAT_AT_MOST);
                 // Whatever keeps a MAC vector from being ordered does not keep a signature.
                 self.sign(*seq, pending);
                 self.broadcast(&pending.message);

@@ -8,6 +8,7 @@ use consensus::service::{Call, MAX_QUERY_BYTES, Refusal, ToClient, ToReplica};
 use consensus::{Author, ClientId, Height, ReplicaId, SigningKey, View};
 
 use super::error::InvokeError;
+use super::pace::Pace;
 use super::pending::{Asked, Pending, Purpose, Verdict};
 use super::quorum::Quorums;
 use super::reading::{Next, Reading};
@@ -57,6 +58,7 @@ pub struct Engine {
     /// A request was given up: what follows gets a new incarnation, or the hole that it may leave would stop the window one day.
     renew: bool,
     announced: Announced,
+    pace: Pace,
     out: Vec<Output>,
 }
 
@@ -74,6 +76,7 @@ impl Engine {
             seen: 0,
             renew: false,
             announced: Announced::default(),
+            pace: Pace::default(),
             out: Vec::new(),
         }
     }
@@ -310,7 +313,8 @@ impl Engine {
             purpose,
             since: asked,
         };
-        let pending = Pending::new(asked, message, to_sign, now, &self.settings);
+        let pause = self.pace.retransmit(&self.settings);
+        let pending = Pending::new(asked, message, to_sign, now, pause);
         self.requests.insert(seq, pending);
     }
 
@@ -339,6 +343,7 @@ impl Engine {
             Verdict::Open => {}
             Verdict::Result { height, result } => {
                 self.seen = self.seen.max(height);
+                self.pace.answered(now.saturating_sub(pending.sent()));
                 self.end(seq, Ok(result));
             }
             Verdict::Refused(error) => {

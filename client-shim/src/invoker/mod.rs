@@ -14,6 +14,7 @@ mod engine;
 #[cfg(test)]
 mod engine_tests;
 mod error;
+mod pace;
 mod pending;
 mod quorum;
 mod reading;

@@ -52,6 +52,8 @@ pub struct Pending {
     asked: Duration,
     votes: Votes,
     refusals: BTreeMap<ReplicaId, Refusal>,
+    /// When it was sent first.
+    sent: Duration,
     send_at: Duration,
     /// Until it is sent again the next time.
     pause: Duration,
@@ -60,12 +62,13 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// `pause`: until it is sent again.
     pub fn new(
         asked: Asked,
         message: Bytes,
         to_sign: Option<Bytes>,
         now: Duration,
-        settings: &Settings,
+        pause: Duration,
     ) -> Self {
         Self {
             ticket: asked.ticket,
@@ -75,10 +78,16 @@ impl Pending {
             asked: asked.since,
             votes: Votes::default(),
             refusals: BTreeMap::new(),
-            send_at: now + settings.retransmit,
-            pause: settings.retransmit,
+            sent: now,
+            send_at: now + pause,
+            pause,
             fetch_at: None,
         }
+    }
+
+    /// When it was sent first.
+    pub fn sent(&self) -> Duration {
+        self.sent
     }
 
     pub fn ticket(&self) -> Ticket {

@@ -94,6 +94,7 @@ impl Shim {
     ) -> Result<Outcome, ShimError> {
         let inner = &self.0;
         let epoch = *inner.epoch.borrow();
+        let settings = self.2.carried(settings.clone());
         let tx = TxId {
             client: inner.me,
             incarnation: inner.incarnation,
@@ -114,6 +115,7 @@ impl Shim {
         let (outcome, mut evidence, ran_at) =
             self.at_master(tx, epoch, &message, cancelled).await?;
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
+        let sequences = evidence.sequences.clone();
         let failure = outcome.frames.iter().find_map(txn::result::sqlstate);
         if failure.as_ref().is_some_and(|sqlstate| is_local(sqlstate)) {
             // Timing, cancels and local trouble are the master's own; nobody else can confirm them.
@@ -128,12 +130,13 @@ impl Shim {
             tx,
             epoch,
             ran_at,
-            settings: settings.clone(),
+            settings,
             step,
         });
         let reply = self.invoke(&auto).await?;
         match reply.answer {
             Answer::Committed => {
+                self.2.note(&sequences);
                 // One that failed is confirmed too; nobody wants a receipt of it.
                 if failure.is_none() {
                     let (height, index) = (reply.height, reply.index);

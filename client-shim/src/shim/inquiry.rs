@@ -11,6 +11,7 @@ use txn::client::{ClientMessage, ReplicaStatus};
 use super::Shim;
 use crate::error::ShimError;
 use crate::inner::Answers;
+use crate::parameters;
 
 /// One replica's tables at one height.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Shim {
         statuses
     }
 
-    /// PostgreSQL's reported parameters of a new session, as f+1 replicas report them.
+    /// PostgreSQL's reported parameters of a new session, as f+1 replicas report each of them.
     ///
     /// # Errors
     /// 57P03 when too few replicas answer.
@@ -86,13 +87,12 @@ impl Shim {
         let needed = self.0.view().one_correct();
         for _ in 0..20 {
             let statuses = self.statuses(Duration::from_secs(1)).await;
-            for status in statuses.values() {
-                let same = statuses
-                    .values()
-                    .filter(|s| s.parameters == status.parameters);
-                if !status.parameters.is_empty() && same.count() >= needed {
-                    return Ok(status.parameters.clone());
-                }
+            let reports: Vec<&[(String, String)]> = statuses
+                .values()
+                .map(|status| status.parameters.as_slice())
+                .collect();
+            if let Some(agreed) = parameters::agreed(&reports, needed) {
+                return Ok(agreed);
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }

@@ -16,6 +16,7 @@ use txn::client::Reply;
 use txn::ordered::SessionSettings;
 use txn::{Isolation, Ordered};
 
+use crate::drawn::Drawn;
 use crate::error::ShimError;
 use crate::inner::Inner;
 use crate::settings::Settings;
@@ -25,9 +26,9 @@ pub use inquiry::AuditReport;
 pub use receipt::Committed;
 pub(crate) use receipt::Last;
 
-/// A handle to the cluster; cheap to clone. Clones share what was committed last; see [`Shim::session`].
+/// A handle to the cluster; cheap to clone. Clones share what was committed and drawn from sequences last; see [`Shim::session`].
 #[derive(Clone)]
-pub struct Shim(pub(crate) Arc<Inner>, pub(crate) Last);
+pub struct Shim(pub(crate) Arc<Inner>, pub(crate) Last, pub(crate) Drawn);
 
 impl Shim {
     /// Starts the links to all replicas. Returns at once; see [`Shim::ready`].
@@ -41,7 +42,7 @@ impl Shim {
         settings: Settings,
     ) -> Result<Shim, ShimError> {
         let inner = Inner::start(cluster, me, identity, settings).await?;
-        Ok(Shim(inner, Last::default()))
+        Ok(Shim(inner, Last::default(), Drawn::default()))
     }
 
     /// Orders a request and waits for its answer.
@@ -70,11 +71,16 @@ impl Shim {
     ) -> Transaction {
         Transaction::begin(
             self.0.clone(),
-            self.1.clone(),
+            (self.1.clone(), self.2.clone()),
             settings,
             isolation,
             read_only,
         )
+    }
+
+    /// Forgets what the session took from sequences: DISCARD SEQUENCES.
+    pub fn forget_sequences(&self) {
+        self.2.forget();
     }
 
     /// Changes whenever a link goes up or down.

@@ -83,11 +83,16 @@ impl Shim {
             }
         }
         // In the order all replicas read the same snapshot.
-        let mut transaction = self.session().begin(settings, Isolation::Snapshot, true);
+        let mut transaction = self.beside().begin(settings, Isolation::Snapshot, true);
         let outcome = transaction.execute(operation, false).await?;
         // An error is confirmed like rows: the master may have invented it.
         transaction.commit().await?;
         Ok(outcome)
+    }
+
+    /// The same session, for what it does not know of: its receipt is not this one's.
+    fn beside(&self) -> Shim {
+        Shim(self.0.clone(), Default::default(), self.2.clone())
     }
 
     async fn read_once(
@@ -108,7 +113,7 @@ impl Shim {
             min_height: inner.seen.load(Ordering::Relaxed),
             time_ms: inner.time_ms.load(Ordering::Relaxed),
             nonce: format!("{:016x}{:016x}", inner.incarnation, id),
-            settings: settings.clone(),
+            settings: self.2.carried(settings.clone()),
             operation: operation.clone(),
             whole: true,
         };

@@ -10,6 +10,7 @@ use txn::client::ClientMessage;
 use txn::receipt::{Receipt, Refusal, Wanted};
 
 use super::Shim;
+use crate::drawn::Drawn;
 use crate::error::ShimError;
 use crate::gather::Gather;
 use crate::inner::Answers;
@@ -50,9 +51,9 @@ impl Last {
 }
 
 impl Shim {
-    /// A handle for one session: it remembers for itself what was committed last.
+    /// A handle for one session: it remembers for itself what was committed last, and what sequences gave it.
     pub fn session(&self) -> Shim {
-        Shim(self.0.clone(), Last::default())
+        Shim(self.0.clone(), Last::default(), Drawn::default())
     }
 
     /// What was committed last through this handle; nothing after a commit that failed.

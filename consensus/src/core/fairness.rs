@@ -14,7 +14,8 @@ use super::pool::Pool;
 
 impl Pool {
     /// The next batch: clients take turns, one request each, beginning after the one
-    /// served last; of a client only its oldest incarnation.
+    /// served last; of a client only its oldest incarnation. One whose request did not fit in has the first turn of the next
+    /// batch, or a request as large as a batch would always find others before it.
     pub fn select(
         &mut self,
         settings: &Settings,
@@ -23,7 +24,7 @@ impl Pool {
         after: Digest,
         time_ms: u64,
     ) -> Option<Value> {
-        let start = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
+        let start = self.turn.unwrap_or(Bound::Unbounded);
         let later = self.clients.range((start, Bound::Unbounded));
         let mut turns: Vec<_> = later
             .chain(self.clients.iter())
@@ -41,7 +42,7 @@ impl Pool {
             },
             bodies: Vec::new(),
         };
-        let (mut bytes, mut last, mut closed) = (0, None, false);
+        let (mut bytes, mut last, mut passed_over, mut closed) = (0, None, None, false);
         while !turns.is_empty() && !closed {
             turns.retain_mut(|(client, requests, incarnation)| {
                 if closed || value.bodies.len() >= settings.max_batch_requests {
@@ -58,9 +59,13 @@ impl Pool {
                 }
                 let grown = bytes + request.op.len();
                 if grown > settings.max_batch_bytes && !value.bodies.is_empty() {
+                    if incarnation.is_none() {
+                        passed_over.get_or_insert(Bound::Included(*client));
+                    }
                     return false;
                 }
-                (bytes, *incarnation, last) = (grown, Some(of), Some(*client));
+                (bytes, *incarnation) = (grown, Some(of));
+                last = Some(Bound::Excluded(*client));
                 value.batch.entries.push(Entry::of(request));
                 value.bodies.push(request.clone());
                 // A change of the view ends its batch.
@@ -68,7 +73,7 @@ impl Pool {
                 true
             });
         }
-        self.last_served = last.or(self.last_served);
+        self.turn = passed_over.or(last).or(self.turn);
         (!value.bodies.is_empty()).then_some(value)
     }
 }
@@ -78,6 +83,33 @@ mod tests {
     use super::super::pool::tests::{clients_of, request};
     use super::*;
     use crate::window::Windows;
+
+    #[test]
+    fn a_request_as_large_as_a_batch_is_not_passed_over_for_ever() {
+        let settings = Settings {
+            max_batch_bytes: 100,
+            ..Settings::default()
+        };
+        let (mut pool, mut windows) = (Pool::default(), Windows::default());
+        for seq in 1..=6 {
+            for (client, bytes) in [(1, 30), (2, 100), (3, 30), (4, 99)] {
+                let added = pool.add(0, &settings, request(client, 1, seq, bytes));
+                assert_eq!(added, Ok(true));
+            }
+        }
+        let mut batches: Vec<Vec<u32>> = Vec::new();
+        for _ in 0..5 {
+            let (view, after) = (View::default(), Digest::default());
+            let ahead = windows.after([]);
+            let value = pool.select(&settings, &ahead, &view, after, 0).unwrap();
+            let renewed = windows.apply(&value.batch);
+            pool.decided(0, &value.batch, &renewed, &windows);
+            batches.push(clients_of(&value).iter().map(|(id, _)| *id).collect());
+        }
+        let small: &[u32] = &[3, 1, 3];
+        let expected: [&[u32]; 5] = [&[1, 3, 1], &[2], small, &[4], &[1, 3, 1]];
+        assert_eq!(batches, expected.map(<[u32]>::to_vec));
+    }
 
     #[test]
     fn clients_take_turns_and_the_next_batch_goes_on_where_the_last_ended() {

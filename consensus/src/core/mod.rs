@@ -23,6 +23,7 @@ mod stopping;
 mod tentative;
 mod tick;
 mod trips;
+mod turns;
 mod vouching;
 mod watch;
 
@@ -337,6 +338,11 @@ impl Core {
             view: self.view.id,
             member: self.member,
         }
+    }
+
+    /// Whether this very request waits for its place: who sends it again need not be verified again.
+    pub fn waits_here(&self, request: &Request) -> bool {
+        self.pool.has(request)
     }
 
     /// What the decided batches left behind; for a checkpoint.

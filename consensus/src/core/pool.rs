@@ -2,6 +2,7 @@
 //! within bounds of bytes (Alg. 2, l. 21-25; the predicate *fair* of l. 4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::batch::{Batch, Entry};
 use crate::ids::ClientId;
@@ -10,6 +11,7 @@ use crate::settings::{Settings, mutated};
 use crate::window::{Place, Windows};
 
 use super::Reason;
+use super::turns::Wait;
 
 /// What an entry costs beside its operation, roughly.
 pub(super) const OVERHEAD: usize = 256;
@@ -20,27 +22,36 @@ pub(super) struct Queue {
     /// By (incarnation, seq).
     pub(super) requests: BTreeMap<(u64, u64), Verified<Request>>,
     bytes: usize,
-    /// Since when none of this client's requests was ordered though some waited.
-    since: u64,
+    /// None of this client's requests was ordered since then though some waited.
+    pub(super) unserved: Wait,
     /// The newest of this client's requests that was ordered while others waited.
     newest_ordered: (u64, u64),
-    /// Since when an older one than that waits: a leader that has it orders it first, so
+    /// An older one than that waits: a leader that has it orders it first, so
     /// the leader misses it, or does not want it.
-    overtaken: Option<u64>,
+    pub(super) overtaken: Option<Wait>,
+    /// The most that a fair leader orders of others' before it is this client's turn, as far as is known here.
+    pub(super) turns: u64,
     /// When they were last forwarded.
-    forwarded: Option<u64>,
+    pub(super) forwarded: Option<u64>,
 }
 
 impl Queue {
     /// Since when the leader owes this client something.
     fn owed_since(&self) -> u64 {
-        self.overtaken.map_or(self.since, |at| at.min(self.since))
+        let unserved = self.unserved.since;
+        self.overtaken
+            .map_or(unserved, |overtaken| overtaken.since.min(unserved))
     }
 
-    fn settle(&mut self, now: u64) {
+    /// It begins to wait.
+    fn begin(&mut self, wait: Wait) {
+        (self.unserved, self.turns) = (wait, 0);
+    }
+
+    fn settle(&mut self, wait: Wait) {
         let oldest = self.requests.keys().next();
         if oldest.is_some_and(|oldest| *oldest < self.newest_ordered) {
-            self.overtaken.get_or_insert(now);
+            self.overtaken.get_or_insert(wait);
         } else {
             (self.overtaken, self.forwarded) = (None, None);
         }
@@ -53,8 +64,12 @@ pub(crate) struct Pool {
     pub(super) clients: BTreeMap<ClientId, Queue>,
     bytes: usize,
     len: usize,
-    /// The client served last; the next batch begins after it.
-    pub(super) last_served: Option<ClientId>,
+    /// Requests that were decided since this replica began, of whomever.
+    pub(super) ordered: u64,
+    /// The newest decision that [`excuse`](Pool::excuse) knows of.
+    pub(super) excused_until: u64,
+    /// Where the next batch begins.
+    pub(super) turn: Option<Bound<ClientId>>,
 }
 
 impl Pool {
@@ -80,6 +95,7 @@ impl Pool {
         let name = (request.incarnation, request.seq);
         let cost = request.op.len() + OVERHEAD;
         let bounded = !mutated!(settings, UnboundedPending);
+        let wait = self.wait_from(now);
         let queue = self.clients.entry(request.client).or_default();
         if let Some(there) = queue.requests.get_mut(&name) {
             return match (there.auth.is_signature(), request.auth.is_signature()) {
@@ -95,7 +111,8 @@ impl Pool {
             };
         }
         if queue.requests.is_empty() {
-            (queue.since, queue.forwarded) = (now, None);
+            queue.begin(wait);
+            queue.forwarded = None;
         }
         // An older request takes the room of the client's newest ones: what the order
         // comes to first is always held, whatever else the client sent to whom.
@@ -140,6 +157,14 @@ impl Pool {
             .filter(|request| request.digest() == entry.digest)
     }
 
+    /// Whether the very same bytes wait, with the same authenticator.
+    pub fn has(&self, request: &Request) -> bool {
+        let queue = self.clients.get(&request.client);
+        queue
+            .and_then(|queue| queue.requests.get(&(request.incarnation, request.seq)))
+            .is_some_and(|there| **there == *request)
+    }
+
     /// Whether a request waits under this name that `request` would not replace.
     pub fn holds(&self, request: &Request) -> bool {
         let queue = self.clients.get(&request.client);
@@ -179,6 +204,7 @@ impl Pool {
         of: impl Fn(&Queue) -> bool,
         dropped: impl Fn(&Verified<Request>) -> bool,
     ) -> Vec<(ClientId, u64, u64)> {
+        let wait = self.wait_from(now);
         let (mut names, bytes, len) = (Vec::new(), &mut self.bytes, &mut self.len);
         self.clients.retain(|client, queue| {
             let waiting = queue.requests.len();
@@ -194,8 +220,8 @@ impl Pool {
                 });
             }
             if queue.requests.len() < waiting {
-                queue.since = now;
-                queue.settle(now);
+                queue.begin(wait);
+                queue.settle(wait);
             }
             !queue.requests.is_empty()
         });
@@ -210,6 +236,8 @@ impl Pool {
         renewed: &BTreeSet<ClientId>,
         windows: &Windows,
     ) {
+        self.ordered += batch.entries.len() as u64;
+        let wait = self.wait_from(now);
         for entry in &batch.entries {
             let Some(queue) = self.clients.get_mut(&entry.client) else {
                 continue;
@@ -220,9 +248,9 @@ impl Pool {
                 self.bytes -= cost;
                 self.len -= 1;
             }
-            queue.since = now;
+            queue.begin(wait);
             queue.newest_ordered = queue.newest_ordered.max((entry.incarnation, entry.seq));
-            queue.settle(now);
+            queue.settle(wait);
             if queue.requests.is_empty() {
                 self.clients.remove(&entry.client);
             }
@@ -276,9 +304,11 @@ impl Pool {
 
     /// Restarts all timers. Alg. 3, l. 8 and 24.
     pub fn restart_timers(&mut self, now: u64) {
+        let wait = self.wait_from(now);
         for queue in self.clients.values_mut() {
-            (queue.since, queue.forwarded) = (now, None);
-            queue.overtaken = queue.overtaken.map(|_| now);
+            queue.begin(wait);
+            queue.forwarded = None;
+            queue.overtaken = queue.overtaken.map(|_| wait);
         }
     }
 
@@ -291,13 +321,15 @@ impl Pool {
         before: u64,
         max_bytes: usize,
     ) -> Vec<Verified<Request>> {
-        let (mut requests, mut bytes) = (Vec::new(), 0);
+        let (mut requests, mut bytes, ordered) = (Vec::new(), 0, self.ordered);
         for queue in self.clients.values_mut() {
             if queue.owed_since() > before || queue.forwarded.is_some_and(|at| at > before) {
                 continue;
             }
-            queue.forwarded = Some(now);
-            let starved = queue.since <= before;
+            if queue.forwarded.replace(now).is_none() {
+                queue.had_now_by_all(ordered);
+            }
+            let starved = queue.unserved.since <= before;
             let owed = queue
                 .requests
                 .iter()

@@ -183,8 +183,8 @@ impl Core {
     }
 
     /// Alg. 3, l. 1-4. Time is counted per client, from when it last had a request ordered
-    /// (or began to wait): under overload a fair leader still serves every client in each round, so
-    /// load alone deposes nobody, while a leader that starves one client is deposed for it.
+    /// (or began to wait), and only once its turn should have come (see [`turns`](super::turns)): load alone deposes nobody, while a leader
+    /// that starves one client is deposed for it.
     fn suspect(&mut self, now: u64, out: &mut Vec<Action>) {
         if !self.is_member() {
             return;
@@ -194,6 +194,8 @@ impl Core {
         } else {
             self.clock.stage()
         };
+        let (until, most) = (self.clock.last_progress, self.settings.max_timeout_ms);
+        self.pool.excuse(until, stage, most);
         let waits = self.waiting_since(now);
         let next = self.regency + 1;
         let unreachable = self.peers.down_for(now, self.leader());

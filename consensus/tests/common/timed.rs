@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use consensus::{ClientId, Input, Message, ReplicaId, Request, Settings, Verified};
+use consensus::{ClientId, Input, Message, ReplicaId, Request, Settings, Verified, View};
 
 use super::{CLIENT, OTHER, Table, signed};
 
@@ -32,9 +32,13 @@ pub struct Timed {
 
 impl Timed {
     pub fn of(n: u16, settings: Settings) -> Self {
-        let size = usize::from(n);
+        Self::in_view(super::view(n), settings)
+    }
+
+    pub fn in_view(view: View, settings: Settings) -> Self {
+        let size = view.replicas.len();
         Self {
-            table: Table::with(n, settings),
+            table: Table::in_view(view, settings),
             delay: Box::new(|_, _, _| 1),
             client_delay: vec![1; size],
             cost_us: vec![0; size],

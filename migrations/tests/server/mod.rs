@@ -1,18 +1,23 @@
-//! A private PostgreSQL 15 for one test binary: started by the first test, gone with the process.
+//! Private PostgreSQL servers for one test binary: started by the first test that needs them, gone with the process.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use serde_json::Value;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
+mod programs;
+
+/// The machine's own, which most tests use.
 const BIN: &str = "/usr/lib/postgresql/15/bin";
+pub const OWN: u32 = 15;
 
 struct Server {
     dir: PathBuf,
@@ -29,15 +34,21 @@ fn as_ordinary_account(command: &mut Command) -> &mut Command {
     command
 }
 
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
+fn server(major: u32) -> &'static Server {
+    static SERVERS: Mutex<BTreeMap<u32, &'static Server>> = Mutex::new(BTreeMap::new());
+    let mut servers = SERVERS.lock().unwrap();
+    servers.entry(major).or_insert_with(|| {
+        let bin = match major {
+            OWN => PathBuf::from(BIN),
+            other => programs::programs(other),
+        };
+        let bin = bin.display();
         let mut shell = as_ordinary_account(&mut Command::new("sh"))
             .arg("-c")
             .arg(format!(
                 "set -e; cd /; umask 077; dir=$(mktemp -d /tmp/steel-migrations.XXXXXX); trap 'rm -rf $dir' EXIT
-                 {BIN}/initdb -N -D $dir/data -U steel -A trust --encoding=UTF8 --locale=C.UTF-8 >&2
-                 {BIN}/postgres -D $dir/data -c port=5432 -c listen_addresses= -c unix_socket_directories=$dir \
+                 {bin}/initdb -N -D $dir/data -U steel -A trust --encoding=UTF8 --locale=C.UTF-8 >&2
+                 {bin}/postgres -D $dir/data -c port=5432 -c listen_addresses= -c unix_socket_directories=$dir \
                      -c fsync=off -c max_connections=50 >/dev/null 2>$dir/log </dev/null & pid=$!
                  echo $dir; read _ || true; kill -QUIT $pid; wait $pid || true"
             ))
@@ -58,10 +69,10 @@ fn server() -> &'static Server {
             assert!(started.elapsed() < Duration::from_secs(30), "no server");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Server {
+        Box::leak(Box::new(Server {
             dir,
             _shell: shell,
-        }
+        }))
     })
 }
 
@@ -73,8 +84,13 @@ pub struct Session {
 }
 
 pub async fn connect(database: &str, user: &str) -> Session {
+    connect_to(OWN, database, user).await
+}
+
+/// A session with the server of this major.
+pub async fn connect_to(major: u32, database: &str, user: &str) -> Session {
     let config = Config::new()
-        .host(server().dir.to_str().unwrap())
+        .host(server(major).dir.to_str().unwrap())
         .user(user)
         .dbname(database)
         .to_owned();
@@ -109,13 +125,18 @@ pub async fn connect(database: &str, user: &str) -> Session {
 
 /// A database of its own with the schema steel, owned by `postgres`.
 pub async fn database(name: &str) {
-    let control = connect("postgres", "steel").await;
+    database_on(OWN, name).await;
+}
+
+/// The same at the server of this major.
+pub async fn database_on(major: u32, name: &str) {
+    let control = connect_to(major, "postgres", "steel").await;
     control
         .client
         .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0"))
         .await
         .unwrap();
-    let mut steel = connect(name, "steel").await;
+    let mut steel = connect_to(major, name, "steel").await;
     // Roles belong to the server, not to a database: two tests must not create one at once.
     static ROLES: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _one_at_a_time = ROLES.lock().await;
@@ -129,7 +150,12 @@ pub async fn database(name: &str) {
 
 /// A client's session, as the proxy opens it.
 pub async fn session(database: &str) -> Session {
-    let token = connect(database, "steel")
+    session_on(OWN, database).await
+}
+
+/// The same at the server of this major.
+pub async fn session_on(major: u32, database: &str) -> Session {
+    let token = connect_to(major, database, "steel")
         .await
         .client
         .query_one("SELECT token FROM steel.secret", &[])
@@ -138,14 +164,20 @@ pub async fn session(database: &str) -> Session {
         .get(0);
     Session {
         token,
-        ..connect(database, "postgres").await
+        ..connect_to(major, database, "postgres").await
     }
 }
 
 /// What pg_dump prints.
 pub fn pg_dump(database: &str, user: &str) -> String {
     let output = as_ordinary_account(&mut Command::new(format!("{BIN}/pg_dump")))
-        .args(["-h", server().dir.to_str().unwrap(), "-U", user, database])
+        .args([
+            "-h",
+            server(OWN).dir.to_str().unwrap(),
+            "-U",
+            user,
+            database,
+        ])
         .current_dir("/")
         .output()
         .unwrap();
@@ -173,6 +205,31 @@ impl Session {
                 Some(serde_json::from_str(json).unwrap())
             })
             .collect()
+    }
+
+    /// Reports as [`Self::captured`], without those that an EXCEPTION block took back.
+    pub async fn lasting(&self, sql: &str) -> Vec<Value> {
+        let reports = self.captured(sql).await;
+        let end: i64 = self.journal().await.expect("a count was begun");
+        let at = |report: &Value| report["at"].as_i64();
+        let Some(first) = reports.iter().find_map(at) else {
+            return reports;
+        };
+        let depth = |number: i64| usize::try_from(number - first).unwrap();
+        let mut held = Vec::new();
+        for report in reports {
+            let Some(number) = at(&report) else { continue };
+            held.truncate(depth(number));
+            assert_eq!(held.len(), depth(number), "numbers follow each other");
+            held.push(report);
+        }
+        held.truncate(depth(end + 1));
+        held
+    }
+
+    pub async fn journal(&self) -> Option<i64> {
+        let row = self.client.query_one("SELECT steel.journal()", &[]).await;
+        row.unwrap().get(0)
     }
 
     /// The SQLSTATE with which the SQL fails.

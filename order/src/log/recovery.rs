@@ -216,6 +216,40 @@ pub fn create(dir: &Path, number: u32) -> Result<OpenSegment, LogError> {
 }
 
 impl Replay {
+    /// Everything that a log holds which another process may be writing, up to the last record that is whole now. Nothing is
+    /// locked, cut or repaired. Reads the newest segment once, so it may block.
+    ///
+    /// # Errors
+    /// When a segment is missing, or its end cannot be found. A damaged record is the last item.
+    pub fn beside(dir: &Path) -> Result<Replay, LogError> {
+        let begin = extent::read(dir)?;
+        let io = |source| LogError::io(dir, source);
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(dir).map_err(io)? {
+            numbers.extend(segment::number(&entry.map_err(io)?.path()));
+        }
+        numbers.retain(|number| *number >= begin);
+        numbers.sort_unstable();
+        let missing = (begin..).zip(&numbers).find(|(want, have)| want != *have);
+        if let Some((number, _)) = missing {
+            let path = segment::path(dir, number);
+            return Err(LogError::Missing { path });
+        }
+        let mut segments = VecDeque::new();
+        for &number in &numbers {
+            let path = segment::path(dir, number);
+            let good = match Some(&number) == numbers.last() {
+                true => good_end(&path, number)?,
+                false => u32::MAX,
+            };
+            segments.push_back((number, path, good));
+        }
+        Ok(Replay {
+            segments,
+            current: None,
+        })
+    }
+
     fn step(&mut self) -> Result<Option<Record>, LogError> {
         loop {
             if let Some(scan) = &mut self.current
@@ -233,6 +267,16 @@ impl Replay {
             self.current = Scan::new(path, number, Bytes::from(bytes));
         }
     }
+}
+
+/// Where the whole records of a segment end that is being written.
+fn good_end(path: &Path, number: u32) -> Result<u32, LogError> {
+    let bytes = fs::read(path).map_err(|source| LogError::io(path, source))?;
+    let Some(mut scan) = Scan::new(path.to_owned(), number, bytes.into()) else {
+        return Ok(0);
+    };
+    while let Ok(Some(_)) = scan.next() {}
+    Ok(scan.offset())
 }
 
 impl Iterator for Replay {

@@ -438,3 +438,46 @@ fn wait_until(condition: impl Fn() -> bool) {
     }
     panic!("it never came true");
 }
+
+#[test]
+fn a_log_that_somebody_writes_is_read_beside_him_as_far_as_it_is_whole() {
+    let dir = TempDir::new().unwrap();
+    let options = LogOptions {
+        segment_bytes: 300,
+        ..LogOptions::default()
+    };
+    let (log, _) = Log::open(dir.path(), options).unwrap();
+    let records: Vec<Record> = (1..=40).map(record).collect();
+    let (told, heard) = mpsc::channel();
+    for record in &records {
+        let told = told.clone();
+        let done = move |done: Result<(), LogError>| told.send(done).unwrap();
+        log.append_then(record.kind, record.key, record.payload.clone(), done);
+        heard.recv().unwrap().unwrap();
+    }
+    let beside = |dir: &Path| Replay::beside(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    assert_eq!(beside(dir.path()).unwrap(), records);
+    let mut paths: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| segment::number(path).is_some())
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 3);
+
+    // Half a record, as it is while the writer is at it: the files stay as they are.
+    let last = paths.last().unwrap();
+    let whole = fs::read(last).unwrap();
+    fs::write(last, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(beside(dir.path()).unwrap(), records[..39]);
+    assert_eq!(fs::read(last).unwrap().len(), whole.len() - 1);
+    fs::write(last, &whole).unwrap();
+
+    let middle = fs::read(&paths[1]).unwrap();
+    let mut damaged = middle.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&paths[1], &damaged).unwrap();
+    assert!(matches!(beside(dir.path()), Err(LogError::Corrupt { .. })));
+    fs::remove_file(&paths[1]).unwrap();
+    assert!(matches!(beside(dir.path()), Err(LogError::Missing { .. })));
+}

@@ -26,7 +26,12 @@ async fn capture_notices_need_the_token(server: &Server, session: &mut Session) 
     let forged = raise("ST001", r#"guess {"e":"rows"}"#);
     let plain = raise("01000", "secret hello");
     let outcomes = run(session, &[&report, &forged, &plain]).await;
-    assert_eq!(outcomes[0].captured, [r#"{"e":"rows"}"#]);
+    assert_eq!(outcomes[0].captured[0].json, r#"{"e":"rows"}"#);
+    assert!(
+        outcomes[0].captured[0]
+            .context
+            .starts_with(b"PL/pgSQL function inline_code_block")
+    );
     assert_eq!(
         outcomes.iter().map(kinds).collect::<Vec<_>>(),
         ["nC", "nNC", "nNC"]

@@ -280,7 +280,8 @@ impl<D: Database> Session<'_, D> {
         max_rows: usize,
     ) -> Result<(), Trouble> {
         let unvalidated = self.unvalidated(call.statement)?;
-        let mut outcome = self.operate(call, unvalidated).await?;
+        let (mut outcome, keyed) = self.operate_keyed(call, unvalidated).await?;
+        let call = keyed.as_ref().map_or(call, |keyed| call.of(keyed));
         let mut rest = Rest::default();
         outcome.frames.retain(|found| match frame::kind(found) {
             b'D' => {

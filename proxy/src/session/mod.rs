@@ -9,6 +9,7 @@ mod describe;
 mod execute;
 mod extended;
 mod held;
+mod keys;
 mod portal;
 mod receipt;
 mod set;
@@ -23,6 +24,7 @@ use crate::wire::{Closed, Fault, Frontend, Wire, backend, frontend};
 use block::Block;
 use bytes::Bytes;
 use held::Held;
+use keys::Keys;
 use portal::Portals;
 use statement::Statements;
 use std::sync::Arc;
@@ -62,6 +64,7 @@ pub(crate) struct Session<'a, D: Database> {
     statements: Statements,
     portals: Portals,
     held: Held,
+    keys: Keys,
     /// An error in the extended protocol: everything up to the next Sync is skipped.
     skipping: bool,
     /// The RowDescription of the answer that was forwarded last.
@@ -87,6 +90,7 @@ impl<'a, D: Database> Session<'a, D> {
             statements: Statements::default(),
             portals: Portals::default(),
             held: Held::Nothing,
+            keys: Keys::default(),
             skipping: false,
             description: None,
             copying,

@@ -179,6 +179,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The same with another statement in the first one's place.
+    pub fn of<'b>(self, statement: &'b sql::Statement) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call { statement, ..self }
+    }
+
     /// The same answer is wanted of another text.
     pub fn with_text(self, text: &'a str) -> Call<'a> {
         Call {
@@ -323,6 +331,7 @@ impl<D: Database> Session<'_, D> {
         if self.block.is_failed() && !is_end(statement) && statement.kind != Kind::Empty {
             return Err(super::transaction::aborted().into());
         }
+        self.keys.note(statement, self.block.is_open());
         let tag = match &statement.kind {
             Kind::Empty => {
                 let mut out = BytesMut::new();
@@ -374,7 +383,8 @@ impl<D: Database> Session<'_, D> {
             }
             _ => {
                 let unvalidated = self.unvalidated(statement)?;
-                let outcome = self.operate(call, unvalidated).await?;
+                let (outcome, keyed) = self.operate_keyed(call, unvalidated).await?;
+                let call = keyed.as_ref().map_or(call, |keyed| call.of(keyed));
                 let complete = self.answer(outcome, call).await?;
                 self.note_settings(statement)?;
                 return Ok(complete);
@@ -463,11 +473,15 @@ impl<D: Database> Session<'_, D> {
                 self.reset_all().await?;
                 self.statements.clear();
                 self.portals.clear();
+                self.database.forget_sequences();
                 "DISCARD ALL"
             }
-            // Sessions with PostgreSQL live for one transaction: there is nothing to discard.
+            sql::Discard::Sequences => {
+                self.database.forget_sequences();
+                "DISCARD SEQUENCES"
+            }
+            // Sessions with PostgreSQL live for one transaction: there is nothing else to discard.
             sql::Discard::Plans => "DISCARD PLANS",
-            sql::Discard::Sequences => "DISCARD SEQUENCES",
             sql::Discard::Temp => "DISCARD TEMP",
         })
     }

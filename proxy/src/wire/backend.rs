@@ -104,6 +104,13 @@ pub(crate) fn warning(out: &mut BytesMut, sqlstate: &str, message: &str) {
     put(out, NoticeResponse::from(info));
 }
 
+pub(crate) fn notice(out: &mut BytesMut, message: &str, hint: &str) {
+    let mut info = ErrorInfo::new("NOTICE".into(), "00000".into(), message.into());
+    info.severity_nonlocalized = Some("NOTICE".into());
+    info.hint = Some(hint.into());
+    put(out, NoticeResponse::from(info));
+}
+
 /// A NUL would end the field early.
 fn plain(text: String) -> String {
     if text.contains('\0') {

@@ -2,6 +2,7 @@
 
 use super::capture;
 use super::claiming;
+use super::journal::{self, Journal};
 use super::judge::admissible;
 use super::opening::{Opening, first_error, quiet};
 use consensus::Height;
@@ -243,7 +244,7 @@ fn net(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
 /// Moves sequences on, in a session of the superuser: they move by ordered evidence, whoever executes.
 ///
 /// # Errors
-/// When the session is lost, or a sequence is not there.
+/// When the session is lost, or what is named is no sequence.
 pub async fn advance(session: &mut Session, steps: &[Step]) -> Result<(), Failure> {
     let advances = advances(steps);
     if !advances.is_empty() {
@@ -263,7 +264,7 @@ pub async fn again(
     mark: Mark<'_>,
 ) -> Result<(), Failure> {
     let mut statements = opening.statements();
-    let mut expected = vec![None; statements.len()];
+    let mut expected = vec![Expected::Success; statements.len()];
     for step in steps {
         if !admissible(&step.operation, step.evidence.unvalidated)
             .map_err(|r| Failure::Inadmissible(r.message))?
@@ -271,8 +272,8 @@ pub async fn again(
             continue;
         }
         if !step.evidence.sequences.is_empty() {
-            statements.push(replay(mark.token, &step.evidence.sequences));
-            expected.push(None);
+            statements.push(replay(mark.token, &step.evidence.sequences, AGREED));
+            expected.push(Expected::Success);
         }
         let claimed = step.evidence.claims.as_ref();
         statements.push(claiming::executed(
@@ -281,7 +282,8 @@ pub async fn again(
             mark.token,
             false,
         ));
-        expected.push(Some(step));
+        statements.push(journal::ask());
+        expected.extend([Expected::Step(step), Expected::Journal]);
     }
     let outcomes = session.run(statements).await?;
     if let Some(failure) = first_difference(&outcomes, &expected) {
@@ -296,14 +298,25 @@ pub async fn again(
     Ok(())
 }
 
+/// What a statement of [`again`] has to come to.
+#[derive(Clone, Copy)]
+enum Expected<'a> {
+    Success,
+    Step(&'a Step),
+    /// The count of reports after the step before it.
+    Journal,
+}
+
 /// What was run again must come to what was agreed on, or this replica would drift.
-fn first_difference(outcomes: &[Outcome], expected: &[Option<&Step>]) -> Option<Failure> {
-    for (outcome, step) in outcomes.iter().zip(expected) {
-        let Some(step) = step else {
-            if let Some(error) = &outcome.error {
-                return Some(Failure::Refused(Box::new(error.clone())));
-            }
-            continue;
+fn first_difference(outcomes: &[Outcome], expected: &[Expected<'_>]) -> Option<Failure> {
+    for (place, (outcome, expected)) in outcomes.iter().zip(expected).enumerate() {
+        let step = match expected {
+            Expected::Step(step) => step,
+            Expected::Journal => continue,
+            Expected::Success => match &outcome.error {
+                Some(error) => return Some(Failure::Refused(Box::new(error.clone()))),
+                None => continue,
+            },
         };
         if let Some(error) = &outcome.error {
             // Where the group agreed on an error, an error is right.
@@ -312,8 +325,11 @@ fn first_difference(outcomes: &[Outcome], expected: &[Option<&Step>]) -> Option<
             }
             continue;
         }
-        let written = capture::of(outcome).map(|c| c.write_set.digest());
-        if written != Ok(step.evidence.write) {
+        let journal = outcomes
+            .get(place + 1)
+            .map_or(Journal::Unasked, Journal::of);
+        let captured = capture::of(outcome, journal);
+        if !captured.is_ok_and(|c| c.write_set.digest() == step.evidence.write) {
             let text: String = step.operation.sql.chars().take(80).collect();
             return Some(Failure::Inadmissible(format!(
                 "{text} wrote something else than agreed"
@@ -338,14 +354,18 @@ pub fn mark_statement(mark: &Mark<'_>) -> Statement {
     }
 }
 
-/// The statement that hands recorded sequence values to the next operation.
-pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
+/// For values that the group has agreed on: they are taken wherever they lie.
+pub const AGREED: u64 = i64::MAX as u64;
+
+/// The statement that hands recorded sequence values to the next operation. `window`: draws by which each may lie ahead.
+pub fn replay(token: &str, sequences: &[SequenceValues], window: u64) -> Statement {
     Statement {
-        sql: "SELECT steel.replay($1, $2::jsonb)".into(),
-        parameter_types: vec![25, 25],
+        sql: "SELECT steel.replay($1, $2::jsonb, $3)".into(),
+        parameter_types: vec![25, 25, 20],
         parameters: vec![
             Some(token.to_owned().into()),
             Some(capture::replay_json(sequences).into()),
+            Some(window.to_string().into()),
         ],
         cached: true,
         ..Statement::default()
@@ -355,15 +375,17 @@ pub fn replay(token: &str, sequences: &[SequenceValues]) -> Statement {
 fn advances(steps: &[Step]) -> Vec<Statement> {
     let mut furthest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for sequence in steps.iter().flat_map(|s| &s.evidence.sequences) {
-        for (first, count) in &sequence.ranges {
+        for (first, count) in sequence.given() {
             let last = first.saturating_add_unsigned(count.saturating_sub(1));
-            let (low, high) = furthest.entry(&sequence.sequence).or_insert((*first, last));
-            *low = (*low).min(*first);
+            let (low, high) = furthest.entry(&sequence.sequence).or_insert((first, last));
+            *low = (*low).min(first);
             *high = (*high).max(last);
         }
     }
     let advance = |sequence: &str, value: i64| Statement {
-        sql: "SELECT steel.advance($1::regclass, $2)".into(),
+        // One that was made by what failed, or that a block took back, was drawn from and is not there.
+        sql: "SELECT steel.advance(s, $2) FROM pg_catalog.to_regclass($1) s WHERE s IS NOT NULL"
+            .into(),
         parameter_types: vec![25, 20],
         parameters: vec![
             Some(sequence.to_owned().into()),

@@ -18,21 +18,24 @@ const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.reln
    WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
 
-/// Everything about the schema that has a name and no OID.
+/// Everything about the schema that has a name and no OID, alike in all majors of PostgreSQL: NOT NULL is told with the columns
+/// (18 lists it among the constraints too), and an extension's functions come with its version, which comes with the server.
 const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || ' ' || c.relkind::text || ' ' ||
       coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' ' ||
                 a.attnotnull::text || ' ' || coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), ', ' ORDER BY a.attnum)
            FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') ||
       coalesce((SELECT string_agg(pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
-           FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid), '') ||
-      CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_get_indexdef(c.oid) || (SELECT ' ' || x.indisvalid::text FROM pg_catalog.pg_index x WHERE x.indexrelid = c.oid) WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) ELSE '' END
+           FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'), '') ||
+      CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_get_indexdef(c.oid) || (SELECT ' ' || x.indisvalid::text FROM pg_catalog.pg_index x WHERE x.indexrelid = c.oid) WHEN c.relkind = 'v' THEN steel.view_query(c.oid)::text ELSE '' END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE c.relkind IN ('r', 'm', 'p', 'v', 'i', 'S') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    UNION ALL
   SELECT 'function ' || pg_catalog.pg_get_functiondef(p.oid)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
    WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
    UNION ALL
   SELECT concat_ws(' ', 'role', a.rolname, a.rolsuper, a.rolinherit, a.rolcreaterole, a.rolcreatedb, a.rolcanlogin, a.rolreplication,
                    a.rolbypassrls, a.rolconnlimit, a.rolpassword, a.rolvaliduntil)
@@ -41,7 +44,8 @@ const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.reln
   SELECT concat_ws(' ', 'member', m.roleid::regrole, m.member::regrole, m.admin_option)
     FROM pg_catalog.pg_auth_members m WHERE m.roleid::regrole::text !~ '^pg_'
    UNION ALL
-  SELECT concat_ws(' ', 'extension', e.extname, e.extversion, e.extnamespace::regnamespace) FROM pg_catalog.pg_extension e";
+  SELECT concat_ws(' ', 'extension', e.extname, e.extversion = a.default_version, e.extnamespace::regnamespace)
+    FROM pg_catalog.pg_extension e LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname";
 
 impl Bench {
     /// Digests every table at the snapshot of this place in the order.
@@ -85,15 +89,7 @@ impl Bench {
     ) -> Result<Contents, String> {
         let opened = async {
             let mut session = self.control.get().await.map_err(|e| e.to_string())?;
-            let opening = vec![
-                quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-                quiet("SET LOCAL search_path = pg_catalog"),
-                quiet("SET LOCAL TimeZone = 'UTC'"),
-                // Until a statement needs it there is no snapshot.
-                quiet("SELECT 1"),
-            ];
-            let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
-            first_error(outcomes).map_or(Ok(session), |e| Err(e.to_string()))
+            open(&mut session).await.map(|()| session)
         };
         let session = opened.await;
         let _ = self.notes.send(Note::AuditOpened { height, index });
@@ -104,6 +100,30 @@ impl Bench {
         }
         digested
     }
+}
+
+/// Digests the schema and all tables of a server, in a session of the superuser.
+///
+/// # Errors
+/// What PostgreSQL says.
+pub async fn contents(session: &mut Session) -> Result<Contents, String> {
+    open(session).await?;
+    let digested = digest_tables(session, None).await;
+    run(session, "ROLLBACK").await?;
+    digested
+}
+
+/// Takes the snapshot, and has values look the same everywhere.
+async fn open(session: &mut Session) -> Result<(), String> {
+    let opening = vec![
+        quiet("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        quiet("SET LOCAL search_path = pg_catalog"),
+        quiet("SET LOCAL TimeZone = 'UTC'"),
+        // Until a statement needs it there is no snapshot.
+        quiet("SELECT 1"),
+    ];
+    let outcomes = session.run(opening).await.map_err(|e| e.to_string())?;
+    first_error(outcomes).map_or(Ok(()), |e| Err(e.to_string()))
 }
 
 /// Digests the schema and all tables, or one of them. Askers begin a quarter of the tables apart, so that together they are

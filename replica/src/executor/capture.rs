@@ -1,8 +1,11 @@
 //! What the triggers of the schema `steel` reported of one operation.
 
+use super::journal::{self, Journal};
+use pgsession::Outcome;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use txn::write_set::RowChange;
-use txn::{Event, SequenceValues, WriteSet};
+use txn::{Event, SequenceUse, SequenceValues, WriteSet};
 
 /// An operation's effects.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +26,13 @@ enum Report {
         n: Option<Vec<String>>,
         #[serde(default)]
         last: bool,
+        #[serde(default)]
+        at: Option<i64>,
     },
     Truncate {
         t: String,
+        #[serde(default)]
+        at: Option<i64>,
     },
     Seq {
         s: String,
@@ -35,6 +42,8 @@ enum Report {
         s: String,
         v: i64,
         called: bool,
+        #[serde(default)]
+        at: Option<i64>,
     },
     Ddl {
         tag: String,
@@ -42,46 +51,104 @@ enum Report {
         o: Option<String>,
         #[serde(default)]
         d: Option<String>,
+        #[serde(default)]
+        at: Option<i64>,
     },
     #[serde(other)]
     Other,
 }
 
-/// What an operation did. One that failed wrote nothing: what was reported before its error was rolled back with it. The
-/// sequences that it moved stay where they are.
+/// Why it cannot be told what an operation did.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The version of the schema `steel` does not fit this program.
+    #[error("{0}")]
+    Unreadable(String),
+    #[error(transparent)]
+    Journal(#[from] journal::Fault),
+}
+
+/// What an operation did, as far as it lasts. One that failed wrote nothing: what was reported before its error was rolled back
+/// with it. The sequences that it moved stay where they are.
 ///
 /// # Errors
-/// As [`read`].
-pub fn of(outcome: &pgsession::Outcome) -> Result<Captured, String> {
-    let mut captured = read(&outcome.captured)?;
-    if outcome.error.is_some() {
-        captured.write_set = super::lasting::of_failed(captured.write_set);
-    }
-    Ok(captured)
+/// As [`Fault`] says; [`journal::Fault::Doubtful`] comes of no other journal than [`Journal::Unasked`].
+pub fn of(outcome: &Outcome, journal: Journal) -> Result<Captured, Fault> {
+    let reports = read(&outcome.captured)?;
+    let last = match outcome.error {
+        Some(_) => vec![false; reports.len()],
+        None => lasting(&reports, journal)?,
+    };
+    Ok(effects(reports, &last)?)
 }
 
 /// Reads the capture notices of one operation, in their order.
-///
-/// # Errors
-/// When one is not what the schema `steel` reports: then its version does not fit this program.
-fn read(notices: &[bytes::Bytes]) -> Result<Captured, String> {
+fn read(notices: &[pgsession::Report]) -> Result<Vec<(Report, bool)>, Fault> {
+    let read = notices.iter().map(|notice| {
+        let report = serde_json::from_slice(&notice.json).map_err(|e| {
+            Fault::Unreadable(format!(
+                "unreadable capture notice ({e}): {}",
+                String::from_utf8_lossy(&notice.json[..notice.json.len().min(200)])
+            ))
+        })?;
+        Ok((report, journal::is_nested(&notice.context)))
+    });
+    read.collect()
+}
+
+/// Which reports last. Values of sequences do whatever becomes of the block that drew them.
+fn lasting(reports: &[(Report, bool)], journal: Journal) -> Result<Vec<bool>, journal::Fault> {
+    let mut last = vec![true; reports.len()];
+    let mut counted = Vec::new();
+    let mut places = Vec::new();
+    for (which, (report, nested)) in reports.iter().enumerate() {
+        let (at, nested) = match report {
+            Report::Rows { at, .. } | Report::Truncate { at, .. } | Report::Ddl { at, .. } => {
+                (at, *nested)
+            }
+            Report::Setval { at, .. } => (at, false),
+            Report::Seq { .. } | Report::Other => continue,
+        };
+        counted.push(which);
+        places.push(journal::Place { at: *at, nested });
+    }
+    for (which, lasts) in counted.into_iter().zip(journal::lasting(&places, journal)?) {
+        last[which] = lasts;
+    }
+    Ok(last)
+}
+
+/// What the reports that last come to.
+fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Fault> {
     let mut captured = Captured::default();
     // An event cut in several notices grows until its last part came.
     let mut growing = false;
-    for notice in notices {
-        let report: Report = serde_json::from_slice(notice).map_err(|e| {
-            format!(
-                "unreadable capture notice ({e}): {}",
-                String::from_utf8_lossy(&notice[..notice.len().min(200)])
-            )
-        })?;
+    // Sequences made or altered by what was taken back: their positions went with it.
+    let mut gone: Vec<String> = Vec::new();
+    for ((report, _), &lasts) in reports.into_iter().zip(last) {
         match report {
-            Report::Rows { t, k, o, n, last } => {
+            Report::Seq { s, v } => value(&mut captured.sequences, s, v),
+            Report::Setval { s, v, called, .. } if lasts || !gone.contains(&s) => {
+                set(&mut captured.sequences, &s, v, called);
+                captured.write_set.events.push(Event::SetValue {
+                    sequence: s,
+                    value: v,
+                    called,
+                })
+            }
+            Report::Ddl { o, .. } if !lasts => gone.extend(o),
+            _ if !lasts => {}
+            Report::Rows {
+                t, k, o, n, last, ..
+            } => {
                 let change = match k.as_str() {
                     "I" => RowChange::Insert,
                     "U" => RowChange::Update,
                     "D" => RowChange::Delete,
-                    other => return Err(format!("unknown row change {other:?} of table {t}")),
+                    other => {
+                        let what = format!("unknown row change {other:?} of table {t}");
+                        return Err(Fault::Unreadable(what));
+                    }
                 };
                 let (more_old, more_new) = (o.unwrap_or_default(), n.unwrap_or_default());
                 match captured.write_set.events.last_mut() {
@@ -104,50 +171,77 @@ fn read(notices: &[bytes::Bytes]) -> Result<Captured, String> {
                 }
                 growing = !last;
             }
-            Report::Truncate { t } => captured.write_set.events.push(Event::Truncate { table: t }),
-            Report::Seq { s, v } => value(&mut captured.sequences, s, v),
-            Report::Setval { s, v, called } => captured.write_set.events.push(Event::SetValue {
-                sequence: s,
-                value: v,
-                called,
-            }),
-            Report::Ddl { tag, o, d } => captured.write_set.events.push(Event::Schema {
+            Report::Truncate { t, .. } => {
+                captured.write_set.events.push(Event::Truncate { table: t })
+            }
+            Report::Ddl { tag, o, d, .. } => captured.write_set.events.push(Event::Schema {
                 tag,
                 object: o.unwrap_or_default(),
                 definition: d.unwrap_or_default(),
             }),
-            Report::Other => {}
+            Report::Setval { .. } | Report::Other => {}
         }
     }
     Ok(captured)
 }
 
-/// Adds a value to a sequence's ranges, in the order of use.
+/// A value was given: its sequence becomes the last one.
 fn value(sequences: &mut Vec<SequenceValues>, sequence: String, value: i64) {
-    let ranges = match sequences.iter_mut().find(|s| s.sequence == sequence) {
-        Some(known) => &mut known.ranges,
-        None => {
-            sequences.push(SequenceValues {
-                sequence,
-                ranges: vec![(value, 1)],
-            });
-            return;
-        }
+    let known = sequences.iter().rposition(|s| s.sequence == sequence);
+    let mut values = match known {
+        Some(at) => sequences.remove(at),
+        None => SequenceValues {
+            sequence,
+            uses: Vec::new(),
+        },
     };
-    match ranges.last_mut() {
-        Some((first, count)) if first.checked_add_unsigned(*count) == Some(value) => *count += 1,
-        _ => ranges.push((value, 1)),
+    match values.uses.last_mut() {
+        Some(SequenceUse::Given { first, count })
+            if first.checked_add_unsigned(*count) == Some(value) =>
+        {
+            *count += 1;
+        }
+        _ => values.uses.push(SequenceUse::Given {
+            first: value,
+            count: 1,
+        }),
+    }
+    sequences.push(values);
+}
+
+/// A sequence was set by hand, which does not make it the last one that gave a value.
+fn set(sequences: &mut Vec<SequenceValues>, sequence: &str, value: i64, called: bool) {
+    let set = SequenceUse::Set { value, called };
+    match sequences.iter_mut().find(|s| s.sequence == sequence) {
+        Some(known) => known.uses.push(set),
+        None => sequences.insert(
+            0,
+            SequenceValues {
+                sequence: sequence.to_owned(),
+                uses: vec![set],
+            },
+        ),
     }
 }
 
-/// The argument of `steel.replay`.
+/// Whether sequences were set by hand alike, in a run that recorded and in one that replayed, where values are not reported.
+pub fn set_alike(recorded: &[SequenceValues], replayed: &[SequenceValues]) -> bool {
+    let sets = |all: &[SequenceValues]| -> BTreeMap<String, Vec<(i64, bool)>> {
+        let set = all
+            .iter()
+            .map(|s| (s.sequence.clone(), s.sets().collect::<Vec<_>>()));
+        set.filter(|(_, sets)| !sets.is_empty()).collect()
+    };
+    sets(recorded) == sets(replayed)
+}
+
+/// The values argument of `steel.replay`.
 pub fn replay_json(sequences: &[SequenceValues]) -> String {
     let map: serde_json::Map<String, serde_json::Value> = sequences
         .iter()
         .map(|s| {
             let ranges = s
-                .ranges
-                .iter()
+                .given()
                 .map(|(first, count)| serde_json::json!([first, count]));
             (s.sequence.clone(), ranges.collect())
         })
@@ -158,34 +252,46 @@ pub fn replay_json(sequences: &[SequenceValues]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
-    fn notices(texts: &[&str]) -> Vec<Bytes> {
-        texts
-            .iter()
-            .map(|t| Bytes::copy_from_slice(t.as_bytes()))
-            .collect()
+    const TRIGGER: &str = "PL/pgSQL function steel.report_rows(text,text,text[],text[],boolean) line 3 at RAISE\n\
+        SQL statement \"SELECT steel.report_rows(relation, 'I', o, n, true)\"\n\
+        PL/pgSQL function steel.capture_insert() line 19 at PERFORM";
+    const FUNCTION: &str = "PL/pgSQL function f() line 1 at SQL statement";
+
+    fn outcome(context: &str, texts: &[&str]) -> Outcome {
+        let report = |text: &&str| pgsession::Report {
+            json: bytes::Bytes::copy_from_slice(text.as_bytes()),
+            context: bytes::Bytes::copy_from_slice(context.as_bytes()),
+        };
+        Outcome {
+            captured: texts.iter().map(report).collect(),
+            ..Outcome::default()
+        }
+    }
+
+    fn direct(texts: &[&str]) -> Result<Captured, Fault> {
+        of(&outcome(TRIGGER, texts), Journal::Unasked)
     }
 
     #[test]
     fn an_event_cut_in_several_notices_is_one_event() {
-        let captured = read(&notices(&[
+        let captured = direct(&[
             r#"{"e":"rows","t":"public.t","k":"I","n":["(1)"],"last":false}"#,
             r#"{"e":"rows","t":"public.t","k":"I","n":["(2)"],"last":true}"#,
             r#"{"e":"rows","t":"public.t","k":"I","n":["(3)"],"last":true}"#,
-        ]))
+        ])
         .unwrap();
         assert_eq!(captured.write_set.events.len(), 2);
     }
 
     #[test]
     fn consecutive_sequence_values_are_one_range() {
-        let captured = read(&notices(&[
+        let captured = direct(&[
             r#"{"e":"seq","s":"public.a","v":5}"#,
             r#"{"e":"seq","s":"public.a","v":6}"#,
             r#"{"e":"seq","s":"public.b","v":1}"#,
             r#"{"e":"seq","s":"public.a","v":9}"#,
-        ]))
+        ])
         .unwrap();
         assert_eq!(
             replay_json(&captured.sequences),
@@ -194,8 +300,86 @@ mod tests {
     }
 
     #[test]
+    fn what_currval_and_lastval_say_afterwards_is_the_last_use() {
+        let captured = direct(&[
+            r#"{"e":"seq","s":"public.a","v":5}"#,
+            r#"{"e":"seq","s":"public.b","v":1}"#,
+            r#"{"e":"setval","s":"public.b","v":40,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":90,"called":false}"#,
+            r#"{"e":"setval","s":"public.c","v":7,"called":true}"#,
+            r#"{"e":"seq","s":"public.a","v":6}"#,
+        ])
+        .unwrap();
+        let last = |s: &SequenceValues| (s.sequence.clone(), s.last());
+        let said: Vec<_> = captured.sequences.iter().map(last).collect();
+        let wanted = [("c", 7), ("b", 40), ("a", 6)];
+        assert_eq!(said, wanted.map(|(s, v)| (format!("public.{s}"), Some(v))));
+        // A replay reports what was set, not what was given.
+        let replayed = direct(&[
+            r#"{"e":"setval","s":"public.c","v":7,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":40,"called":true}"#,
+            r#"{"e":"setval","s":"public.b","v":90,"called":false}"#,
+        ])
+        .unwrap();
+        assert!(set_alike(&captured.sequences, &replayed.sequences));
+        let mut other = replayed.sequences.clone();
+        other[0].uses.pop();
+        assert!(!set_alike(&captured.sequences, &other));
+    }
+
+    #[test]
     fn an_unreadable_report_is_an_error_not_a_missing_write() {
-        assert!(read(&notices(&[r#"{"e":"rows","t":"#])).is_err());
-        assert!(read(&notices(&[r#"{"e":"rows","t":"x","k":"Q"}"#])).is_err());
+        assert!(direct(&[r#"{"e":"rows","t":"#]).is_err());
+        assert!(direct(&[r#"{"e":"rows","t":"x","k":"Q"}"#]).is_err());
+    }
+
+    #[test]
+    fn of_a_block_that_failed_only_the_positions_of_sequences_stay() {
+        let block = outcome(
+            FUNCTION,
+            &[
+                r#"{"e":"rows","t":"public.t","k":"I","n":["(1)"],"last":true,"at":5}"#,
+                r#"{"e":"ddl","tag":"CREATE SEQUENCE","o":"public.new","at":6}"#,
+                r#"{"e":"seq","s":"public.old","v":3}"#,
+                r#"{"e":"setval","s":"public.new","v":7,"called":true,"at":7}"#,
+                r#"{"e":"setval","s":"public.old","v":8,"called":true,"at":8}"#,
+                r#"{"e":"rows","t":"public.t","k":"I","n":["(2)"],"last":false,"at":9}"#,
+                r#"{"e":"rows","t":"public.t","k":"I","n":["(3)"],"last":true,"at":6}"#,
+            ],
+        );
+        let doubtful = of(&block, Journal::Unasked);
+        assert!(matches!(
+            doubtful,
+            Err(Fault::Journal(journal::Fault::Doubtful))
+        ));
+        let row = |row: &str| Event::Rows {
+            table: "public.t".into(),
+            change: RowChange::Insert,
+            old: Vec::new(),
+            new: vec![row.into()],
+        };
+        let position = Event::SetValue {
+            sequence: "public.old".into(),
+            value: 8,
+            called: true,
+        };
+        let captured = of(&block, Journal::Stands(Some(6))).unwrap();
+        let all = [row("(1)"), position.clone(), row("(3)")];
+        assert_eq!(captured.write_set.events, all);
+        assert_eq!(captured.sequences.len(), 1);
+
+        let failed = Outcome {
+            error: Some(pgsession::ErrorFields {
+                severity: "ERROR".into(),
+                sqlstate: "P0001".into(),
+                message: "x".into(),
+                detail: None,
+                hint: None,
+                frame: bytes::Bytes::new(),
+            }),
+            ..block
+        };
+        let captured = of(&failed, Journal::Unasked).unwrap();
+        assert_eq!(captured.write_set.events, [position]);
     }
 }

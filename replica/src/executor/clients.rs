@@ -1,7 +1,7 @@
 //! What clients ask of this replica outside of the order: operations at the master, cancels, inquiries.
 
-use super::jobs::Ran;
 use super::judge::reason;
+use super::operation::Ran;
 use super::provision;
 use super::session::{Done, LastAnswer, Place, Work};
 use super::{Executor, PARKED_PER_CLIENT, Parked, now_ms};
@@ -232,8 +232,13 @@ impl Executor {
         session.running_step = step;
         session.speculative = true;
         tracing::trace!(target: "timeline", at = "run", %tx, step);
-        let opening = session.opening.clone();
-        tokio::spawn(self.bench.clone().operation(tx, own, opening, operation));
+        let newest = session.opening.clone();
+        let savepoint = session.savepoints.innermost();
+        tokio::spawn(
+            self.bench
+                .clone()
+                .operation(tx, own, newest, operation, savepoint),
+        );
     }
 
     fn cancel_operation(&mut self, tx: TxId) {
@@ -315,6 +320,9 @@ impl Executor {
         } else {
             final_height
         };
+        if let Some(kind) = ran.savepoint {
+            session.savepoints.note(kind, session.done.len());
+        }
         let (outcome, evidence) = (ran.outcome, ran.evidence.clone());
         let done = Done {
             operation,

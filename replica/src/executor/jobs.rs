@@ -2,19 +2,20 @@
 
 use super::Note;
 use super::adopt::{self, Mark};
-use super::capture;
-use super::claiming::{self, Claim, Newest};
+use super::claiming::Newest;
+use super::journal;
 use super::judge::{self, Start};
 use super::lasting;
 use super::opening::{Opening, first_error, quiet};
+use super::operation::{self, Ran};
 use super::pool::Pool;
-use consensus::{Digest, Height};
+use super::unseen::{self, Savepoint};
+use consensus::Height;
 use pgsession::{Error, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
-use txn::client::Outcome;
-use txn::{Evidence, Operation, Ordered, Step, TxId, WriteSet};
+use txn::{Operation, Ordered, Step, TxId, WriteSet};
 
 /// How long judging one transaction may take before this replica abstains.
 pub const JUDGING_BUDGET: Duration = Duration::from_secs(120);
@@ -29,17 +30,12 @@ pub struct Bench {
     pub control: Arc<Pool>,
     pub token: Arc<str>,
     pub place: Arc<str>,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
     pub shapes: Arc<adopt::Shapes>,
+    pub habit: journal::Habit,
     #[cfg(feature = "lies")]
     pub lies: Arc<super::lies::Lies>,
-}
-
-/// What an operation came to at the master.
-pub struct Ran {
-    pub outcome: Outcome,
-    pub evidence: Evidence,
-    pub write_set: WriteSet,
-    pub failed: bool,
 }
 
 impl Bench {
@@ -78,10 +74,16 @@ impl Bench {
         mut session: Session,
         opening: Opening,
         operation: Operation,
+        savepoint: Savepoint,
     ) {
         let pool = self.pool.clone();
         let newest = Newest { pool, opening };
-        let ran = run_operation(&mut session, &operation, &self.token, Some(&newest)).await;
+        let ran =
+            operation::run(&mut session, &operation, &self.token, Some(&newest)).await;
+        let ran = match ran {
+            Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
+            lost => lost,
+        };
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {
@@ -90,6 +92,20 @@ impl Bench {
             operation,
             ran,
         });
+    }
+
+    /// What an operation of a transaction block came to, in the eyes of one who sees its snapshot only.
+    async fn seeing(
+        &self,
+        session: &mut Session,
+        ran: Ran,
+        savepoint: &Savepoint,
+    ) -> Result<Ran, Error> {
+        let Some(error) = &ran.error else {
+            return Ok(ran);
+        };
+        let instead = unseen::instead(session, &self.pool, error, savepoint).await?;
+        Ok(instead.map_or(ran, |frame| Ran::refused(frame)))
     }
 
     /// Opens an autocommit write's transaction and runs it.
@@ -116,7 +132,7 @@ impl Bench {
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
             // At READ COMMITTED it sees the newest state itself.
-            Ok(None) => run_operation(&mut session, &operation, &self.token, None).await,
+            Ok(None) => operation::run(&mut session, &operation, &self.token, None).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -168,7 +184,9 @@ impl Bench {
             start,
             steps_of(&ordered),
             &self.token,
+            self.sequence_window,
             &self.place,
+            &self.habit,
         );
         let report = match tokio::time::timeout(JUDGING_BUDGET, run).await {
             Ok(report) => report,
@@ -211,13 +229,16 @@ impl Bench {
         let spoken = if failed {
             Ok(None)
         } else {
-            session
-                .run(vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")])
-                .await
-                .map(first_error)
+            let immediate = vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")];
+            session.run(immediate).await.map(|mut o| o.pop())
         };
-        let (report, lost) = match spoken {
-            Ok(None) => (judge::Report::commit(write_sets), false),
+        let deferred = spoken.as_ref().ok().and_then(Option::as_ref);
+        let deferred = deferred.and_then(judge::deferred);
+        let (report, lost) = match spoken.map(|outcome| outcome.and_then(|o| o.error)) {
+            Ok(None) => {
+                let commit = || judge::Report::commit(write_sets);
+                (deferred.map_or_else(commit, judge::Report::abort), false)
+            }
             Ok(Some(error)) if judge::local(&error.sqlstate) => {
                 (judge::Report::abstain(error.message), false)
             }
@@ -366,94 +387,6 @@ impl Bench {
     }
 }
 
-impl Ran {
-    /// The operation did not run: an error stands in its place.
-    fn refused(frame: bytes::Bytes) -> Ran {
-        Ran::failed(vec![frame])
-    }
-
-    /// It came to an error before it changed anything.
-    fn failed(frames: Vec<bytes::Bytes>) -> Ran {
-        let result = txn::result::digest(&frames, None);
-        Ran {
-            outcome: Outcome {
-                frames,
-                result,
-                transaction: b'E',
-            },
-            evidence: Evidence {
-                result,
-                write: Digest([0; 32]),
-                sequences: Vec::new(),
-                claims: None,
-                schema_change: false,
-                unvalidated: false,
-            },
-            write_set: WriteSet::default(),
-            failed: true,
-        }
-    }
-}
-
-async fn run_operation(
-    session: &mut Session,
-    operation: &Operation,
-    token: &str,
-    newest: Option<&Newest>,
-) -> Result<Ran, Error> {
-    if let Err(reason) = judge::admissible(operation, true) {
-        return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
-    }
-    match execute(session, operation, token, newest).await {
-        Ok(ran) => Ok(ran),
-        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => Ok(
-            Ran::refused(error_frame(error.sqlstate(), &error.to_string())),
-        ),
-        Err(error) => Err(error),
-    }
-}
-
-async fn execute(
-    session: &mut Session,
-    operation: &Operation,
-    token: &str,
-    newest: Option<&Newest>,
-) -> Result<Ran, Error> {
-    let mut statements = Vec::new();
-    let mut claims = None;
-    if let Some(skipping) = claiming::skipping(operation) {
-        match claiming::claim(session, operation, &skipping, newest).await? {
-            Claim::Taken(rows) => claims = Some(rows),
-            Claim::Failed(outcome) => return Ok(Ran::failed(outcome.frames)),
-            Claim::Refused(frame) => return Ok(Ran::refused(frame)),
-        }
-        statements.push(claiming::release());
-    }
-    statements.push(claiming::executed(operation, claims.as_ref(), token, true));
-    let mut outcomes = session.run(statements).await?;
-    let outcome = outcomes.pop().unwrap_or_default();
-    let captured = capture::of(&outcome).map_err(Error::Protocol)?;
-    let result = txn::result::digest(&outcome.frames, operation.order.as_deref());
-    let evidence = Evidence {
-        result,
-        write: captured.write_set.digest(),
-        sequences: captured.sequences,
-        claims,
-        schema_change: captured.write_set.schema_change(),
-        unvalidated: false,
-    };
-    Ok(Ran {
-        outcome: Outcome {
-            frames: outcome.frames,
-            result,
-            transaction: outcome.transaction,
-        },
-        evidence,
-        write_set: captured.write_set,
-        failed: outcome.error.is_some(),
-    })
-}
-
 /// The steps of an item that is judged.
 pub fn steps_of(ordered: &Ordered) -> &[Step] {
     match ordered {
@@ -465,13 +398,18 @@ pub fn steps_of(ordered: &Ordered) -> &[Step] {
 
 /// An ErrorResponse of this replica's own.
 pub fn error_frame(sqlstate: &str, message: &str) -> bytes::Bytes {
-    let mut body = Vec::new();
-    for (field, value) in [
+    error_frame_of(&[
         (b'S', "ERROR"),
         (b'V', "ERROR"),
         (b'C', sqlstate),
         (b'M', message),
-    ] {
+    ])
+}
+
+/// An ErrorResponse with these fields, by their protocol codes.
+pub fn error_frame_of(fields: &[(u8, &str)]) -> bytes::Bytes {
+    let mut body = Vec::new();
+    for &(field, value) in fields {
         body.push(field);
         body.extend(value.bytes().filter(|b| *b != 0));
         body.push(0);

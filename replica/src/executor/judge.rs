@@ -3,6 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::claiming;
+use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet};
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use txn::client::Reason;
@@ -107,22 +108,30 @@ impl Start {
     }
 }
 
-/// Where the outcomes of one step lie among those of its run.
-struct Places {
+/// Where in the pipeline's outcomes a step's lie.
+struct Place {
     own: usize,
-    /// That of the count of sequence values that were left over.
+    /// The count of reports after it, where it was asked for.
+    journal: Option<usize>,
+    /// The count of sequence values that it left over, where it was given some.
     rest: Option<usize>,
-    /// That of the query for the rows that the master claims.
+    /// The query for the rows that the master claims.
     claims: Option<usize>,
 }
 
-/// Runs the steps in a session and compares. `place` names this replica in messages.
+/// SQLSTATE of a recorded value that lies too far ahead of where its sequence stands.
+const OUT_OF_WINDOW: &str = "ST003";
+
+/// Runs the steps in a session and compares. `window`: draws by which a value of a sequence may lie ahead; `place` names this
+/// replica in messages.
 pub async fn run(
     session: &mut Session,
     start: Start,
     steps: &[Step],
     token: &str,
+    window: u64,
     place: &str,
+    habit: &Habit,
 ) -> Report {
     let mut statements: Vec<Statement> = match &start {
         Start::AtSnapshot => Vec::new(),
@@ -136,7 +145,8 @@ pub async fn run(
     };
     let serializable = start.is_serializable();
     let prefix = statements.len();
-    let mut places: Vec<Option<Places>> = Vec::with_capacity(steps.len());
+    let asks = habit.is_seen();
+    let mut places: Vec<Option<Place>> = Vec::with_capacity(steps.len());
     for step in steps {
         match admissible(&step.operation, step.evidence.unvalidated) {
             Ok(true) => {}
@@ -155,16 +165,23 @@ pub async fn run(
         };
         let replays = !step.evidence.sequences.is_empty();
         if replays {
-            statements.push(adopt::replay(token, &step.evidence.sequences));
+            statements.push(adopt::replay(token, &step.evidence.sequences, window));
         }
         let claimed = step.evidence.claims.as_ref();
         statements.push(claiming::executed(&step.operation, claimed, token, false));
         let own = statements.len() - 1;
-        let rest = replays.then(|| {
-            statements.push(quiet("SELECT steel.replay_rest()"));
+        let mut and = |statement| {
+            statements.push(statement);
             statements.len() - 1
-        });
-        places.push(Some(Places { own, rest, claims }));
+        };
+        let journal = (asks || step.evidence.schema_change).then(|| and(journal::ask()));
+        let rest = replays.then(|| and(quiet("SELECT steel.replay_rest()")));
+        places.push(Some(Place {
+            own,
+            journal,
+            rest,
+            claims,
+        }));
     }
     // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -178,7 +195,7 @@ pub async fn run(
             };
         }
     };
-    let mut report = compare(&outcomes, prefix, &places, steps, place);
+    let mut report = compare(&outcomes, prefix, &places, steps, place, habit);
     let conflict = |why: &&mut Reason| serializable && why.sqlstate == "40001";
     if let Some(why) = report.reason.as_mut().filter(conflict)
         && report.ballot == Ballot::Abort
@@ -192,9 +209,10 @@ pub async fn run(
 fn compare(
     outcomes: &[Outcome],
     prefix: usize,
-    places: &[Option<Places>],
+    places: &[Option<Place>],
     steps: &[Step],
     place: &str,
+    habit: &Habit,
 ) -> Report {
     if let Some(error) = outcomes[..prefix].iter().find_map(|o| o.error.as_ref()) {
         let detail = format!("{place}: {}", error.message);
@@ -212,7 +230,12 @@ fn compare(
     }
     let mut write_sets = Vec::with_capacity(steps.len());
     for (number, (step, found)) in steps.iter().zip(places).enumerate() {
-        let Some(Places { own, rest, claims }) = found else {
+        let Some(Place {
+            own,
+            journal,
+            rest,
+            claims,
+        }) = found else {
             write_sets.push(WriteSet::default());
             continue;
         };
@@ -244,24 +267,48 @@ fn compare(
                 error.sqlstate,
                 error.message
             );
-            return Report::abort(unconfirmed(detail));
+            // No statement of a client draws such a value: the master says that one did.
+            return match error.sqlstate == OUT_OF_WINDOW {
+                true => Report::differs(unconfirmed(detail)),
+                false => Report::abort(unconfirmed(detail)),
+            };
         }
+        // Before the results: what the master refused for this reason was carried out here, and blames nobody.
+        let journal = journal.map_or(Journal::Unasked, |at| Journal::of(&outcomes[at]));
+        let captured = match capture::of(outcome, journal) {
+            Ok(captured) => captured,
+            Err(capture::Fault::Journal(journal::Fault::Doubtful)) => {
+                habit.see();
+                return Report {
+                    again: true,
+                    ..Report::abstain("functions of clients changed rows for the first time here")
+                };
+            }
+            Err(fault @ capture::Fault::Journal(journal::Fault::Reset)) => {
+                return Report::abort(reason("0A000", fault.to_string(), what(number, step)));
+            }
+            Err(fault) => return Report::abstain(fault.to_string()),
+        };
         if result != step.evidence.result {
             return Report::differs(unconfirmed(format!(
-                "{}: another result at {place}.",
-                what(number, step)
+                "{}: another result at {place}.{}",
+                what(number, step),
+                advice(step)
             )));
         }
-        let captured = match capture::of(outcome) {
-            Ok(captured) => captured,
-            Err(error) => return Report::abstain(error),
-        };
         let digest = captured.write_set.digest();
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
         {
             return Report::differs(unconfirmed(format!(
-                "{}: other rows written at {place}.",
+                "{}: other rows written at {place}.{}",
+                what(number, step),
+                advice(step)
+            )));
+        }
+        if !capture::set_alike(&step.evidence.sequences, &captured.sequences) {
+            return Report::differs(unconfirmed(format!(
+                "{}: sequences set otherwise at {place}.",
                 what(number, step)
             )));
         }
@@ -287,6 +334,9 @@ fn compare(
         let detail = error.detail.clone().unwrap_or_default();
         return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
     }
+    if let Some(why) = outcomes.last().and_then(deferred) {
+        return Report::abort(why);
+    }
     if constraints.is_some() && would_be_lost(&write_sets) {
         return Report::abort(failed_block());
     }
@@ -297,6 +347,22 @@ fn compare(
 pub fn would_be_lost(write_sets: &[WriteSet]) -> bool {
     let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
     events.any(|event| !matches!(event, txn::Event::SetValue { .. }))
+}
+
+/// Why a transaction cannot be committed whose deferred triggers changed rows when constraints were made immediate: that is in
+/// no operation's digest, and whoever adopts would not have it.
+pub fn deferred(immediate: &Outcome) -> Option<Reason> {
+    let changed = match capture::of(immediate, Journal::Unasked) {
+        Ok(captured) => would_be_lost(&[captured.write_set]),
+        Err(_) => true,
+    };
+    changed.then(|| {
+        reason(
+            "0A000",
+            "a deferred trigger changed rows at the end of the transaction, which is not supported",
+            "SET CONSTRAINTS ALL IMMEDIATE before COMMIT, or make the trigger NOT DEFERRABLE.",
+        )
+    })
 }
 
 pub fn failed_block() -> Reason {
@@ -318,6 +384,13 @@ fn unconfirmed(detail: String) -> Reason {
 fn what(number: usize, step: &Step) -> String {
     let text: String = step.operation.sql.chars().take(80).collect();
     format!("Statement {} ({text})", number + 1)
+}
+
+/// What its author can do about a statement whose answers differ, with a space before it.
+fn advice(step: &Step) -> String {
+    let statement = sql::statement(&step.operation.sql).ok();
+    let advice = statement.and_then(|statement| statement.advice());
+    advice.map_or_else(String::new, |advice| format!(" {advice}"))
 }
 
 /// Whether followers execute this operation (`false`: it is answered by the master alone), or why no replica may.

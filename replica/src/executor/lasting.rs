@@ -1,45 +1,65 @@
 //! What of the effects of operations lasts: nothing of a statement that failed or was rolled back to a savepoint, but for the positions
 //! of sequences, which no rollback takes back.
 
+use super::opening::SAVEPOINT;
+use super::unseen::Savepoint;
+use sql::Kind;
 use txn::{Event, Step, WriteSet};
 
-/// What a failed statement leaves.
-pub fn of_failed(mut write_set: WriteSet) -> WriteSet {
+/// What a statement leaves that was rolled back.
+fn of_failed(mut write_set: WriteSet) -> WriteSet {
     write_set
         .events
         .retain(|event| matches!(event, Event::SetValue { .. }));
     write_set
 }
 
+/// The savepoints of a transaction that are there, by name and the place of the statement that made each.
+#[derive(Default)]
+pub struct Savepoints(Vec<(String, usize)>);
+
+impl Savepoints {
+    /// Takes down a statement of the transaction; the place of the savepoint that it rolled back to.
+    pub fn note(&mut self, kind: Kind, place: usize) -> Option<usize> {
+        // One that is not there makes the statement fail, and changes nothing.
+        let found = |name: &str| self.0.iter().rposition(|(known, _)| known == name);
+        match kind {
+            Kind::Savepoint(name) => self.0.push((name, place)),
+            Kind::Release(name) => {
+                if let Some(at) = found(&name) {
+                    self.0.truncate(at);
+                }
+            }
+            Kind::RollbackTo(name) => {
+                let at = found(&name)?;
+                self.0.truncate(at + 1);
+                return Some(self.0[at].1);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    pub fn innermost(&self) -> Savepoint {
+        let name = self.0.last().map(|(name, _)| name.replace('"', "\"\""));
+        Savepoint {
+            first: name.is_none(),
+            quoted: name.map_or(SAVEPOINT.to_owned(), |name| format!("\"{name}\"")),
+        }
+    }
+}
+
 /// The write sets of a transaction's steps, those of rolled back ones as [`of_failed`] leaves them.
 pub fn of_steps(steps: &[Step], mut write_sets: Vec<WriteSet>) -> Vec<WriteSet> {
-    let mut savepoints: Vec<(String, usize)> = Vec::new();
+    let mut savepoints = Savepoints::default();
     for (place, step) in steps.iter().enumerate() {
         let Ok(statement) = sql::statement(&step.operation.sql) else {
             continue;
         };
-        let found = |savepoints: &[(String, usize)], name: &str| {
-            savepoints.iter().rposition(|(known, _)| known == name)
-        };
-        match statement.kind {
-            sql::Kind::Savepoint(name) => savepoints.push((name, place)),
-            sql::Kind::Release(name) => {
-                if let Some(at) = found(&savepoints, &name) {
-                    savepoints.truncate(at);
-                }
+        if let Some(since) = savepoints.note(statement.kind, place) {
+            for write_set in write_sets.iter_mut().take(place).skip(since) {
+                *write_set = of_failed(std::mem::take(write_set));
             }
-            sql::Kind::RollbackTo(name) => {
-                // One that is not there failed, and rolled nothing back.
-                let Some(at) = found(&savepoints, &name) else {
-                    continue;
-                };
-                savepoints.truncate(at + 1);
-                let since = savepoints[at].1;
-                for write_set in write_sets.iter_mut().take(place).skip(since) {
-                    *write_set = of_failed(std::mem::take(write_set));
-                }
-            }
-            _ => {}
         }
     }
     write_sets

@@ -5,8 +5,9 @@
 
 use super::Executor;
 use super::contents::Contents;
-use super::jobs::{Ran, error_frame};
+use super::jobs::error_frame;
 use super::judge::reason;
+use super::operation::Ran;
 use bytes::Bytes;
 use consensus::{ReplicaId, Signature};
 use ed25519_dalek::SigningKey;

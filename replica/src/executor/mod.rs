@@ -17,6 +17,7 @@ mod control;
 mod decided;
 mod executing;
 mod jobs;
+mod journal;
 mod judge;
 mod judging;
 mod lasting;
@@ -24,6 +25,7 @@ mod lasting;
 pub mod lies;
 mod note;
 mod opening;
+mod operation;
 mod parts;
 mod peers;
 mod pool;
@@ -35,6 +37,8 @@ mod recovery;
 mod replies;
 mod roles;
 mod session;
+mod unlike;
+mod unseen;
 mod waiting;
 
 use adopt::Shapes;
@@ -66,6 +70,18 @@ pub mod record {
     pub const VOTES: u8 = 3;
     /// The verdicts of a height, once all of it is applied; key: height.
     pub const VERDICTS: u8 = 4;
+}
+
+/// How a session enters a transaction, how operations run in it, and what is read of them: what whoever runs the decided log again
+/// needs to do as a replica does. How a replica judges is not part of it.
+pub mod again {
+    pub use super::adopt::{AGREED, replay as sequence_values};
+    pub use super::audit::contents;
+    pub use super::capture::{Captured, of as captured, set_alike};
+    pub use super::contents::Contents;
+    pub use super::journal::{Journal, ask as ask_journal};
+    pub use super::opening::{Opening, quiet, statement};
+    pub use super::provision::sealed;
 }
 
 /// Heights decided and not yet final past which no more are taken in.
@@ -107,7 +123,7 @@ pub struct Executor {
     settings: Settings,
     postgres_pid: u32,
     server_version: String,
-    fingerprint: String,
+    likeness: unlike::Likeness,
     parameters: Vec<(String, String)>,
     finished: watch::Sender<Height>,
     sessions: BTreeMap<TxId, TxSession>,
@@ -180,7 +196,9 @@ impl Executor {
             control: control_pool.clone(),
             token: parts.token,
             place: format!("replica {}", parts.me.0).into(),
+            sequence_window: parts.settings.sequence_window,
             shapes: Arc::new(Shapes::default()),
+            habit: journal::Habit::default(),
             #[cfg(feature = "lies")]
             lies: lies::of(&parts.key),
         };
@@ -206,7 +224,7 @@ impl Executor {
             settings: parts.settings,
             postgres_pid: parts.postgres_pid,
             server_version: parts.server_version,
-            fingerprint: parts.fingerprint,
+            likeness: unlike::Likeness::new(parts.fingerprint, parts.may_differ),
             parameters,
             finished: parts.finished,
             sessions: BTreeMap::new(),

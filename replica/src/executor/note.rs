@@ -7,7 +7,7 @@ use tokio::sync::OwnedRwLockWriteGuard;
 use txn::client::ReplicaMessage;
 use txn::{Operation, TxId};
 
-use super::{adopt, jobs, judge};
+use super::{adopt, judge, operation};
 
 /// What a job tells the executor.
 pub enum Note {
@@ -25,7 +25,7 @@ pub enum Note {
         tx: TxId,
         session: Session,
         operation: Operation,
-        ran: Result<jobs::Ran, Error>,
+        ran: Result<operation::Ran, Error>,
     },
     JudgingIn {
         height: Height,

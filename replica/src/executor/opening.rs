@@ -55,7 +55,7 @@ impl Opening {
         let (names, values): (Vec<_>, Vec<_>) = self.settings.iter().cloned().unzip();
         let text = |s: String| Some(Bytes::from(s));
         Statement {
-            sql: "SELECT steel.begin_tx(pg_catalog.to_timestamp($1 / 1000.0), $2, $3, $4, $5)"
+            sql: "SELECT steel.begin_tx(pg_catalog.to_timestamp($1 / 1000.0), $2, $3, $4, $5), steel.open_journal()"
                 .into(),
             parameter_types: vec![20, 25, 25, 1009, 1009],
             parameters: vec![
@@ -84,6 +84,18 @@ impl Opening {
 pub fn quiet(sql: impl Into<Arc<str>>) -> Statement {
     Statement {
         sql: sql.into(),
+        cached: true,
+        ..Statement::default()
+    }
+}
+
+/// A statement that fails with this error, and its transaction with it.
+pub fn refusal(sqlstate: &str, message: &str, hint: &str) -> Statement {
+    let text = |value: &str| Some(Bytes::copy_from_slice(value.as_bytes()));
+    Statement {
+        sql: "SELECT steel.refuse($1, $2, $3)".into(),
+        parameter_types: vec![25, 25, 25],
+        parameters: vec![text(sqlstate), text(message), text(hint)],
         cached: true,
         ..Statement::default()
     }

@@ -10,6 +10,7 @@ use pgsession::{Alarm, Target};
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
+use crate::postgres::{Fingerprint, MayDiffer};
 use order::log::{Log, LogError};
 use order::{Delivered, OrderHandle, Repeat};
 
@@ -35,18 +36,22 @@ pub struct Parts {
     /// PostgreSQL's process, and what it is.
     pub postgres_pid: u32,
     pub server_version: String,
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
+    /// What other replicas' servers may have different.
+    pub may_differ: MayDiffer,
     /// Tells the order which height is final.
     pub finished: watch::Sender<Height>,
 }
 
-/// Times of the executor.
+/// Times and bounds of the executor.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Silence after which the master is suspected; doubles per epoch without progress.
     pub master_timeout: Duration,
     /// Between two tables of the audit in the background, over all replicas; zero: none.
     pub audit_every: Duration,
+    /// Draws by which a recorded value of a sequence may lie ahead.
+    pub sequence_window: u64,
 }
 
 /// What is known of damage to PostgreSQL's data, and may be done about it.

@@ -44,8 +44,6 @@ pub struct MasterWatch {
     /// Clients with open transactions that are not connected, since when or since it was last said.
     absent: BTreeMap<ClientId, Instant>,
     ticked: Option<Instant>,
-    /// Fingerprints of peers' servers.
-    fingerprints: BTreeMap<ReplicaId, String>,
 }
 
 impl MasterWatch {
@@ -64,7 +62,6 @@ impl MasterWatch {
             blame: Blame::default(),
             absent: BTreeMap::new(),
             ticked: None,
-            fingerprints: BTreeMap::new(),
         }
     }
 
@@ -169,7 +166,7 @@ impl Executor {
                 }
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
-            PeerMessage::Hello { fingerprint } => self.hello(from, fingerprint),
+            PeerMessage::Hello { fingerprint } => self.hello(from, &fingerprint),
             PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
         }
     }
@@ -185,24 +182,6 @@ impl Executor {
         self.watch.failures = 0;
     }
 
-    /// Servers must be alike; who differs from most others stops, with the difference named.
-    fn hello(&mut self, from: ReplicaId, fingerprint: String) {
-        if fingerprint == self.fingerprint {
-            self.watch.fingerprints.remove(&from);
-            return;
-        }
-        let text = format!(
-            "replica {} has {fingerprint}; this one has {}",
-            from.0, self.fingerprint
-        );
-        tracing::error!(peer = from.0, "PostgreSQL servers differ: {text}");
-        self.last_error = Some(text.clone());
-        self.watch.fingerprints.insert(from, fingerprint);
-        if self.watch.fingerprints.len() >= self.view.one_correct() {
-            self.fail(Fatal::Unlike(text));
-        }
-    }
-
     pub(super) fn link(&mut self, peer: PeerId, up: bool) {
         let connected = self.connected_peers();
         let all = connected.len() + 1 == self.view.replicas.len();
@@ -214,8 +193,7 @@ impl Executor {
                     self.watch.down_since = if up { None } else { Some(Instant::now()) };
                 }
                 if up {
-                    let fingerprint = self.fingerprint.clone();
-                    self.send_peer(id, &PeerMessage::Hello { fingerprint });
+                    self.send_peer(id, &self.likeness.hello());
                 }
             }
             PeerId::Client(id) if !up => self.client_gone(ClientId(id)),

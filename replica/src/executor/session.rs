@@ -1,6 +1,7 @@
 //! The session behind an open transaction, and what runs in it.
 
 use super::judge::reason;
+use super::lasting::Savepoints;
 use super::opening::Opening;
 use consensus::{ClientId, Height, Signature};
 use ed25519_dalek::SigningKey;
@@ -68,6 +69,7 @@ pub struct TxSession {
     /// Operations ran in it as a client's, at the master.
     pub speculative: bool,
     pub done: Vec<Done>,
+    pub savepoints: Savepoints,
     pub last: Option<LastAnswer>,
     /// What was answered in it so far, which the master gives its word for.
     pub account: Option<Account>,
@@ -93,7 +95,7 @@ pub struct TxSession {
     pub cancelling: bool,
     /// What came back meanwhile.
     pub after_cancel: Option<Box<(Height, u32, super::judge::Report)>>,
-    pub ran_meanwhile: Option<Box<(Operation, Result<super::jobs::Ran, pgsession::Error>)>>,
+    pub ran_meanwhile: Option<Box<(Operation, Result<super::operation::Ran, pgsession::Error>)>>,
 }
 
 impl TxSession {
@@ -106,6 +108,7 @@ impl TxSession {
             auto,
             speculative: false,
             done: Vec::new(),
+            savepoints: Savepoints::default(),
             last: None,
             account: None,
             queue: VecDeque::new(),

@@ -52,7 +52,7 @@ impl Binaries {
             .output()
             .map_err(Error::io("run", &dir.join("postgres")))?;
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        match major(&said) {
+        match said_major(&said) {
             Some(major) if major >= OLDEST_MAJOR => Ok(Binaries { dir, major }),
             _ => Err(Error::NotInstalled(format!(
                 "{shown} holds {:?}, and PostgreSQL {OLDEST_MAJOR} or newer is needed",
@@ -64,6 +64,14 @@ impl Binaries {
     pub fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+}
+
+/// The major version of the server in `bin_dir`, or of the one that is found without it.
+///
+/// # Errors
+/// When there is none, or it is too old.
+pub fn major(bin_dir: Option<&Path>) -> Result<u32, Error> {
+    Ok(Binaries::find(bin_dir, None)?.major)
 }
 
 fn has_programs(dir: &Path) -> bool {
@@ -83,7 +91,7 @@ fn debian_majors(root: &Path) -> Vec<u32> {
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian …)` or `… 17beta1`.
-fn major(version: &str) -> Option<u32> {
+fn said_major(version: &str) -> Option<u32> {
     let number = version.split(") ").nth(1)?;
     let digits = number
         .find(|c: char| !c.is_ascii_digit())
@@ -106,7 +114,7 @@ mod tests {
             ("postgres (PostgreSQL) 17\n", Some(17)),
             ("something else", None),
         ] {
-            assert_eq!(major(said), expected, "{said}");
+            assert_eq!(said_major(said), expected, "{said}");
         }
     }
 

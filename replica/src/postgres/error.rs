@@ -15,7 +15,7 @@ pub enum Error {
     /// Running as root, and no ordinary account was found to run PostgreSQL with.
     #[error("PostgreSQL refuses to run as root, and {0}")]
     Account(String),
-    /// The server's account cannot reach the data directory.
+    /// The server's account cannot reach the data directory, or the programs.
     #[error(
         "the account {account}, with which PostgreSQL runs, cannot enter {directory}; \
          allow it with: chmod o+x {directory}, or choose another directory"

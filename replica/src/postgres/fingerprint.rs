@@ -1,6 +1,6 @@
-//! What must be equal at all replicas, in one value.
+//! What must be equal at all replicas, in one value; and what of it the configuration lets differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::{Address, Error};
 /// Everything about a server that can make it answer otherwise than another one with the same data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// `server_version_num`, such as 150018.
+    /// `server_version_num`, such as 150018: the major and four digits of the minor version.
     pub version: u32,
     /// Collations by provider and version, with how many there are of each.
     pub collations: BTreeMap<String, u64>,
@@ -36,8 +36,6 @@ const SETTINGS: &[&str] = &[
     "extra_float_digits",
     "integer_datetimes",
     "jit",
-    "lc_collate",
-    "lc_ctype",
     "lc_messages",
     "lc_monetary",
     "lc_numeric",
@@ -103,73 +101,186 @@ impl Fingerprint {
         })
     }
 
-    /// What differs, one line each: `mine` is this one, `theirs` the other; empty when they agree.
-    pub fn differences(&self, other: &Fingerprint) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// The major version, such as 15.
+    pub fn major(&self) -> u32 {
+        self.version / 10_000
+    }
+
+    /// What differs, one line each, told apart by what the configuration says of it; empty when they agree.
+    pub fn compare(&self, other: &Fingerprint, may_differ: &MayDiffer) -> Differences {
+        let mut found = Differences::default();
+        let tested = [self.major(), other.major()]
+            .iter()
+            .all(|major| may_differ.majors.contains(major));
         if self.version != other.version {
-            lines.push(format!(
+            let line = format!(
                 "server version: {} here, {} there",
-                self.version, other.version
-            ));
+                shown(self.version),
+                shown(other.version)
+            );
+            found.add(tested, vec![line]);
         }
-        compare("collation", &self.collations, &other.collations, &mut lines);
-        compare("extension", &self.extensions, &other.extensions, &mut lines);
-        compare("setting", &self.settings, &other.settings, &mut lines);
-        lines
+        // ICU is a library of its own that any major may be built with; libc's collations are the system's.
+        for (kind, declared) in [("icu ", may_differ.icu), ("libc ", false)] {
+            let of_kind = |all: &BTreeMap<String, u64>| -> BTreeMap<String, u64> {
+                let of_kind = all.iter().filter(|(name, _)| name.starts_with(kind));
+                of_kind
+                    .map(|(name, count)| (name.clone(), *count))
+                    .collect()
+            };
+            let (mine, theirs) = (of_kind(&self.collations), of_kind(&other.collations));
+            found.add(declared, differing("collation", &mine, &theirs));
+        }
+        // They come with the server.
+        let extensions = differing("extension", &self.extensions, &other.extensions);
+        found.add(tested && self.major() != other.major(), extensions);
+        let settings = differing("setting", &self.settings, &other.settings);
+        found.add(false, settings);
+        found
     }
 }
 
-fn compare<V: PartialEq + std::fmt::Display>(
+/// What the configuration lets differ between the servers of one cluster; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MayDiffer {
+    /// Major versions that were tested together. Servers of these may be of different versions, minor ones too, and
+    /// have their majors' versions of the extensions.
+    pub majors: BTreeSet<u32>,
+    /// The ICU that servers were built with: then a statement that sorts or compares by an ICU collation may come out
+    /// differently, which costs an abort or an adoption.
+    pub icu: bool,
+}
+
+/// What differs between two servers, one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Nobody said that this may be.
+    pub refused: Vec<String>,
+    /// The configuration allows it.
+    pub declared: Vec<String>,
+}
+
+impl Differences {
+    fn add(&mut self, declared: bool, lines: Vec<String>) {
+        match declared {
+            true => self.declared.extend(lines),
+            false => self.refused.extend(lines),
+        }
+    }
+}
+
+/// `150018` as people know it: 15.18.
+pub fn shown(version: u32) -> String {
+    format!("{}.{}", version / 10_000, version % 10_000)
+}
+
+fn differing<V: PartialEq + std::fmt::Display>(
     what: &str,
     here: &BTreeMap<String, V>,
     there: &BTreeMap<String, V>,
-    lines: &mut Vec<String>,
-) {
+) -> Vec<String> {
     let show = |value: Option<&V>| value.map_or("missing".to_owned(), V::to_string);
     let only_there = there.keys().filter(|name| !here.contains_key(*name));
-    for name in here.keys().chain(only_there) {
+    let names = here.keys().chain(only_there);
+    let line = |name: &String| {
         let (mine, theirs) = (here.get(name), there.get(name));
-        if mine != theirs {
-            lines.push(format!(
-                "{what} {name}: {} here, {} there",
-                show(mine),
-                show(theirs)
-            ));
-        }
-    }
+        let differ = mine != theirs;
+        differ.then(|| format!("{what} {name}: {} here, {} there", show(mine), show(theirs)))
+    };
+    names.filter_map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_difference_is_named() {
-        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs.iter().map(|&(k, v)| (k.into(), v.into())).collect()
-        };
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|&(k, v)| (k.into(), v.into())).collect()
+    }
+
+    fn two() -> [Fingerprint; 2] {
         let one = Fingerprint {
             version: 150_018,
             collations: [("icu 153.14".to_owned(), 800)].into(),
-            extensions: map(&[("plpgsql", "1.0")]),
+            extensions: map(&[("plpgsql", "1.0"), ("ltree", "1.2")]),
             settings: map(&[("TimeZone", "UTC"), ("jit", "off")]),
         };
-        assert!(one.differences(&one).is_empty());
         let other = Fingerprint {
-            version: 150_017,
+            version: 170_010,
             collations: [("icu 153.99".to_owned(), 800)].into(),
-            extensions: map(&[]),
+            extensions: map(&[("plpgsql", "1.0"), ("ltree", "1.3")]),
             settings: map(&[("TimeZone", "UTC"), ("jit", "on")]),
         };
+        [one, other]
+    }
+
+    const VERSION: &str = "server version: 15.18 here, 17.10 there";
+    const ICU: [&str; 2] = [
+        "collation icu 153.14: 800 here, missing there",
+        "collation icu 153.99: missing here, 800 there",
+    ];
+    const LTREE: &str = "extension ltree: 1.2 here, 1.3 there";
+    const JIT: &str = "setting jit: off here, on there";
+
+    #[test]
+    fn every_difference_is_named() {
+        let [one, other] = two();
+        let nothing = MayDiffer::default();
+        assert_eq!(one.compare(&one, &nothing), Differences::default());
+        let found = one.compare(&other, &nothing);
+        assert_eq!(found.refused, [VERSION, ICU[0], ICU[1], LTREE, JIT]);
+        assert!(found.declared.is_empty());
+    }
+
+    #[test]
+    fn majors_differ_only_where_both_are_listed_and_settings_never() {
+        let [one, other] = two();
+        for listed in [&[15, 16][..], &[16, 17], &[17]] {
+            let may_differ = MayDiffer {
+                majors: listed.iter().copied().collect(),
+                icu: true,
+            };
+            let found = one.compare(&other, &may_differ);
+            assert_eq!(found.refused, [VERSION, LTREE, JIT], "{listed:?}");
+            assert_eq!(found.declared, ICU);
+        }
+        let may_differ = MayDiffer {
+            majors: [15, 17].into(),
+            icu: false,
+        };
+        let found = one.compare(&other, &may_differ);
+        assert_eq!(found.refused, [ICU[0], ICU[1], JIT]);
+        assert_eq!(found.declared, [VERSION, LTREE]);
+    }
+
+    #[test]
+    fn of_one_major_minor_versions_may_differ_and_extensions_not() {
+        let [one, mut other] = two();
+        other.version = 150_017;
+        other.collations = one.collations.clone();
+        other.settings = one.settings.clone();
+        let may_differ = MayDiffer {
+            majors: [15].into(),
+            icu: false,
+        };
+        let found = one.compare(&other, &may_differ);
+        assert_eq!(found.refused, [LTREE]);
+        assert_eq!(found.declared, ["server version: 15.18 here, 15.17 there"]);
+    }
+
+    #[test]
+    fn the_system_s_collations_never_differ() {
+        let [one, _] = two();
+        let mut other = one.clone();
+        other.collations.insert("libc 2.36".to_owned(), 3);
+        let may_differ = MayDiffer {
+            majors: [15].into(),
+            icu: true,
+        };
+        let found = one.compare(&other, &may_differ);
         assert_eq!(
-            one.differences(&other),
-            [
-                "server version: 150018 here, 150017 there",
-                "collation icu 153.14: 800 here, missing there",
-                "collation icu 153.99: missing here, 800 there",
-                "extension plpgsql: 1.0 here, missing there",
-                "setting jit: off here, on there",
-            ]
+            found.refused,
+            ["collation libc 2.36: missing here, 3 there"]
         );
     }
 }

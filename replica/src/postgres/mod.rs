@@ -24,9 +24,10 @@ mod supervise;
 mod tests;
 
 pub use address::{Address, SUPERUSER};
+pub use binaries::major;
 pub use config::PostgresConfig;
 pub use error::Error;
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Differences, Fingerprint, MayDiffer, shown};
 pub use leftovers::kill_postgres;
 pub use provision::provision;
 pub use server::{PostgresServer, StopMode};

@@ -84,6 +84,7 @@ impl PostgresServer {
         account.check_way_to(&data_dir)?;
         let made = made_by(&data_dir)?;
         let binaries = Binaries::find(config.bin_dir.as_deref(), made)?;
+        account.check_way_to(&binaries.program("postgres"))?;
         match made {
             None => initdb(&data_dir, &binaries, &account)?,
             Some(made) if made != binaries.major => {

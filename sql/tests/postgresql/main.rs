@@ -29,7 +29,7 @@ const SAME: &[&str] = &[
 
 #[test]
 fn postgresql_agrees() {
-    let server = Server::start();
+    let server = Server::with(&[]);
     for sql in SAME {
         let rewritten = statement(sql).unwrap().text;
         assert!(!rewritten.contains("'now'"), "{rewritten}");
@@ -47,6 +47,8 @@ fn postgresql_agrees() {
     }
     settings_mean_the_same_through_set_config(&server);
     the_keywords_are_reserved(&server);
+    volatile_functions_have_rules(&server);
+    aggregates_take_no_key(&server);
     rewritten_schemas_work(&server);
 }
 
@@ -134,6 +136,86 @@ fn the_keywords_are_reserved(server: &Server) {
         "select w from (values {list}) v(w) where w not in (select word from pg_get_keywords() where catcode = 'R');\n"
     ));
     assert!(output.contains("(0 rows)"), "{output}");
+}
+
+/// Volatile built-in functions that a query may call, with what makes that right.
+const VOLATILE: &[(&str, &[&str])] = &[
+    (
+        "replaced by the schema steel",
+        &["clock_timestamp", "gen_random_uuid", "random", "timeofday"],
+    ),
+    (
+        "the session's own state, which operations of a transaction give everywhere",
+        &["currval", "lastval", "set_config", "setseed"],
+    ),
+    ("the statement's own text", &["current_query"]),
+    (
+        "of arguments only",
+        &["amvalidate", "pg_sleep", "pg_sleep_for", "pg_sleep_until"],
+    ),
+    (
+        "reads a cursor, which is a snapshot's",
+        &["cursor_to_xml", "cursor_to_xmlschema"],
+    ),
+    (
+        "called by PostgreSQL itself: an argument has a type that no value has",
+        &[
+            "bernoulli",
+            "brinhandler",
+            "bthandler",
+            "dsnowball_init",
+            "dsnowball_lexize",
+            "ginhandler",
+            "gisthandler",
+            "hashhandler",
+            "heap_tableam_handler",
+            "plpgsql_call_handler",
+            "plpgsql_inline_handler",
+            "plpgsql_validator",
+            "spghandler",
+            "system",
+        ],
+    ),
+];
+
+/// A volatile function of PostgreSQL is refused, makes a query a write or the master's, or is one of those above.
+fn volatile_functions_have_rules(server: &Server) {
+    let output = server.psql(
+        "select distinct proname from pg_proc where provolatile = 'v' and pronamespace = 'pg_catalog'::regnamespace
+            and prorettype not in ('trigger'::regtype, 'event_trigger'::regtype) and proname !~ '^binary_upgrade_';\n",
+    );
+    let names: Vec<&str> = output
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with('('))
+        .collect();
+    assert!(names.len() > 100, "{output}");
+    let expected: Vec<&str> = VOLATILE
+        .iter()
+        .flat_map(|(_, names)| names.iter().copied())
+        .collect();
+    for name in names {
+        let settled = match statement(&format!("select {name}(1)")) {
+            Ok(read) => read.kind != sql::Kind::Read || read.calls_user,
+            Err(refusal) => refusal.sqlstate == "0A000",
+        };
+        assert_ne!(settled, expected.contains(&name), "{name}");
+    }
+}
+
+/// A sort key beside an aggregate would be an error.
+fn aggregates_take_no_key(server: &Server) {
+    let output = server.psql("select distinct proname from pg_proc where prokind = 'a' and pronamespace = 'pg_catalog'::regnamespace;\n");
+    let names: Vec<&str> = output
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with('('))
+        .collect();
+    assert!(names.contains(&"regr_slope"), "{output}");
+    for name in names {
+        let read = statement(&format!("select {name}(a) from t limit 1")).unwrap();
+        assert!(read.limits.is_empty(), "{name}");
+    }
 }
 
 fn rewritten_schemas_work(server: &Server) {

@@ -16,7 +16,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start() -> Server {
+    /// A server with further arguments of `postgres`.
+    pub fn with(arguments: &[&str]) -> Server {
         let bin = newest_bin();
         let dir = tempfile::Builder::new().prefix("sql-").tempdir().unwrap();
         if let Some(user) = account() {
@@ -54,6 +55,7 @@ impl Server {
                 "-c",
             ])
             .arg(format!("unix_socket_directories={}", dir.path().display()))
+            .args(arguments)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -69,11 +71,16 @@ impl Server {
         server
     }
 
+    /// The Unix socket on which it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join(".s.PGSQL.5432")
+    }
+
     /// Output and errors of a psql script, unaligned.
     pub fn psql(&self, script: &str) -> String {
         let mut psql = Command::new(newest_bin().join("psql"))
             .args(["-X", "-A", "-U", "steel", "-d", "postgres", "-h"])
-            .arg(self.dir.path())
+            .arg(self.socket().parent().unwrap())
             .env("PGOPTIONS", "-c lc_messages=C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

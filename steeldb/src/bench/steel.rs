@@ -79,6 +79,7 @@ impl SteelDb {
                 ..proxy::ProxyConfig::default()
             },
             spread: true,
+            servers: Default::default(),
         };
         let cluster = initialise::create(&layout, &plan).map_err(plain)?;
         let mut running = Running {

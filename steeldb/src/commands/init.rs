@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::import;
 use crate::initialise::{self, MAX_F, Plan};
 use crate::layout::Layout;
+use crate::servers::{self, Servers};
 use crate::{directory, ports};
 
 /// Where the proxy listens when nothing is said.
@@ -118,10 +119,17 @@ pub fn on_this_machine(shape: &Shape, front: proxy::ProxyConfig) -> Result<Plan,
             .collect(),
         front,
         spread: false,
+        servers: servers::planned(&shape.postgres, n)?,
     })
 }
 
 fn on_hosts(hosts: &[String], shape: &Shape, front: proxy::ProxyConfig) -> Result<Plan, Failure> {
+    if !shape.postgres.is_empty() {
+        return Err(
+            Failure::usage("--postgres names directories of this machine, and --hosts others")
+                .next("write `bin_dir`, `tested_together` and `may_differ` into each replica.toml (docs/versions.md)"),
+        );
+    }
     // What is not spare.
     let needed = hosts.len().saturating_sub(usize::from(shape.spare));
     let largest = shape.mode().max_faulty(needed).min(usize::from(MAX_F)) as u16;
@@ -148,6 +156,7 @@ fn on_hosts(hosts: &[String], shape: &Shape, front: proxy::ProxyConfig) -> Resul
         replicas,
         front,
         spread: true,
+        servers: Servers::new(),
     })
 }
 

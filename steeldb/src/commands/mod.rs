@@ -4,6 +4,7 @@ pub mod down;
 pub mod import;
 pub mod init;
 pub mod kill;
+pub mod policy;
 pub mod proxy;
 pub mod receipt;
 pub mod reconfigure;

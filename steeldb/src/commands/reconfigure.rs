@@ -10,6 +10,7 @@ use std::time::Duration;
 use cluster::Cluster;
 use consensus::{Change, PublicKey, ReplicaId, Step};
 use net::Identity;
+use replica::Postgres;
 
 use crate::commands::{Where, start};
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ use crate::layout::{Layout, Member};
 use crate::lock::Lock;
 use crate::operator;
 use crate::progress::Progress;
-use crate::{directory, members, ports, postgres, stop};
+use crate::{directory, members, ports, postgres, servers, stop};
 
 /// How long the cluster may take to be reached.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -196,7 +197,16 @@ async fn add(layout: &Layout, cluster: &Cluster, progress: &Progress) -> Result<
     running(layout)?;
     let id = cluster.replicas.iter().map(|r| r.id + 1).max().unwrap_or(0);
     let member = Member::Replica(id);
-    let key = initialise::replica_home(layout, member, "../cluster.toml")?;
+    // It stands what the others stand.
+    let first = cluster
+        .replicas
+        .iter()
+        .map(|r| Member::Replica(r.id))
+        .next();
+    let server = first.map_or(Ok(Postgres::default()), |first| {
+        servers::like(layout, first)
+    })?;
+    let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
     let step = Step::AddReplica {
         id: ReplicaId(id),
         key: public(&key)?,
@@ -253,6 +263,7 @@ async fn replace(
     running(layout)?;
     let member = members::replica(cluster, id)?;
     let home = layout.home(member);
+    let server = servers::like(layout, member)?;
     let old = home.with_file_name(format!("replica-{id}.view-{}", cluster.view));
     {
         let _lock = Lock::take(layout)?;
@@ -266,7 +277,7 @@ async fn replace(
             Failure::new(format!("cannot move {} away", home.display())).cause(error)
         })?;
     }
-    let key = initialise::replica_home(layout, member, "../cluster.toml")?;
+    let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
     let step = Step::RotateReplicaKey {
         id: ReplicaId(id),
         key: public(&key)?,

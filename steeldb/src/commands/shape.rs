@@ -24,6 +24,10 @@ pub struct Shape {
     /// Replicas whose votes weigh more (WHEAT), those closest to the clients: 2f of them, with --crash-only f
     #[arg(long, value_name = "REPLICAS", value_delimiter = ',')]
     pub fast: Vec<u16>,
+    /// The directories of `initdb` and `postgres` [default: Debian's newest]: one for all replicas, one for each in the order of
+    /// their numbers, or I=DIR for some. Replicas may run majors that were tested together
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    pub postgres: Vec<String>,
 }
 
 impl Shape {

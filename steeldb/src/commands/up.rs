@@ -19,7 +19,7 @@ use crate::operator::Operator;
 use crate::progress::Progress;
 use crate::proxy_file::ProxyFile;
 use crate::ready::Wait;
-use crate::{directory, logging, members, ports, signals, spawn, stop, supervisor};
+use crate::{directory, logging, members, ports, servers, signals, spawn, stop, supervisor};
 
 /// Start the cluster, making it first where there is none
 #[derive(Debug, clap::Args)]
@@ -105,6 +105,7 @@ fn open(layout: &Layout, args: &Args, progress: &Progress) -> Result<Cluster, Fa
     }
     let cluster = members::load(layout)?;
     args.shape.check(&cluster)?;
+    servers::check(layout, &cluster, &args.shape.postgres)?;
     directory::open_temporary_way(layout.root());
     Ok(cluster)
 }

@@ -2,9 +2,13 @@
 
 mod repair;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use client_shim::AuditReport;
 use cluster::Cluster;
+use consensus::ReplicaId;
+use oracle::Replayed;
 
 use crate::audit::Audit;
 use crate::commands::Where;
@@ -13,6 +17,7 @@ use crate::layout::Layout;
 use crate::members;
 use crate::operator::Operator;
 use crate::progress::Progress;
+use crate::replay;
 use crate::table::table;
 
 /// Compare all tables of all replicas at one height; exit 1 when any differ
@@ -26,6 +31,10 @@ pub struct Args {
     /// Have each replica that differs from f+1 equal others make its PostgreSQL's data anew, then compare again
     #[arg(long)]
     repair: bool,
+    /// Replay the decided log, one transaction after another, on a fresh PostgreSQL of this machine: results, writes and
+    /// tables must be those that were agreed on
+    #[arg(long, conflicts_with = "repair")]
+    replay: bool,
     /// How long such a replica may take, seconds
     #[arg(
         long,
@@ -41,17 +50,29 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let cluster = members::load(&layout)?;
     let operator = Operator::connect(&layout, &cluster).await?;
     let progress = Progress::start();
-    let mut audit = compare(args, &layout, &cluster, &operator, &progress).await?;
+    let timeout = Duration::from_secs(args.timeout);
+    let (mut audit, reports) = compare(timeout, &layout, &cluster, &operator, &progress).await?;
     if args.repair && !audit.passes() {
         let repairs = repair::plan(&audit, cluster.f)?;
         if !repairs.is_empty() {
             let patience = Duration::from_secs(args.repair_timeout);
             repair::repair(&layout, &cluster, &operator, &repairs, patience, &progress).await?;
-            audit = compare(args, &layout, &cluster, &operator, &progress).await?;
+            (audit, _) = compare(timeout, &layout, &cluster, &operator, &progress).await?;
         }
     }
+    let replayed = match args.replay {
+        true => Some(replay::against(&layout, &cluster, audit.height, &reports, &progress).await?),
+        false => None,
+    };
     drop(progress);
     println!("{}", text(&audit, cluster.replicas.len()));
+    if let Some(replayed) = &replayed {
+        println!("{}", replay::summary(replayed));
+        if !replayed.differences.is_empty() {
+            return Err(Failure::new("the replay of the decided log differs")
+                .cause(replay::differences(replayed).join("\n")));
+        }
+    }
     if audit.passes() {
         return Ok(());
     }
@@ -62,14 +83,29 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     .cause(audit.troubles().join("\n")))
 }
 
+/// Compares the replicas' tables and replays the decided log up to there.
+///
+/// # Errors
+/// When either cannot be done; differences are no error.
+pub async fn replayed(
+    layout: &Layout,
+    timeout: Duration,
+    progress: &Progress,
+) -> Result<Replayed, Failure> {
+    let cluster = members::load(layout)?;
+    let operator = Operator::connect(layout, &cluster).await?;
+    let (audit, reports) = compare(timeout, layout, &cluster, &operator, progress).await?;
+    replay::against(layout, &cluster, audit.height, &reports, progress).await
+}
+
 /// Has all replicas read their tables at one height.
 async fn compare(
-    args: &Args,
+    timeout: Duration,
     layout: &Layout,
     cluster: &Cluster,
     operator: &Operator,
     progress: &Progress,
-) -> Result<Audit, Failure> {
+) -> Result<(Audit, BTreeMap<ReplicaId, AuditReport>), Failure> {
     let failed = |error: client_shim::ShimError| {
         let detail = error
             .detail
@@ -84,9 +120,8 @@ async fn compare(
     operator.shim.ready(CONNECT).await.map_err(failed)?;
     all_connected(operator, cluster.replicas.len()).await;
     progress.step("the replicas read their tables");
-    let timeout = Duration::from_secs(args.timeout);
     let reports = operator.shim.audit(timeout).await.map_err(failed)?;
-    Ok(Audit::new(cluster, &reports))
+    Ok((Audit::new(cluster, &reports), reports))
 }
 
 /// How long a quorum may take to be reached.

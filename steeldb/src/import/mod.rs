@@ -9,7 +9,7 @@ mod dump;
 mod front;
 mod load;
 mod precheck;
-mod provision;
+pub mod provision;
 mod schema;
 mod source;
 pub mod state;

@@ -145,8 +145,10 @@ pub async fn carry_out(
             tries += 1;
             if error.sqlstate != "40001" || tries == TRIES {
                 let detail = error.detail.clone().unwrap_or_default();
-                return Err(Failure::new("roles or extensions cannot be made")
-                    .cause(format!("{error} {detail}")));
+                return Err(Failure::new(
+                    "the replicas do not carry out what an administrator asks",
+                )
+                .cause(format!("{error} {detail}")));
             }
         }
     }

@@ -7,6 +7,7 @@ COMMENT ON ROLE reader IS 'reads';
 CREATE EXTENSION hstore;
 CREATE SCHEMA ext;
 CREATE EXTENSION citext SCHEMA ext;
+CREATE EXTENSION pg_trgm SCHEMA ext;
 CREATE SCHEMA shop;
 CREATE SCHEMA "Odd ""name""";
 COMMENT ON SCHEMA shop IS 'the shop';

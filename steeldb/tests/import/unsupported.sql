@@ -1,5 +1,5 @@
 -- What a cluster cannot hold, one of each.
-CREATE EXTENSION pgcrypto;
+CREATE EXTENSION pageinspect;
 CREATE EXTENSION file_fdw;
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE passwords (line text) SERVER files OPTIONS (filename '/etc/passwd');

@@ -4,6 +4,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod load;
+#[path = "../../../migrations/tests/server/programs.rs"]
+pub mod programs;
 pub mod source;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -21,15 +21,19 @@ use self::cluster::Running;
 use self::faults::{Happened, Kind};
 use self::report::Report;
 use super::output::print_json;
+use crate::commands::verify;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::proxy_file::Reads;
+use crate::replay;
 use crate::signals;
 
 /// How long the reads at the end may take to be served.
 const LAST: Duration = Duration::from_secs(120);
 /// How long sessions may take to end.
 const END: Duration = Duration::from_secs(60);
+/// How long the replicas may take to read their tables.
+const AUDIT: Duration = Duration::from_secs(300);
 /// From one word on how far it is to the next.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -39,7 +43,7 @@ const TELL: Duration = Duration::from_secs(10);
 /// pairs and take values of sequences, and go on at another proxy now and then, while replicas and proxies are killed,
 /// stopped and cut off by a schedule from the seed. At the end everything is read once more, the history is searched for
 /// what the level forbids (cycles of dependencies, lost or dirty or stale reads, money that is missing, values given twice),
-/// and all replicas are compared. Exit code 1 when anything is found.
+/// all replicas are compared, and the decided log is replayed serially on one PostgreSQL. Exit code 1 when anything is found.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long the clients work
@@ -169,6 +173,7 @@ async fn measure(args: &Args, seed: u64, progress: &Progress) -> Result<(), Fail
     progress.step("comparing the replicas");
     let (replicas_equal, verify) = running.verify().await?;
     let after = faults::master(&running).await?.0;
+    let replayed = verify::replayed(&running.layout, AUDIT, progress).await?;
     drop(running);
     let records = shared.records();
     progress.step(format!("checking {} transactions", records.len()));
@@ -189,6 +194,9 @@ async fn measure(args: &Args, seed: u64, progress: &Progress) -> Result<(), Fail
         master_changes: after.saturating_sub(before),
         found: check(&records, &expect),
         replicas_equal,
+        replay: replay::summary(&replayed),
+        replayed: replayed.transactions,
+        replay_differences: replay::differences(&replayed),
         verify: verify.trim_end().to_owned(),
     };
     report.count(&records);

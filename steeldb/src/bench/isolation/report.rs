@@ -29,6 +29,10 @@ pub struct Report {
     pub master_changes: u64,
     pub found: Found,
     pub replicas_equal: bool,
+    /// What the serial replay of the decided log came to; how many committed transactions it ran.
+    pub replay: String,
+    pub replayed: u64,
+    pub replay_differences: Vec<String>,
     /// What `verify` said.
     pub verify: String,
 }
@@ -51,6 +55,7 @@ impl Report {
         if !self.replicas_equal {
             broken.push("the replicas differ".to_owned());
         }
+        broken.extend(self.replay_differences.iter().cloned());
         broken
     }
 
@@ -87,7 +92,7 @@ impl Report {
             self.master_changes
         );
         let equal = self.verify.lines().last().unwrap_or_default();
-        let _ = writeln!(text, "replicas: {equal}");
+        let _ = writeln!(text, "replicas: {equal}\nreplay: {}", self.replay);
         text + &anomalies(&self.found)
     }
 }
