@@ -1,10 +1,9 @@
 //! Garbage and oversized frames on every port, with and without a key; configurations that nobody meant.
 
 use crate::disconnects::connections;
-use crate::forgery::Link;
-use crate::harness::{Cluster, MALLORY, column};
 use crate::raw::{Raw, message, startup};
 use cluster::channel;
+use harness::{Cluster, MALLORY, column};
 use net::PeerId;
 use peak_alloc::PeakAlloc;
 use rand::rngs::StdRng;
@@ -255,7 +254,7 @@ async fn strangers(port: SocketAddr) {
 
 /// Who has a key and sends what nobody can read.
 async fn members(cluster: &Cluster, me: PeerId, name: &str) {
-    let link = Link::up(cluster, me, name).await;
+    let link = cluster.link(me, name).await;
     for on in [
         channel::CONSENSUS,
         channel::PEER,

@@ -1,8 +1,8 @@
 //! A master that lies on and on is replaced, and only such a one (DESIGN.md, 8 and "Epochs are evidence").
 
-use crate::harness::{Cluster, MASTER, failure};
 use client_shim::Shim;
 use consensus::{Digest, Signature};
+use harness::{Cluster, MASTER, failure};
 use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;

@@ -1,6 +1,6 @@
 //! What an EXCEPTION block took back is nobody's: neither a replica that adopts has it, nor can a client hide or add rows by it.
 
-use crate::harness::{Cluster, failure};
+use harness::{Cluster, failure};
 
 /// The replica whose physical order is another one, so that it differs and adopts.
 const ODD: u16 = 2;
@@ -91,7 +91,7 @@ async fn a_replica_that_adopts_gains_nothing_that_a_block_took_back() {
         "DO $$ BEGIN INSERT INTO log VALUES (1000000, 'hidden'); EXECUTE 'RESET ' || 'ALL'; END $$";
     let (sqlstate, _) = failure(client.batch_execute(hidden).await);
     assert_eq!(sqlstate, "0A000");
-    let begun = "DO $$ BEGIN INSERT INTO log VALUES (1000001, 'hidden'); PERFORM steel.open_journal(); END $$";
+    let begun = "DO $$ BEGIN INSERT INTO log VALUES (1000001, 'hidden'); EXECUTE 'SELECT ste' || 'el.open_journal()'; END $$";
     let (sqlstate, _) = failure(client.batch_execute(begun).await);
     assert_eq!(sqlstate, "0A000");
     let before = cluster.statuses().await.values().map(|s| s.epoch).max();

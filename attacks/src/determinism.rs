@@ -1,8 +1,8 @@
 //! What is random, timed or numbered by the server comes out equal at four servers, in one go.
 
-use crate::harness::{Cluster, column};
 use bytes::Bytes;
 use futures::SinkExt;
+use harness::{Cluster, column};
 use std::pin::pin;
 use txn::Ballot;
 

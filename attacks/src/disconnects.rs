@@ -1,7 +1,7 @@
 //! Clients that go away in every state of the protocol.
 
-use crate::harness::{Cluster, column};
 use crate::raw::{Raw, message};
+use harness::{Cluster, column};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,79 +1,17 @@
 //! A client with a key of its own speaks in others' names.
 
-use crate::harness::{Cluster, MALLORY, OPERATOR, PROXY, column};
-use bytes::Bytes;
 use client_shim::{Isolation, Operation, Shim};
 use cluster::channel;
-use consensus::{ClientId, Digest, Height, ReplicaId, Request};
+use consensus::{ClientId, Height, ReplicaId};
 use ed25519_dalek::SigningKey;
-use net::{Endpoint, EndpointConfig, Events, PeerId};
+use harness::{Cluster, MALLORY, OPERATOR, PROXY, column, inserted};
+use net::PeerId;
 use std::time::{Duration, Instant};
 use txn::client::{Answer, ClientMessage};
 use txn::peer::PeerMessage;
-use txn::write_set::RowChange;
-use txn::{Auto, Ballot, Commit, Event, Evidence, Ordered, Step, TxId, VotePart, WriteSet};
+use txn::{Auto, Ballot, Commit, Ordered, TxId, VotePart};
 
 const SLOW: &str = "INSERT INTO t SELECT 3 FROM pg_sleep(1)";
-
-/// A link to every replica over which anything can be said.
-pub struct Link {
-    endpoint: Endpoint,
-    pub events: Events,
-}
-
-impl Link {
-    /// Waits until all replicas are connected.
-    pub async fn up(cluster: &Cluster, me: PeerId, name: &str) -> Link {
-        let dial = cluster
-            .file
-            .replicas
-            .iter()
-            .filter(|r| PeerId::Replica(r.id) != me);
-        let config = EndpointConfig {
-            me,
-            identity: cluster.key(name).clone(),
-            directory: cluster.file.directory().unwrap(),
-            listen: None,
-            dial: dial.map(|r| (PeerId::Replica(r.id), r.address)).collect(),
-            limits: net::Limits::default(),
-        };
-        let wanted = config.dial.len();
-        let (endpoint, events) = Endpoint::start(config).await.unwrap();
-        let until = Instant::now() + Duration::from_secs(10);
-        while endpoint.connected().len() < wanted {
-            assert!(Instant::now() < until, "the replicas take the link");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Link { endpoint, events }
-    }
-
-    pub fn all(&self, on: u8, payload: impl Into<Bytes>) {
-        let payload = payload.into();
-        for peer in self.endpoint.connected() {
-            let _ = self.endpoint.send(peer, on, payload.clone());
-        }
-    }
-
-    pub fn say(&self, message: &ClientMessage) {
-        self.all(channel::CLIENT, postcard::to_stdvec(message).unwrap());
-    }
-
-    pub fn request(
-        &self,
-        key: &SigningKey,
-        client: ClientId,
-        incarnation: u64,
-        seq: u64,
-        ordered: &Ordered,
-    ) {
-        let request = Request::sign(key, client, incarnation, seq, ordered.encode());
-        self.say(&ClientMessage::Request(request));
-    }
-
-    pub async fn down(self) {
-        self.endpoint.shutdown().await;
-    }
-}
 
 async fn decided(cluster: &Cluster) -> Height {
     cluster.settle().await;
@@ -122,7 +60,7 @@ async fn forged_signatures(cluster: &Cluster) {
     let transaction = insert(&cluster.operator, 1).await;
     let tx = transaction.id();
     let height = decided(cluster).await;
-    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     let key = cluster.key("mallory").signing_key();
     for incarnation in [tx.incarnation, u64::MAX] {
         for seq in 1..20 {
@@ -145,7 +83,7 @@ async fn forged_signatures(cluster: &Cluster) {
 async fn another_ones_transaction(cluster: &Cluster) {
     let mut transaction = insert(&cluster.operator, 2).await;
     let tx = transaction.id();
-    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     let operation = Operation::text("DELETE FROM t");
     link.say(&ClientMessage::Operation {
         tx,
@@ -165,7 +103,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
     link.down().await;
 
     let mallory = cluster.mallory().await;
-    let step = written("INSERT INTO t VALUES (666)", 666);
+    let step = inserted("t", 666);
     let auto = Auto {
         tx,
         epoch: 0,
@@ -219,7 +157,7 @@ async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
         .flat_map(|height| (0..4).map(move |replica| (height, replica)))
         .map(|(height, replica)| abort(key, height, replica))
         .collect();
-    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     for part in &forged {
         link.all(
             channel::PEER,
@@ -273,7 +211,7 @@ fn abort(key: &SigningKey, height: Height, voter: u16) -> VotePart {
 /// A client signs two different writes under one name and has them ordered together: each replica must still do the
 /// same.
 async fn one_name_for_two_writes(cluster: &Cluster) {
-    let link = Link::up(cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     let key = cluster.key("mallory").signing_key();
     let incarnation = u64::MAX - 1;
     for round in 0..20u64 {
@@ -285,7 +223,7 @@ async fn one_name_for_two_writes(cluster: &Cluster) {
         };
         for half in 0..2 {
             let value = (1000 + 10 * round + half) as u32;
-            let step = written(&format!("INSERT INTO t VALUES ({value})"), value);
+            let step = inserted("t", value);
             let auto = Auto {
                 tx,
                 epoch: 0,
@@ -318,29 +256,4 @@ async fn one_name_for_two_writes(cluster: &Cluster) {
         rows.len(),
         "nothing is written twice: {rows:?}"
     );
-}
-
-/// The honest evidence of `INSERT INTO t VALUES (value)`.
-fn written(sql: &str, value: u32) -> Step {
-    let mut tag = vec![b'C', 0, 0, 0, 15];
-    tag.extend(b"INSERT 0 1\0");
-    let rows = Event::Rows {
-        table: "public.t".into(),
-        change: RowChange::Insert,
-        old: Vec::new(),
-        new: vec![format!("({value})")],
-    };
-    let evidence = Evidence {
-        result: txn::result::digest(&[Bytes::from(tag)], None),
-        write: WriteSet { events: vec![rows] }.digest(),
-        sequences: Vec::new(),
-        claims: None,
-        schema_change: false,
-        unvalidated: false,
-    };
-    assert_ne!(evidence.write, Digest([0; 32]));
-    Step {
-        operation: Operation::text(sql),
-        evidence,
-    }
 }

@@ -1,8 +1,8 @@
 //! What is open gives way to what is ordered.
 
-use crate::harness::{Cluster, MASTER, column, failure};
 use client_shim::Operation;
 use consensus::Digest;
+use harness::{Cluster, MASTER, column, failure};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use txn::client::Answer;

@@ -1,9 +1,8 @@
 //! A proxy dies with a transaction open: nobody will ever end that one.
 
-use crate::forgery::Link;
-use crate::harness::{Cluster, MALLORY};
 use crate::late_master::outcome;
 use client_shim::Operation;
+use harness::{Cluster, MALLORY};
 use net::PeerId;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -21,7 +20,7 @@ async fn what_a_dead_proxy_held_is_free_soon() {
     let setup = "CREATE TABLE t (a int); INSERT INTO t VALUES (1)";
     client.batch_execute(setup).await.unwrap();
 
-    let mut link = Link::up(&cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let mut link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     let tx = TxId {
         client: MALLORY,
         incarnation: 1,

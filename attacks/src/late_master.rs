@@ -1,9 +1,8 @@
 //! A client can be ahead of the master: a quorum of the others answers first.
 
-use crate::forgery::Link;
-use crate::harness::{Cluster, MALLORY};
 use client_shim::Operation;
 use cluster::channel;
+use harness::{Cluster, Link, MALLORY};
 use net::{Event, PeerId};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -29,7 +28,7 @@ async fn a_write_waits_until_the_master_has_what_its_client_saw() {
         .unwrap()
         + 1;
 
-    let mut link = Link::up(&cluster, PeerId::Client(MALLORY.0), "mallory").await;
+    let mut link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     for (seq, sql) in [(1, "DELETE FROM t"), (2, "UPDATE t SET a = 2")] {
         link.say(&ClientMessage::AutoOperation {
             tx: tx(seq),

@@ -11,6 +11,8 @@ mod blame;
 #[cfg(test)]
 mod blocks;
 #[cfg(test)]
+mod copying;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod disconnects;
@@ -20,8 +22,6 @@ mod forgery;
 mod giving_way;
 #[cfg(test)]
 mod gone_client;
-#[cfg(test)]
-mod harness;
 #[cfg(test)]
 mod late_master;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One replica lies when all compare their tables: nobody throws away what is right.
 
-use crate::harness::{Cluster, failure};
 use consensus::ReplicaId;
+use harness::{Cluster, failure};
 use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
 

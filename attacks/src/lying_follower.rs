@@ -1,6 +1,6 @@
 //! One follower lies. Nothing changes for clients.
 
-use crate::harness::{Cluster, column, failure};
+use harness::{Cluster, column, failure};
 use replica::executor::lies::Lie;
 
 const LIAR: u16 = 3;
@@ -22,6 +22,7 @@ async fn a_lying_follower_changes_nothing() {
         Lie::Equivocate,
         Lie::ForgeVotes,
         Lie::DenyCommits,
+        Lie::ClaimCommits,
         Lie::DoomOthers,
         Lie::Answers,
     ] {
@@ -67,14 +68,16 @@ async fn a_lying_follower_changes_nothing() {
         );
     }
 
-    // What all others refuse is not committed because one says COMMIT.
-    cluster.lies(LIAR, &[Lie::VoteCommit]);
-    client
-        .batch_execute("BEGIN; INSERT INTO child VALUES (99)")
-        .await
-        .unwrap();
-    let (sqlstate, _) = failure(client.batch_execute("COMMIT").await);
-    assert_eq!(sqlstate, "23503");
+    // What all others refuse is not committed because one says COMMIT, in its vote or to the client.
+    for lie in [Lie::VoteCommit, Lie::ClaimCommits] {
+        cluster.lies(LIAR, &[lie]);
+        client
+            .batch_execute("BEGIN; INSERT INTO child VALUES (99)")
+            .await
+            .unwrap();
+        let (sqlstate, _) = failure(client.batch_execute("COMMIT").await);
+        assert_eq!(sqlstate, "23503", "{lie:?}");
+    }
     cluster.hold("SELECT count(*) FROM child", &["0"]).await;
 
     cluster.lies(LIAR, &[]);

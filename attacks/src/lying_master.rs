@@ -1,6 +1,6 @@
 //! The master lies about its answers (DESIGN.md, 3-5 and 7).
 
-use crate::harness::{Cluster, column, failure};
+use harness::{Cluster, column, failure};
 use replica::executor::lies::Lie;
 use tokio_postgres::Client;
 
@@ -10,7 +10,8 @@ async fn ledger() -> (Cluster, Client) {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;
     let setup = "CREATE TABLE ledger (id int PRIMARY KEY, balance int NOT NULL);
-        INSERT INTO ledger SELECT g, 100 FROM generate_series(1, 3) g";
+        INSERT INTO ledger SELECT g, 100 FROM generate_series(1, 3) g;
+        CREATE TABLE visit (id serial PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())";
     client.batch_execute(setup).await.unwrap();
     cluster.master_lies(&[Lie::Answers]).await;
     (cluster, client)
@@ -31,7 +32,7 @@ async fn transaction(client: &Client, statements: &[&str]) -> Result<(), tokio_p
 async fn no_lie_of_the_master_in_a_transaction_is_committed() {
     let (cluster, client) = ledger().await;
 
-    let lies: [(&str, &[&str], &str); 5] = [
+    let lies: [(&str, &[&str], &str); 10] = [
         (
             "a row of an answer is altered",
             &[
@@ -66,6 +67,38 @@ async fn no_lie_of_the_master_in_a_transaction_is_committed() {
             &["UPDATE /*lie:hide*/ ledger SET balance = 9 WHERE id = 1"],
             "Statement 1 (UPDATE /*lie:hide*/ ledger",
         ),
+        (
+            "one row more is said to be changed",
+            &["UPDATE /*lie:count*/ ledger SET balance = 10 WHERE id = 1"],
+            "Statement 1 (UPDATE /*lie:count*/ ledger",
+        ),
+        (
+            "a time is another, in the answer and in the row",
+            &["INSERT /*lie:time*/ INTO visit DEFAULT VALUES RETURNING at"],
+            "Statement 1 (INSERT /*lie:time*/ INTO visit",
+        ),
+        (
+            "a sequence is said to have given another value",
+            &["INSERT /*lie:ahead*/ INTO visit DEFAULT VALUES RETURNING id"],
+            "Statement 1 (INSERT /*lie:ahead*/ INTO visit",
+        ),
+        (
+            "two statements ran in another order than they were sent",
+            &[
+                "UPDATE /*lie:swap*/ ledger SET balance = balance - 11 WHERE id = 1 RETURNING balance",
+                "UPDATE /*lie:swap*/ ledger SET balance = balance - 12 WHERE id = 1 RETURNING balance",
+            ],
+            "Statement 2 (UPDATE /*lie:swap*/ ledger",
+        ),
+        (
+            "a statement is answered as the last time",
+            &[
+                "SELECT /*lie:old*/ balance FROM ledger WHERE id = 1",
+                "UPDATE ledger SET balance = 13 WHERE id = 1",
+                "SELECT /*lie:old*/ balance FROM ledger WHERE id = 1",
+            ],
+            "Statement 3 (SELECT /*lie:old*/ balance",
+        ),
     ];
     for (lie, statements, named) in lies {
         cluster.master_lies(&[Lie::Answers]).await;
@@ -98,9 +131,29 @@ async fn no_lie_of_the_master_in_a_transaction_is_committed() {
     assert_eq!(sqlstate, "40001");
     assert!(detail.contains("lie:error"), "{detail}");
     cluster.hold(LEDGER, &["50", "100", "100"]).await;
+    cluster.hold("SELECT count(*) FROM visit", &["0"]).await;
 
     cluster.audit().await;
+    what_the_master_dropped(&cluster, &client).await;
     cluster.end().await;
+}
+
+/// The master undoes what a transaction did and says that it is done. All others did it: it is committed, and read.
+async fn what_the_master_dropped(cluster: &Cluster, client: &Client) {
+    let liar = cluster.master_lies(&[Lie::Answers]).await;
+    let dropped = [
+        "UPDATE ledger SET balance = 77 WHERE id = 3",
+        "SELECT /*lie:drop*/ 1",
+    ];
+    transaction(client, &dropped).await.unwrap();
+    for (replica, held) in (0..).zip(cluster.everywhere(LEDGER).await) {
+        let last = if replica == liar { "100" } else { "77" };
+        assert_eq!(held, ["50", "100", last], "replica {replica}");
+    }
+    for _ in 0..8 {
+        let read = column(client, "SELECT balance FROM ledger WHERE id = 3").await;
+        assert_eq!(read.unwrap(), ["77"]);
+    }
 }
 
 /// Autocommit: the client gets the right row, or an error; never the liar's.
@@ -151,6 +204,8 @@ async fn no_lie_of_the_master_in_autocommit_reaches_a_client() {
     let mut refused = 0;
     let lies = [
         "lie:row",
+        "lie:count",
+        "lie:old",
         "lie:write",
         "lie:hide",
         "lie:error",

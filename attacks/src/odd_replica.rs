@@ -1,6 +1,6 @@
 //! One correct replica answers differently (DESIGN.md, 5): it adopts what the others agreed upon.
 
-use crate::harness::Cluster;
+use harness::Cluster;
 use replica::executor::lies::Lie;
 
 const ODD: u16 = 2;

@@ -1,8 +1,8 @@
 //! Receipts while one replica lies, and what gives none.
 
-use crate::harness::{Cluster, column, failure};
 use client_shim::{Receipt, Wanted};
 use consensus::ReplicaId;
+use harness::{Cluster, column, failure};
 use replica::executor::lies::Lie;
 use tokio_postgres::Client;
 use txn::client::Answer;

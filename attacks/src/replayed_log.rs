@@ -1,6 +1,6 @@
 //! The decided log, replayed serially: an honest one comes to what was agreed, and every lie that is planted in it is named.
 
-use crate::harness::Cluster;
+use harness::Cluster;
 use oracle::{Block, Database, Difference, Outline, Replayed, Server, Until, replay};
 use pgsession::{Session, Statement};
 use replica::postgres::PostgresConfig;

@@ -1,6 +1,6 @@
 //! A master that was taken over uses up a sequence: it gives out a value near its end (DESIGN.md, "Sequences").
 
-use crate::harness::{Cluster, MASTER, column, failure};
+use harness::{Cluster, MASTER, column, failure};
 use std::time::{Duration, Instant};
 
 const JUMP: i64 = 1 << 40;

@@ -1,6 +1,6 @@
 //! SERIALIZABLE: no history that is not serial is committed, whatever one replica says of it (docs/decisions, 16).
 
-use crate::harness::{Cluster, MASTER, column, failure};
+use harness::{Cluster, MASTER, column, failure};
 use replica::executor::lies::Lie;
 use tokio_postgres::{Client, Error};
 

@@ -220,6 +220,20 @@ async fn an_old_snapshot_passes_over_what_was_taken_since() {
         assert_eq!(failure(client.simple_query(sql).await).0, sqlstate, "{sql}");
         client.batch_execute("ROLLBACK").await.unwrap();
     }
+    // A refusal is the master's alone: behind a savepoint it is not confirmed, and nobody takes the master for a liar.
+    for _ in 0..6 {
+        client.batch_execute("BEGIN; SAVEPOINT s").await.unwrap();
+        let refused = client.simple_query(refusals[0].0).await;
+        assert_eq!(failure(refused).0, "0A000");
+        client
+            .batch_execute("ROLLBACK TO s; UPDATE jobs SET worker = 5 WHERE id = 1")
+            .await
+            .unwrap();
+        assert_eq!(failure(client.batch_execute("COMMIT").await).0, "40001");
+    }
+    for status in cluster.statuses().await.values() {
+        assert_eq!(status.epoch, 0, "the master is blamed for a refusal");
+    }
     cluster.audit().await;
     cluster.end().await;
 }

@@ -1,6 +1,6 @@
 //! A key that fails for a row which came after the transaction began is a serialization failure, and no other is.
 
-use crate::harness::{Cluster, failure};
+use harness::{Cluster, failure};
 use tokio_postgres::Client;
 
 async fn sqlstate(client: &Client, sql: &str) -> String {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use txn::SequenceValues;
 use txn::ordered::SessionSettings;
 
-/// Sequences that are remembered, the last used ones; of another one `currval` says 55000.
-const SEQUENCES: usize = 64;
+/// Sequences that are remembered, the last used ones; of another one `currval` says 55000. Each costs its look-up at every begin.
+const SEQUENCES: usize = 16;
 /// Bytes of a name: two quoted identifiers.
 const NAME: usize = 512;
 

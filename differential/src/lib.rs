@@ -9,10 +9,6 @@
 #[allow(dead_code)]
 mod client;
 #[cfg(test)]
-#[path = "../../attacks/src/harness.rs"]
-#[allow(dead_code)]
-mod harness;
-#[cfg(test)]
 #[path = "../../pgsession/tests/session/server.rs"]
 #[allow(dead_code)]
 mod server;

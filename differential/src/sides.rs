@@ -1,9 +1,9 @@
 //! The two sides: one plain PostgreSQL, and a cluster behind its proxy.
 
 use crate::answer::{Compared, Reading};
-use crate::harness::Cluster;
 use crate::peer::Peer;
 use crate::server::Server;
+use harness::Cluster;
 
 /// What a replica's server is told too, and what would show in answers.
 const SETTINGS: &[(&str, &str)] = &[

@@ -249,7 +249,7 @@ async fn a_volatile_function_of_an_extension_is_refused_by_name_until_a_policy_a
     let kept = "SELECT function, policy FROM steel.function_policy";
     assert_eq!(
         steel.rows(kept).await,
-        ["(public.set_limit(real),replicated)"]
+        ["(\"public.set_limit(real)\",replicated)"]
     );
     // Another extension, another start: the policy stands.
     provision(&s, r#"{"do":"extension","name":"citext"}"#)

@@ -43,6 +43,13 @@ pub struct Repair {
     /// Whether data that are damaged, or differ from f+1 equal others, are made anew, or only reported; default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automatic: Option<bool>,
+    /// Data that are made anew, or a replica that joins, copy the database from others when the history is at least so long
+    /// (heights), and apply the history when it is shorter; 0: always copy. Default 20,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_from_height: Option<u64>,
+    /// What is sent to each replica that copies, MiB a second at most; default 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_rate_mib_s: Option<u64>,
 }
 
 /// The private PostgreSQL of a replica. Everything has a default.
@@ -139,6 +146,16 @@ impl Config {
     /// Whether damaged data are made anew without an operator.
     pub fn repairs_itself(&self) -> bool {
         self.repair.automatic.unwrap_or(true)
+    }
+
+    /// The shortest history, in heights, instead of which the database is copied.
+    pub fn copy_from_height(&self) -> u64 {
+        self.repair.copy_from_height.unwrap_or(20_000)
+    }
+
+    /// Bytes a second that are sent to each replica that copies.
+    pub fn copy_bytes_per_second(&self) -> u64 {
+        self.repair.copy_rate_mib_s.unwrap_or(64).max(1) << 20
     }
 
     /// What of the other replicas' servers may differ from this one's.

@@ -24,6 +24,7 @@ pub(crate) struct Joined {
     pub spare_keys: Vec<SigningKey>,
     /// The view that the links were made for.
     pub links_since: u64,
+    pub view: View,
 }
 
 impl Start {
@@ -42,6 +43,11 @@ impl Start {
             first,
             identities,
         })
+    }
+
+    /// It is to take a place in a cluster that began without it, or without its present key.
+    pub fn joins(&self) -> bool {
+        self.cluster.membership().id > self.first.id
     }
 
     /// Starts the links: of the log's view, or of the cluster file's where that is newer, as for one that joins.
@@ -91,6 +97,7 @@ impl Start {
             key,
             spare_keys,
             links_since: view.id,
+            view: view.clone(),
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Below the replica's directory: `rebuild` says that the data are to be made anew and where the old directory goes;
 //! `rebuilt` says when and why that was done last. Both survive a crash at any point: a directory that was set aside for
-//! this wish is not set aside twice.
+//! this wish is not set aside twice. `copying` says that the data directory holds an unfinished copy, which is of no use to a
+//! later start.
 
 use std::fs::File;
 use std::io::Write;
@@ -109,10 +110,50 @@ impl Rebuilds {
     /// # Errors
     /// When the note of it cannot be removed.
     pub fn forget(&self) -> Result<(), Error> {
-        let path = self.dir.join("rebuild");
+        self.remove("rebuild")
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        let path = self.dir.join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on the data directory holds an unfinished copy, or is to be made anew without one. Survives a crash.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin_copy(&self, copies: bool, why: &str) -> Result<(), Error> {
+        self.write("copying", if copies { "copy" } else { "history" }, why)
+    }
+
+    /// Whether a copy was begun and not finished: whether another one is to be tried, and why the data are made anew.
+    pub fn copying(&self) -> Option<(bool, String)> {
+        let (what, why) = self.read("copying")?;
+        Some((what == "copy", why))
+    }
+
+    /// The copy is whole, or its remains are gone.
+    ///
+    /// # Errors
+    /// When the note of it cannot be removed.
+    pub fn end_copy(&self) -> Result<(), Error> {
+        self.remove("copying")
+    }
+
+    /// Removes an unfinished copy, its server killed. Blocks.
+    ///
+    /// # Errors
+    /// When its processes do not end, or it cannot be removed.
+    pub fn drop_copy(&self) -> Result<(), Error> {
+        kill_postgres(&self.data_dir)?;
+        match std::fs::remove_dir_all(&self.data_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &self.data_dir)(error))
             }
             _ => Ok(()),
         }
@@ -219,6 +260,24 @@ mod tests {
         assert_eq!(rebuilds.wished(), None);
         assert_eq!(rebuilds.last().unwrap().why, "flipped bits");
         assert!(!rebuilds.may(), "the next one waits");
+    }
+
+    #[test]
+    fn an_unfinished_copy_is_removed_and_what_was_set_aside_stays() {
+        let (_dir, rebuilds, data) = room();
+        rebuilds.wish("why").unwrap();
+        let wish = rebuilds.wished().unwrap();
+        rebuilds.put_aside(&wish).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        rebuilds.begin_copy(true, &wish.why).unwrap();
+        assert_eq!(rebuilds.copying(), Some((true, "why".into())));
+        rebuilds.drop_copy().unwrap();
+        assert!(!data.exists() && wish.aside.join("old").exists());
+        rebuilds.drop_copy().unwrap();
+        rebuilds.begin_copy(false, "why").unwrap();
+        assert_eq!(rebuilds.copying(), Some((false, "why".into())));
+        rebuilds.end_copy().unwrap();
+        assert_eq!(rebuilds.copying(), None);
     }
 
     #[test]

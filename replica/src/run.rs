@@ -12,6 +12,7 @@ use net::{Budget, Event, Events, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -81,6 +82,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 Error::Stopped(Fatal::Damaged(why) | Fatal::Diverged(why)) | Error::Unusable(why),
             ) => care.rebuild(&why, false)?,
             Err(Error::Stopped(Fatal::Asked(why))) => care.rebuild(&why, true)?,
+            Err(Error::Stopped(Fatal::Copied(_))) => care.copied()?,
+            Err(Error::Stopped(Fatal::CopyAgain { suspects, .. })) => care.copy_again(suspects),
+            Err(Error::Stopped(Fatal::CopyNot(_))) => care.copy_not()?,
             other => return other,
         }
     }
@@ -100,7 +104,7 @@ async fn once(
         .map_err(|e| Error::Recovery(e.to_string()))?
         .map_err(Error::Recovery)?;
     let last = recovered.height();
-    let mut server = care.start(&view, last).await?;
+    let mut server = care.start(&view, last, start.joins()).await?;
     let alarm = server.alarm.clone();
     let damage = || {
         let said = alarm.raised().filter(|_| care.may_rebuild());
@@ -118,6 +122,7 @@ async fn once(
         key,
         spare_keys,
         links_since,
+        view: members,
     } = start.join(me, recovered.view()).await?;
     let settings = consensus::Settings {
         request_timeout_ms: config.request_timeout_ms(),
@@ -159,7 +164,8 @@ async fn once(
         me,
         key,
         spare_keys,
-        view,
+        // Who executes learns of the members from the history, who copies has them from the file.
+        view: if server.copy.is_some() { members } else { view },
         endpoint: endpoint.clone(),
         log: log.clone(),
         order: order.clone(),
@@ -169,8 +175,11 @@ async fn once(
         settings: executor::Settings {
             master_timeout: Duration::from_millis(config.master_timeout_ms()),
             audit_every: config.audit_every(),
+            dumper: server.own.as_ref().map(PostgresServer::dumper),
+            copy_bytes_per_second: config.copy_bytes_per_second(),
             sequence_window,
         },
+        copy: server.copy.clone(),
         damage: executor::Damage {
             alarm: alarm.clone(),
             own_server: server.own.is_some(),
@@ -202,7 +211,9 @@ async fn once(
     let (links_sender, links) = mpsc::unbounded_channel();
     let dispatcher = tokio::spawn(dispatch(events, order, frames_sender, links_sender));
     let (decided_sender, decided) = mpsc::channel(64);
-    let feeder = tokio::spawn(feed(log.clone(), last, views, live, decided_sender));
+    // What is in the log already is applied from there when the copy is made.
+    let begin = if server.copy.is_some() { last + 1 } else { 1 };
+    let feeder = tokio::spawn(feed(log.clone(), begin..=last, views, live, decided_sender));
     tracing::info!(replica = config.id, height = last, "the replica runs");
     let ended = server.own.as_ref().map(PostgresServer::ended);
     let ended = async {
@@ -249,13 +260,13 @@ async fn removed(me: ReplicaId, since: u64, mut views: watch::Receiver<Arc<View>
 /// First what the log holds, then what is decided now.
 async fn feed(
     log: Log,
-    last: u64,
+    logged: RangeInclusive<u64>,
     mut views: Views,
     mut live: mpsc::Receiver<ToService>,
     out: mpsc::Sender<Delivered>,
 ) {
     let room = Budget::new(REPLAY_BYTES);
-    let mut next = 1;
+    let (mut next, last) = logged.into_inner();
     while next <= last {
         // No further than where the core begins: it delivers what follows itself, and may be logging it already.
         let (log, from, most) = (log.clone(), next, (last - next + 1).min(1_000));
@@ -396,7 +407,7 @@ mod tests {
         drop(live_sender);
         let (out, mut fed) = mpsc::channel(10);
         let views = Views::genesis(consensus::View::default());
-        tokio::spawn(feed(log, 1_200, views, live, out));
+        tokio::spawn(feed(log, 1..=1_200, views, live, out));
         for height in 1..=2_500 {
             assert_eq!(fed.recv().await.map(|d| d.decided.height), Some(height));
         }

@@ -1,11 +1,13 @@
 //! The replica's PostgreSQL as it starts: found whole, made anew where it is lost or damaged, or somebody else's.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use consensus::{Height, View};
+use consensus::{Height, ReplicaId, View};
 use pgsession::{Alarm, Target};
 
 use crate::config::Config;
+use crate::executor::CopyWish;
 use crate::postgres::{self, Address, PostgresServer, StopMode};
 use crate::rebuild::{Noted, Rebuilds, Wish};
 use crate::run::Error;
@@ -23,6 +25,8 @@ pub(crate) struct Server {
     pub alarm: Alarm,
     /// Why the data begin anew, when they do.
     pub rebuilding: Option<String>,
+    /// They are to be copied from others.
+    pub copy: Option<CopyWish>,
 }
 
 /// The care for one replica's server over all its starts.
@@ -30,7 +34,21 @@ pub(crate) struct Care<'a> {
     config: &'a Config,
     /// Absent where the server is somebody else's.
     rebuilds: Option<Rebuilds>,
+    copies: Mutex<Copies>,
 }
+
+/// What is remembered of copies while the process lives.
+#[derive(Default)]
+struct Copies {
+    /// Begun one after another without one that was finished.
+    tried: u32,
+    suspects: BTreeSet<ReplicaId>,
+    /// Why the data were made anew, of which the copy is whole and the log is still to be applied.
+    whole: Option<String>,
+}
+
+/// Copies that are tried before the history is applied instead.
+const COPIES: u32 = 5;
 
 impl<'a> Care<'a> {
     pub fn new(config: &'a Config) -> Care<'a> {
@@ -39,6 +57,7 @@ impl<'a> Care<'a> {
         Care {
             config,
             rebuilds: own.then(rebuilds),
+            copies: Mutex::default(),
         }
     }
 
@@ -80,11 +99,47 @@ impl<'a> Care<'a> {
         Ok(())
     }
 
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The server holds a copy: it is used from now on.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn copied(&self) -> Result<(), Error> {
+        let why = self.rebuilds.as_ref().and_then(Rebuilds::copying);
+        *self.copies() = Copies {
+            whole: why.map(|(_, why)| why),
+            ..Copies::default()
+        };
+        self.rebuilds.iter().try_for_each(Rebuilds::end_copy)?;
+        Ok(())
+    }
+
+    /// The next start copies again, without these.
+    pub fn copy_again(&self, suspects: BTreeSet<ReplicaId>) {
+        self.copies().suspects = suspects;
+    }
+
+    /// The next start applies the history.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn copy_not(&self) -> Result<(), Error> {
+        let Some(rebuilds) = &self.rebuilds else {
+            return Ok(());
+        };
+        let why = rebuilds.copying().map_or(String::new(), |(_, why)| why);
+        rebuilds.begin_copy(false, &why)?;
+        Ok(())
+    }
+
     /// Starts the server; with data made anew where that is due, or where those that the log speaks of are gone.
     ///
     /// # Errors
     /// When no server can be had. [`postgres::Error::is_damage`] tells whether its data are the reason.
-    pub async fn start(&self, first: &View, logged: Height) -> Result<Server, Error> {
+    pub async fn start(&self, first: &View, logged: Height, joins: bool) -> Result<Server, Error> {
         let alarm = Alarm::default();
         if let Some(dsn) = &self.config.postgres.dsn {
             let address = postgres::external::check(dsn).await?;
@@ -94,19 +149,70 @@ impl<'a> Care<'a> {
             return reached(&address, token, fingerprint, alarm);
         }
         let wish = self.rebuilds.as_ref().and_then(Rebuilds::wished);
+        let unfinished = self.rebuilds.as_ref().and_then(Rebuilds::copying);
+        let mut again = None;
+        if let (Some(rebuilds), None, Some((copies, why))) = (&self.rebuilds, &wish, unfinished) {
+            let files = rebuilds.clone();
+            blocking(move || files.drop_copy()).await?;
+            again = Some((copies, why));
+        }
         let (own, rebuilding) = match (&self.rebuilds, wish) {
             (Some(rebuilds), Some(wish)) => {
                 let own = self.anew(rebuilds, &wish, first).await?;
                 (own, Some(wish.why))
             }
+            // Without a log nothing is lost with an unfinished copy.
+            _ if again.is_some() => self.as_it_is(first, 0).await?,
             _ => self.as_it_is(first, logged).await?,
         };
+        let (rebuilding, copy) = self.how(&own, rebuilding, again, logged, joins)?;
         let token = own.tokens().get(DATABASE).cloned();
         let fingerprint = own.fingerprint().await?;
         let mut server = reached(&own.address(), token, fingerprint, alarm)?;
         server.own = Some(own);
         server.rebuilding = rebuilding;
+        server.copy = copy;
         Ok(server)
+    }
+
+    /// Why a fresh server is made anew, and whether by a copy.
+    fn how(
+        &self,
+        own: &PostgresServer,
+        rebuilding: Option<String>,
+        again: Option<(bool, String)>,
+        logged: Height,
+        joins: bool,
+    ) -> Result<(Option<String>, Option<CopyWish>), Error> {
+        let Some(rebuilds) = self.rebuilds.as_ref().filter(|_| own.is_fresh()) else {
+            // What a copy was made for lasts until the log behind it is applied.
+            return Ok((self.copies().whole.take().or(rebuilding), None));
+        };
+        let from_height = self.config.copy_from_height();
+        let begins = (logged > 0 && logged >= from_height) || (joins && logged == 0);
+        let (copies, why) = match (again, rebuilding) {
+            (Some((copies, why)), _) => (copies && self.copies().tried < COPIES, Some(why)),
+            (None, Some(why)) => (begins, Some(why)),
+            (None, None) => (begins, joins.then(|| "it joins".into())),
+        };
+        let (Some(why), true) = (&why, copies) else {
+            rebuilds.end_copy()?;
+            return Ok((why, None));
+        };
+        rebuilds.begin_copy(true, why)?;
+        let mut copies = self.copies();
+        copies.tried += 1;
+        let wish = CopyWish {
+            // Its own log tells how long the history is; else others do.
+            from_height: if logged >= from_height {
+                0
+            } else {
+                from_height
+            },
+            suspects: copies.suspects.clone(),
+            joins: logged == 0,
+        };
+        Ok((Some(why.clone()), Some(wish)))
     }
 
     async fn as_it_is(
@@ -221,6 +327,7 @@ fn reached(
         fingerprint,
         alarm,
         rebuilding: None,
+        copy: None,
     })
 }
 

@@ -150,6 +150,29 @@ pub fn replica_home(
     key(&layout.identity(member))
 }
 
+/// Has a new replica repair itself, and copy, as the first of the others that has a file here.
+pub fn repair_as_others(
+    layout: &Layout,
+    member: Member,
+    mut others: impl Iterator<Item = Member>,
+) -> Result<(), Failure> {
+    let files = others.by_ref().map(|other| layout.config(other));
+    let Some(file) = files.into_iter().find(|file| file.exists()) else {
+        return Ok(());
+    };
+    let failed = |cause: String| {
+        Failure::new(format!("the configuration of {member} cannot be written")).cause(cause)
+    };
+    let repair = replica::Config::load(&file).map_err(failed)?.repair;
+    let text = toml::to_string(&repair).map_err(|e| failed(e.to_string()))?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let path = layout.config(member);
+    let own = fs::read_to_string(&path).map_err(|e| failed(e.to_string()))?;
+    directory::write(&path, &format!("{own}\n[repair]\n{text}"))
+}
+
 /// The public key of an identity file, which is made unless an interrupted attempt has left it.
 pub fn key(path: &Path) -> Result<String, Failure> {
     let identity = if path.exists() {

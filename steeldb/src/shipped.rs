@@ -107,6 +107,11 @@ fn a_replica_that_is_told_nothing_does_what_the_manual_says() {
         ("max_connections", server.max_connections.to_string()),
         ("audit_every_s", config.audit_every().as_secs().to_string()),
         ("automatic", config.repairs_itself().to_string()),
+        ("copy_from_height", config.copy_from_height().to_string()),
+        (
+            "copy_rate_mib_s",
+            (config.copy_bytes_per_second() >> 20).to_string(),
+        ),
     ] {
         assert_eq!(manual.get(key), Some(&value), "{key}");
     }

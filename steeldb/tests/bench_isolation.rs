@@ -27,6 +27,8 @@ fn no_anomaly_under_kills_and_cuts_and_the_replicas_are_equal() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["found"]["forbidden"], serde_json::json!([]));
     assert_eq!(report["replicas_equal"], true, "{report}");
+    assert_eq!(report["replay_differences"], serde_json::json!([]));
+    assert!(report["replayed"].as_u64().unwrap() > 50, "{report}");
     assert!(report["committed"].as_u64().unwrap() > 100, "{report}");
     assert!(!report["faults"].as_array().unwrap().is_empty(), "{said}");
     // They met: snapshot isolation had something to judge.

@@ -215,3 +215,32 @@ async fn an_operator_has_the_odd_one_repaired_and_not_more_than_f() {
     }
     ended_well(&cluster, load, 0).await;
 }
+
+/// Nobody makes its data anew here, so it goes on with them: another one is to be the master.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_with_damaged_data_is_replaced_by_another() {
+    let cluster = cluster("audit_every_s = 0\nautomatic = false");
+    let session = cluster.connect().await;
+    session.batch_execute(STILL).await.unwrap();
+    let file = cluster.ask(0, "SELECT pg_relation_filepath('still')");
+    cluster.tamper(0, "CHECKPOINT");
+    cluster.succeed(&["kill", "--replica", "0"]);
+    flip(&postgres(&cluster, 0).join(file));
+    cluster.succeed(&["start", "--replica", "0"]);
+    cluster.succeed(&["reconfigure", "master", "--replica", "0"]);
+    assert_eq!(cluster.status()["master"], 0);
+    // It meets the page; whoever asked may be told so, and is served by the others from then on.
+    let _ = session.execute("UPDATE still SET text = 'new'", &[]).await;
+    let start = Instant::now();
+    loop {
+        let status = cluster.status();
+        if status["master"] != 0 {
+            assert_eq!(of(&status, 0)["rebuilt_ms"], Value::Null, "{status:#}");
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let changed = session.execute("UPDATE still SET text = 'newer'", &[]);
+    assert_eq!(changed.await.unwrap(), 2_000);
+}

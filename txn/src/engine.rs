@@ -88,7 +88,7 @@ pub enum Action {
         own: Option<Ballot>,
         client: ClientId,
     },
-    /// Execute at this place (`Exec`, `Audit`, `Compare`), then report with [`Engine::applied`].
+    /// Execute at this place (`Exec`, `Audit`, `Compare`, `Copy`), then report with [`Engine::applied`].
     Execute {
         height: Height,
         index: u32,

@@ -7,6 +7,7 @@
 pub mod ballot;
 pub mod blame;
 pub mod client;
+pub mod copy;
 pub mod engine;
 pub mod limits;
 pub mod operation;

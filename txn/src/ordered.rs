@@ -145,6 +145,8 @@ pub enum Ordered {
     /// A replica asks all to digest their schema and one table at this height, and to tell each other: the audit in the
     /// background. The how many-th this is of that replica's requests says which table.
     Compare,
+    /// A replica asks all to keep the state of this place for it, and to tell it what they hold there: it copies.
+    Copy,
 }
 
 impl Ordered {

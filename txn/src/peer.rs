@@ -1,6 +1,6 @@
 //! What replicas say to each other about transactions, outside of the total order.
 
-use crate::{ballot::VotePart, tally::Verdict, write_set::WriteSet};
+use crate::{ballot::VotePart, copy::CopyMessage, tally::Verdict, write_set::WriteSet};
 use consensus::{Digest, Height};
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,8 @@ pub enum PeerMessage {
         number: u64,
         height: Height,
     },
-    /// What this replica's PostgreSQL is, to be compared at start.
-    Hello { fingerprint: String },
+    /// What this replica's PostgreSQL is, to be compared at start; `height` is its last final height.
+    Hello { fingerprint: String, height: Height },
     /// Verdicts of heights that are final at the sender, from `first` on. f+1 members that say the same are believed: one
     /// that joins, or lost its disk, cannot always have the votes of those days.
     Verdicts {
@@ -42,4 +42,6 @@ pub enum PeerMessage {
         height: Height,
         tables: Vec<(String, u64, Digest)>,
     },
+    /// About a copy of the database.
+    Copy(CopyMessage),
 }

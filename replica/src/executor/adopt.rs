@@ -50,7 +50,7 @@ impl Failure {
 
 /// How a table's rows are found and written.
 #[derive(Clone, Debug)]
-struct Shape {
+pub(super) struct Shape {
     /// Columns that are written: not generated ones.
     columns: Vec<String>,
     key: Vec<String>,
@@ -65,7 +65,7 @@ impl Shapes {
         self.0.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
-    async fn of(&self, session: &mut Session, table: &str) -> Result<Shape, Failure> {
+    pub(super) async fn of(&self, session: &mut Session, table: &str) -> Result<Shape, Failure> {
         let known = self
             .0
             .lock()
@@ -325,10 +325,8 @@ fn first_difference(outcomes: &[Outcome], expected: &[Expected<'_>]) -> Option<F
             }
             continue;
         }
-        let journal = outcomes
-            .get(place + 1)
-            .map_or(Journal::Unasked, Journal::of);
-        let captured = capture::of(outcome, journal);
+        let journal = outcomes.get(place + 1).unwrap_or(outcome);
+        let captured = capture::of(outcome, Journal::of(journal));
         if !captured.is_ok_and(|c| c.write_set.digest() == step.evidence.write) {
             let text: String = step.operation.sql.chars().take(80).collect();
             return Some(Failure::Inadmissible(format!(
@@ -383,9 +381,8 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
         }
     }
     let advance = |sequence: &str, value: i64| Statement {
-        // One that was made by what failed, or that a block took back, was drawn from and is not there.
-        sql: "SELECT steel.advance(s, $2) FROM pg_catalog.to_regclass($1) s WHERE s IS NOT NULL"
-            .into(),
+        // One that was made by what failed was drawn from, and is not there.
+        sql: "SELECT steel.advance(s, $2) FROM to_regclass($1) s WHERE s IS NOT NULL".into(),
         parameter_types: vec![25, 20],
         parameters: vec![
             Some(sequence.to_owned().into()),
@@ -400,7 +397,8 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
         .collect()
 }
 
-async fn insert(
+/// Adds rows, given as text.
+pub(super) async fn insert(
     session: &mut Session,
     table: &str,
     shape: &Shape,

@@ -28,7 +28,9 @@ pub(super) struct Fetch {
 impl Executor {
     /// Applies the agreed write set: from the own log, or from a peer, checked against the agreed digests.
     pub(super) fn adopt(&mut self, height: Height, index: u32, tx: TxId, ordered: Arc<Ordered>) {
-        let done = self.history.as_ref().is_some_and(|h| h.has(height, index));
+        let has =
+            |history: &super::History| history.is_copied(height) || history.has(height, index);
+        let done = self.history.as_ref().is_some_and(has);
         if done || !leaves_something(&ordered) {
             self.applied(height, index);
             return;
@@ -39,6 +41,7 @@ impl Executor {
             )));
             return;
         }
+        self.note_schema_change(&ordered);
         self.counters.2 += 1;
         if let Some(item) = self.items.get_mut(&(height, index)) {
             item.since = Instant::now();

@@ -174,11 +174,12 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
+        let history = self.history.as_ref();
+        let copied = history.is_some_and(|h| h.is_copied(height));
         let replayed = match &*ordered {
             // It is noted like a transaction: what PostgreSQL lost of it in a crash is done again.
             Ordered::Exec(exec) if exec.barrier => {
-                let history = self.history.as_ref();
-                let done = history.is_some_and(|h| h.has(height, index));
+                let done = copied || history.is_some_and(|h| h.has(height, index));
                 if !done && history.is_some_and(|h| h.has_later(height)) {
                     self.fail(Fatal::Diverged(format!(
                         "PostgreSQL lacks what was executed at height {height} and has later effects"
@@ -187,7 +188,7 @@ impl Executor {
                 }
                 done
             }
-            _ => self.history.as_ref().is_some_and(|h| h.was_final(height)),
+            _ => copied || history.is_some_and(|h| h.was_final(height)),
         };
         match &*ordered {
             Ordered::Exec(_) if !replayed => {
@@ -205,6 +206,7 @@ impl Executor {
                 );
             }
             Ordered::Compare if self.compare(height, index, client) => {}
+            Ordered::Copy if self.copy_asked(height, index, client) => {}
             _ => self.applied(height, index),
         }
         if let Ordered::Exec(_) = &*self.items[&(height, index)].ordered {

@@ -9,14 +9,38 @@ use pgsession::{MultisetHash, Session, Statement};
 use tokio::time::Instant;
 use txn::client::ReplicaMessage;
 
-/// Rows fetched at a time. A row's text comes from `record_out`: a cast could be a client's function.
+/// Rows fetched at a time.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// Tables and sequences of users; what the replicas keep for themselves differs.
-const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+pub(super) const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    ORDER BY 1";
+
+/// What clients have defined, a line each: names, no OIDs. All of it, as one major of PostgreSQL has it: for copies.
+pub(super) const DEFINITIONS: &str = include_str!("schema/definitions.sql");
+
+/// Roles, extensions, owners, privileges and settings, as statements that make them; a line each.
+pub(super) const STATEMENTS: &str = include_str!("schema/statements.sql");
+
+/// What an owner of the database may have set for all who connect must not show in what is digested or copied.
+pub(super) const FIXED: [&str; 9] = [
+    "SET LOCAL search_path = pg_catalog, pg_temp",
+    "SET LOCAL TimeZone = 'UTC'",
+    "SET LOCAL DateStyle = 'ISO, MDY'",
+    "SET LOCAL IntervalStyle = 'postgres'",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL lc_monetary = 'C'",
+    "SET LOCAL xmloption = 'content'",
+    "SET LOCAL quote_all_identifiers = off",
+];
+
+/// The rows of a table as text. From `record_out`: a cast could be a client's function.
+pub(super) fn rows_of(table: &str) -> String {
+    format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {table} AS x")
+}
 
 /// Everything about the schema that has a name and no OID, alike in all majors of PostgreSQL: NOT NULL is told with the columns
 /// (18 lists it among the constraints too), and an extension's functions come with its version, which comes with the server.
@@ -144,16 +168,14 @@ async fn digest_tables(
         names = vec![chosen];
     }
     for name in names {
-        let rows =
-            format!("SELECT pg_catalog.record_out(x.*)::pg_catalog.text FROM ONLY {name} AS x");
-        tables.push(digest_query(session, &name, &rows, gently).await?);
+        tables.push(digest_query(session, &name, &rows_of(&name), gently).await?);
     }
     tables.sort();
     Ok(tables)
 }
 
 /// Hashes the rows of a one-column query as a multiset, a piece at a time; `gently`: with pauses as long as the work.
-async fn digest_query(
+pub(super) async fn digest_query(
     session: &mut Session,
     name: &str,
     sql: &str,
@@ -184,7 +206,7 @@ async fn digest_query(
     ))
 }
 
-async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, String> {
+pub(super) async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, String> {
     let outcomes = session
         .run(vec![Statement::new(sql)])
         .await
@@ -196,7 +218,7 @@ async fn run(session: &mut Session, sql: &str) -> Result<pgsession::Outcome, Str
     }
 }
 
-async fn query(session: &mut Session, sql: &str) -> Result<Vec<String>, String> {
+pub(super) async fn query(session: &mut Session, sql: &str) -> Result<Vec<String>, String> {
     let outcome = run(session, sql).await?;
     let text = |row: Vec<Option<bytes::Bytes>>| {
         let value = row.into_iter().next().flatten();

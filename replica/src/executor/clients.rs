@@ -393,7 +393,7 @@ impl Executor {
 
     pub(super) fn status(&self) -> ReplicaStatus {
         let (regency, leader) = self.regency;
-        let decided: Height = self.engine.decided_height();
+        let decided: Height = self.decided_height();
         ReplicaStatus {
             replica: self.me.0,
             regency,

@@ -78,12 +78,13 @@ impl Bench {
     ) {
         let pool = self.pool.clone();
         let newest = Newest { pool, opening };
-        let ran =
-            operation::run(&mut session, &operation, &self.token, Some(&newest)).await;
+        let ran = operation::run(&mut session, &operation, &self.token, Some(&newest)).await;
         let ran = match ran {
             Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
             lost => lost,
         };
+        #[cfg(feature = "lies")]
+        self.lies.drop_what_ran(&mut session, &operation).await;
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {

@@ -133,6 +133,7 @@ impl Executor {
         item.busy = true;
         item.begun = begun;
         tracing::trace!(target: "timeline", at = "judge", %tx, height);
+        self.note_schema_change(&ordered);
         if self
             .history
             .as_ref()

@@ -7,26 +7,33 @@ use super::Executor;
 use super::contents::Contents;
 use super::jobs::error_frame;
 use super::judge::reason;
+use super::opening::{SAVEPOINT, quiet};
 use super::operation::Ran;
 use bytes::Bytes;
 use consensus::{ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
-use pgsession::Error;
+use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use txn::client::{Answer, Outcome};
 use txn::peer::PeerMessage;
 use txn::receipt::Given;
+use txn::tally::Verdict;
 use txn::write_set::RowChange;
-use txn::{Ballot, Event, Operation, VotePart, WriteSet};
+use txn::{Ballot, Event, Evidence, Operation, SequenceUse, VotePart, WriteSet};
 
 /// A way of lying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lie {
-    /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:smuggle`: a row more rides behind a
-    /// notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row that was not
-    /// written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:ghost`: a row is claimed that is
-    /// not there. `lie:nonsense`: the key of a claimed row is none, which makes the statement fail.
+    /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:count`: one row more was changed.
+    /// `lie:time`: every year is a century later, in what is answered and in what is written. `lie:smuggle`: a row more
+    /// rides behind a notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row
+    /// that was not written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:swap`: it
+    /// is that to the marked statement before. `lie:ahead`: sequences are said to have given values further on.
+    /// `lie:again`: everything is as it was the first time, the sequences' values too. `lie:drop`: the transaction's
+    /// statements up to this one are undone, and said to be done. `lie:ghost`: a row is claimed that is not there.
+    /// `lie:nonsense`: the key of a claimed row is none, which makes the statement fail.
     Answers,
     /// Every vote is ABORT.
     VoteAbort,
@@ -42,29 +49,70 @@ pub enum Lie {
     DoomOthers,
     /// Clients are told ABORT where the verdict is COMMIT.
     DenyCommits,
+    /// Clients are told COMMIT where the verdict is ABORT.
+    ClaimCommits,
+    /// Peers that missed verdicts are told the opposite ones.
+    TellOtherVerdicts,
     /// The master's word is worthless.
     NoWord,
     /// Peers that compare their tables are told that this replica holds other rows.
     OtherContents,
+    /// Who copies this replica's database gets one row that is another, in the tables that are big enough.
+    CopiedRows,
+    /// Who copies it gets a schema of which one definition is another, and which tries to lift its reader up.
+    CopiedSchema,
+    /// Who copies it gets nothing after the first chunk of a table.
+    CopyEnds,
     /// Signatures of receipts have a bit flipped.
     SpoilReceipts,
     /// Receipts are signed rightly, for other writes than the ordered ones.
     ReceiptsOfOtherWrites,
 }
 
+impl Lie {
+    /// Every way of lying.
+    pub const ALL: [Lie; 14] = [
+        Lie::Answers,
+        Lie::VoteAbort,
+        Lie::VoteCommit,
+        Lie::Equivocate,
+        Lie::ForgeVotes,
+        Lie::ServeOtherRows,
+        Lie::DoomOthers,
+        Lie::DenyCommits,
+        Lie::ClaimCommits,
+        Lie::TellOtherVerdicts,
+        Lie::NoWord,
+        Lie::OtherContents,
+        Lie::SpoilReceipts,
+        Lie::ReceiptsOfOtherWrites,
+    ];
+
+    /// The one of this name, as `Debug` writes it.
+    pub fn named(name: &str) -> Option<Lie> {
+        let mut all = Lie::ALL.into_iter();
+        all.find(|lie| format!("{lie:?}") == name)
+    }
+}
+
 /// The lies of one replica.
 pub struct Lies {
     key: SigningKey,
     told: Mutex<BTreeSet<Lie>>,
-    /// First answers, by statement.
+    /// First answers, by statement, and the last one.
     first: Mutex<BTreeMap<String, Outcome>>,
+    last: Mutex<Option<Outcome>>,
+    /// What statements came to the first time.
+    first_ran: Mutex<BTreeMap<String, (Outcome, Evidence, WriteSet)>>,
+    /// Told to those that copy.
+    copied: AtomicU32,
 }
 
 static ALL: Mutex<BTreeMap<[u8; 32], Arc<Lies>>> = Mutex::new(BTreeMap::new());
 
 /// The lies of the replica with this key.
 pub fn of(key: &SigningKey) -> Arc<Lies> {
-    let mut all = ALL.lock().unwrap_or_else(|e| e.into_inner());
+    let mut all = locked(&ALL);
     let name = key.verifying_key().to_bytes();
     let fresh = || {
         let key = key.clone();
@@ -72,23 +120,22 @@ pub fn of(key: &SigningKey) -> Arc<Lies> {
             key,
             told: Mutex::default(),
             first: Mutex::default(),
+            last: Mutex::default(),
+            first_ran: Mutex::default(),
+            copied: AtomicU32::new(0),
         })
     };
     all.entry(name).or_insert_with(fresh).clone()
 }
 
 impl Lies {
-    fn told(&self) -> MutexGuard<'_, BTreeSet<Lie>> {
-        self.told.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
     /// From now on the replica tells these lies and no others.
     pub fn tell(&self, lies: &[Lie]) {
-        *self.told() = lies.iter().copied().collect();
+        *locked(&self.told) = lies.iter().copied().collect();
     }
 
     fn tells(&self, lie: Lie) -> bool {
-        self.told().contains(&lie)
+        locked(&self.told).contains(&lie)
     }
 
     /// What the master says that an operation came to.
@@ -115,6 +162,17 @@ impl Lies {
         if marked("lie:hide") {
             ran.write_set = WriteSet::default();
         }
+        if marked("lie:time") {
+            rows_of(&mut ran.write_set).for_each(|row| *row = a_century_later(row));
+        }
+        if marked("lie:ahead") {
+            let sequences = ran.evidence.sequences.iter_mut();
+            for what in sequences.flat_map(|s| &mut s.uses) {
+                if let SequenceUse::Given { first, .. } = what {
+                    *first += 1_000;
+                }
+            }
+        }
         if let Some(claims) = &mut ran.evidence.claims {
             if marked("lie:ghost") {
                 claims.rows.push(vec!["666".into()]);
@@ -130,7 +188,23 @@ impl Lies {
             }
         }
         ran.evidence.write = ran.write_set.digest();
+        if marked("lie:again") {
+            let mut first = locked(&self.first_ran);
+            let now = (ran.outcome, ran.evidence, ran.write_set);
+            let first = first.entry(operation.sql.clone()).or_insert(now).clone();
+            (ran.outcome, ran.evidence, ran.write_set) = first;
+        }
         Ok(ran)
+    }
+
+    /// Undoes what the transaction did, behind its client's back.
+    pub(super) async fn drop_what_ran(&self, session: &mut Session, operation: &Operation) {
+        if self.tells(Lie::Answers) && operation.sql.contains("lie:drop") {
+            // One that fails has dropped nothing.
+            let _ = session
+                .run(vec![quiet(format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}"))])
+                .await;
+        }
     }
 
     /// What a statement is said to have answered.
@@ -148,8 +222,24 @@ impl Lies {
             bytes.extend_from_slice(&altered(&outcome.frames[at]));
             outcome.frames.insert(at, bytes.into());
         }
+        if operation.sql.contains("lie:count") {
+            outcome.frames.iter_mut().for_each(one_more);
+        }
+        if operation.sql.contains("lie:time") {
+            for frame in outcome
+                .frames
+                .iter_mut()
+                .filter(|f| f.first() == Some(&b'D'))
+            {
+                *frame = later(frame).into();
+            }
+        }
+        if operation.sql.contains("lie:swap") {
+            let now = outcome.clone();
+            outcome = locked(&self.last).replace(now).unwrap_or(outcome);
+        }
         if operation.sql.contains("lie:old") {
-            let mut first = self.first.lock().unwrap_or_else(|e| e.into_inner());
+            let mut first = locked(&self.first);
             let sql = operation.sql.clone();
             outcome = first.entry(sql).or_insert(outcome).clone();
         }
@@ -190,12 +280,25 @@ impl Lies {
             return steps;
         }
         let mut steps = steps?;
-        for event in steps.iter_mut().flat_map(|set| &mut set.events) {
-            if let Event::Rows { new, .. } = event {
-                new.iter_mut().for_each(|row| *row = row.replace('1', "6"));
+        let rows = steps.iter_mut().flat_map(rows_of);
+        rows.for_each(|row| *row = row.replace('1', "6"));
+        Some(steps)
+    }
+
+    /// Verdicts for a peer that missed them.
+    pub(super) fn verdicts(
+        &self,
+        mut heights: Vec<Vec<(u32, Verdict)>>,
+    ) -> Vec<Vec<(u32, Verdict)>> {
+        if self.tells(Lie::TellOtherVerdicts) {
+            for (_, verdict) in heights.iter_mut().flatten() {
+                *verdict = match verdict {
+                    Verdict::Commit => Verdict::Abort,
+                    Verdict::Abort => Verdict::Commit,
+                };
             }
         }
-        Some(steps)
+        heights
     }
 
     /// What the replica says that it holds.
@@ -206,6 +309,34 @@ impl Lies {
             }
         }
         tables
+    }
+
+    /// The schema as others copy it.
+    pub(super) fn copied_schema(&self, text: String) -> String {
+        if !self.tells(Lie::CopiedSchema) {
+            return text;
+        }
+        self.copied.fetch_add(1, Ordering::Relaxed);
+        // Not a word of this is allowed to clients; the text goes on without it, as psql would.
+        let lift = "DO $do$ BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE postgres SUPERUSER;
+                    EXCEPTION WHEN OTHERS THEN NULL; END $do$; RESET ROLE;\n";
+        format!("{lift}{}", text.replace("SELECT n * 2", "SELECT n * 3"))
+    }
+
+    /// A table's rows as others copy them; false: nothing more is sent.
+    pub(super) fn copied_rows(&self, rows: &mut [String], number: u32) -> bool {
+        if let Some(row) = rows.last_mut().filter(|_| self.tells(Lie::CopiedRows)) {
+            *row = row.replacen('1', "6", 1);
+            self.copied.fetch_add(1, Ordering::Relaxed);
+        }
+        let ends = number > 0 && self.tells(Lie::CopyEnds);
+        self.copied.fetch_add(ends.into(), Ordering::Relaxed);
+        !ends
+    }
+
+    /// Lies told to those that copy, so far.
+    pub fn copied(&self) -> u32 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// Its part of a receipt.
@@ -226,6 +357,7 @@ impl Lies {
     pub(super) fn reply(&self, answer: Answer) -> Answer {
         match answer {
             Answer::Committed if self.tells(Lie::DenyCommits) => Answer::Aborted,
+            Answer::Aborted if self.tells(Lie::ClaimCommits) => Answer::Committed,
             honest => honest,
         }
     }
@@ -263,6 +395,48 @@ impl Executor {
             }
         }
     }
+}
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The rows that a write set leaves.
+fn rows_of(set: &mut WriteSet) -> impl Iterator<Item = &mut String> {
+    let rows = set.events.iter_mut().filter_map(|event| match event {
+        Event::Rows { new, .. } => Some(new),
+        _ => None,
+    });
+    rows.flatten()
+}
+
+/// The last digit of a command's tag, its number of rows, with one more.
+fn one_more(frame: &mut Bytes) {
+    let mut tag = frame.to_vec();
+    if tag.first() != Some(&b'C') {
+        return;
+    }
+    if let Some(digit) = tag.iter_mut().rev().find(|byte| byte.is_ascii_digit()) {
+        *digit = b'0' + (*digit - b'0' + 1) % 10;
+    }
+    *frame = tag.into();
+}
+
+/// Every year of this century in the text, a century later.
+fn later(text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    for at in 0..text.len().saturating_sub(4) {
+        let year = text[at..at + 4].iter().all(u8::is_ascii_digit) && text[at + 4] == b'-';
+        if year && text[at..at + 2] == *b"20" {
+            text[at + 1] = b'1';
+        }
+    }
+    text
+}
+
+fn a_century_later(row: &str) -> String {
+    // Digits for digits.
+    String::from_utf8_lossy(&later(row.as_bytes())).into_owned()
 }
 
 /// The row with one bit of its last value flipped.

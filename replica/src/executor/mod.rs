@@ -14,6 +14,8 @@ mod clients;
 mod comparing;
 mod contents;
 mod control;
+mod copy;
+mod copying;
 mod decided;
 mod executing;
 mod jobs;
@@ -60,6 +62,7 @@ use txn::client::Reason;
 use txn::engine::{Action, Engine};
 use txn::{Operation, Ordered, TxId, WriteSet};
 
+pub use copying::CopyWish;
 use note::Note;
 pub use parts::{Damage, Fatal, Frame, Inputs, Parts, Settings};
 pub use recovery::History;
@@ -78,10 +81,11 @@ pub mod again {
     pub use super::adopt::{AGREED, replay as sequence_values};
     pub use super::audit::contents;
     pub use super::capture::{Captured, of as captured, set_alike};
+    pub use super::claiming::executed;
     pub use super::contents::Contents;
     pub use super::journal::{Journal, ask as ask_journal};
     pub use super::opening::{Opening, quiet, statement};
-    pub use super::provision::sealed;
+    pub use super::roles::refused_request;
 }
 
 /// Heights decided and not yet final past which no more are taken in.
@@ -149,6 +153,10 @@ pub struct Executor {
     receipts: receipts::Receipts,
     watch: peers::MasterWatch,
     comparing: comparing::Comparing,
+    /// What is kept for others that copy.
+    copies: copy::source::Copies,
+    /// While this replica copies: nothing is executed.
+    copying: Option<copying::Copying>,
     damage: Damage,
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
@@ -219,6 +227,8 @@ impl Executor {
             bench,
             watch: peers::MasterWatch::new(parts.settings.master_timeout),
             comparing: comparing::Comparing::new(parts.settings.audit_every, parts.me),
+            copies: copy::source::Copies::default(),
+            copying: parts.copy.map(copying::Copying::new),
             last_error: parts.damage.rebuilding.clone(),
             damage: parts.damage,
             settings: parts.settings,
@@ -287,10 +297,14 @@ impl Executor {
             tokio::select! {
                 Some(note) = notes.recv() => self.note(note),
                 delivered = decided.recv(), if open => match delivered {
+                    Some(delivered) if self.copying.is_some() => self.pass_over(&delivered),
                     Some(delivered) => self.delivered(delivered),
                     None => return Fatal::OrderEnded,
                 },
-                Some(frame) = frames.recv() => self.frame(&frame),
+                Some(frame) = frames.recv() => match &self.copying {
+                    Some(_) => self.copying_frame(frame),
+                    None => self.frame(&frame),
+                },
                 Some((peer, up)) = links.recv() => self.link(peer, up),
                 Ok(()) = durable.changed() => {
                     let height = *durable.borrow_and_update();
@@ -419,6 +433,12 @@ impl Executor {
             Note::AuditOpened { height, index } => self.applied(height, index),
             Note::Audited { client, message } => self.tell(client, &message),
             Note::Compared { height, digested } => self.compared(height, digested),
+            Note::CopyKept {
+                asker,
+                height,
+                kept,
+            } => self.copy_kept(asker, height, kept),
+            Note::Copied(copied) => self.copied(copied),
             Note::ReceiptMade { client, message } => self.receipt_made(client, &message),
             Note::Cancelled { tx } => self.cancelled(tx),
             Note::Blocked(pairs) => self.blocked(&pairs),

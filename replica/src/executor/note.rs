@@ -1,13 +1,13 @@
 //! What jobs tell the executor.
 
 use bytes::Bytes;
-use consensus::{ClientId, Height};
+use consensus::{ClientId, Height, ReplicaId};
 use pgsession::{Error, ErrorFields, Session};
 use tokio::sync::OwnedRwLockWriteGuard;
 use txn::client::ReplicaMessage;
 use txn::{Operation, TxId};
 
-use super::{adopt, judge, operation};
+use super::{adopt, copy, judge, operation};
 
 /// What a job tells the executor.
 pub enum Note {
@@ -82,6 +82,14 @@ pub enum Note {
         height: Height,
         digested: Result<super::contents::Contents, String>,
     },
+    /// A state is kept for a replica that copies it, or is not.
+    CopyKept {
+        asker: ReplicaId,
+        height: Height,
+        kept: Result<copy::source::Progress, String>,
+    },
+    /// The copy of this replica ended.
+    Copied(copy::receive::Copied),
     /// A part of a receipt is signed, or refused.
     ReceiptMade {
         client: ClientId,

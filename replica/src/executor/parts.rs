@@ -1,5 +1,6 @@
 //! What the executor is made of, what it listens to, and why it ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use net::{Budget, Endpoint, PeerId, Share};
 use pgsession::{Alarm, Target};
 use tokio::sync::{mpsc, watch};
 
+use super::copying::CopyWish;
 use super::note::Note;
-use crate::postgres::{Fingerprint, MayDiffer};
+use crate::postgres::{Dumper, Fingerprint, MayDiffer};
 use order::log::{Log, LogError};
 use order::{Delivered, OrderHandle, Repeat};
 
@@ -33,6 +35,8 @@ pub struct Parts {
     pub token: Arc<str>,
     pub settings: Settings,
     pub damage: Damage,
+    /// The database is to be copied; nothing is executed.
+    pub copy: Option<CopyWish>,
     /// PostgreSQL's process, and what it is.
     pub postgres_pid: u32,
     pub server_version: String,
@@ -50,6 +54,10 @@ pub struct Settings {
     pub master_timeout: Duration,
     /// Between two tables of the audit in the background, over all replicas; zero: none.
     pub audit_every: Duration,
+    /// Reads the schema for others that copy; absent where the server is somebody else's.
+    pub dumper: Option<Dumper>,
+    /// How much is sent to one that copies, at most.
+    pub copy_bytes_per_second: u64,
     /// Draws by which a recorded value of a sequence may lie ahead.
     pub sequence_window: u64,
 }
@@ -126,6 +134,17 @@ pub enum Fatal {
     /// An administrator wants the data made anew.
     #[error("{0}")]
     Asked(String),
+    /// Its server holds the state of this height now.
+    #[error("the database is copied up to height {0}")]
+    Copied(Height),
+    #[error("the copy has to begin again: {why}")]
+    CopyAgain {
+        suspects: BTreeSet<ReplicaId>,
+        why: String,
+    },
+    /// The history is applied instead.
+    #[error("the database is not copied: {0}")]
+    CopyNot(String),
     #[error("the order ended")]
     OrderEnded,
     #[error("this replica is not like the others: {0}")]

@@ -166,8 +166,9 @@ impl Executor {
                 }
             }
             PeerMessage::Pong { epoch, height, .. } => self.pong(from, epoch, height),
-            PeerMessage::Hello { fingerprint } => self.hello(from, &fingerprint),
+            PeerMessage::Hello { fingerprint, .. } => self.hello(from, &fingerprint),
             PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
+            PeerMessage::Copy(message) => self.copy_message(from, message),
         }
     }
 
@@ -193,7 +194,8 @@ impl Executor {
                     self.watch.down_since = if up { None } else { Some(Instant::now()) };
                 }
                 if up {
-                    self.send_peer(id, &self.likeness.hello());
+                    let height = self.engine.final_height();
+                    self.send_peer(id, &self.likeness.hello(height));
                 }
             }
             PeerId::Client(id) if !up => self.client_gone(ClientId(id)),
@@ -259,6 +261,10 @@ impl Executor {
 
     /// Every 100 ms.
     pub(super) fn slow_tick(&mut self) {
+        if self.copying.is_some() {
+            return self.copying_tick();
+        }
+        self.copies_tick();
         self.control.ask_health();
         #[cfg(feature = "lies")]
         self.lie_to_clients();
@@ -423,6 +429,8 @@ impl Executor {
             postcard::from_bytes(mine).ok()
         });
         let heights: Vec<Vec<(u32, txn::tally::Verdict)>> = heights.collect();
+        #[cfg(feature = "lies")]
+        let heights = self.bench.lies.verdicts(heights);
         if !heights.is_empty() {
             self.send_peer(to, &PeerMessage::Verdicts { first, heights });
         }

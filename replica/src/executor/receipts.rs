@@ -227,3 +227,54 @@ impl Job {
         postcard::from_bytes(&record.payload).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use order::log::LogOptions;
+    use std::sync::mpsc;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(200);
+
+    fn job(log: &Log) -> Job {
+        let genesis = View::default();
+        Job {
+            log: log.clone(),
+            end: log.end(),
+            height: 1,
+            index: 0,
+            key: SigningKey::from_bytes(&[1; 32]),
+            cluster: cluster_digest(&genesis),
+            genesis,
+            view: 0,
+            views: Vec::new(),
+        }
+    }
+
+    /// What was appended last may not be on the disk yet: it is waited for, neither signed nor denied.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_receipt_waits_until_the_verdict_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(dir.path(), LogOptions::default()).unwrap();
+        // A slow disk: the log's thread stands still.
+        let (go_on, slow) = mpsc::channel::<()>();
+        let (stands, standing) = mpsc::channel();
+        log.append_then(record::VOTES, 1, Default::default(), move |_| {
+            stands.send(()).unwrap();
+            let _ = slow.recv();
+        });
+        standing.recv().unwrap();
+        let verdicts = vec![(0u32, Verdict::Abort)];
+        let payload = postcard::to_stdvec(&verdicts).unwrap();
+        log.append(record::VERDICTS, 1, payload.into());
+
+        let asked = tokio::spawn(job(&log).run());
+        tokio::pin!(asked);
+        let early = timeout(SOON, asked.as_mut()).await;
+        assert!(early.is_err(), "answered before it is durable: {early:?}");
+        go_on.send(()).unwrap();
+        let given = timeout(Duration::from_secs(20), asked).await.unwrap();
+        assert_eq!(given.unwrap(), Given::Refused(Refusal::NotCommitted));
+    }
+}

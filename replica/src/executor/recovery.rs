@@ -18,6 +18,8 @@ pub struct History {
     logged: Height,
     /// Items whose effects PostgreSQL has, read back as a set: commits issued in parallel survive a kill with holes.
     applied: BTreeSet<(Height, u32)>,
+    /// Up to here PostgreSQL's contents were copied from others: they have everything, and name no places.
+    floor: Height,
     verdicts: BTreeMap<Height, Vec<(u32, Verdict)>>,
     /// Own votes of heights that were not final.
     votes: BTreeMap<Height, Vec<VotePart>>,
@@ -49,38 +51,38 @@ impl History {
             .map_err(|e| e.to_string())?;
         let pool = Pool::new(superuser.clone());
         let mut session = pool.get().await.map_err(|e| e.to_string())?;
-        let query = Statement::new("SELECT height, index FROM steel.applied");
-        let outcome = session
-            .run(vec![query])
-            .await
-            .map_err(|e| e.to_string())?
-            .pop()
-            .unwrap_or_default();
-        if let Some(error) = &outcome.error {
+        let queries = [
+            "SELECT height, index FROM steel.applied",
+            "SELECT height, 0 FROM steel.floor",
+        ];
+        let outcomes = session.run(queries.map(Statement::new).to_vec()).await;
+        let outcomes = outcomes.map_err(|e| e.to_string())?;
+        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.error.as_ref()) {
             return Err(error.to_string());
         }
-        for row in outcome.values() {
-            let number = |at: usize| {
-                row.get(at)?
-                    .as_ref()
-                    .and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok())
-            };
-            if let (Some(height), Some(index)) = (number(0), number(1)) {
-                history.applied.insert((height, index as u32));
-            }
-        }
+        let [applied, floor] = [0, 1].map(|at| outcomes.get(at).map(places).unwrap_or_default());
+        history.applied = applied.into_iter().collect();
+        history.floor = floor.first().map_or(0, |(height, _)| *height);
         history.last = history.last.max(history.newest());
         Ok(history)
     }
 
     /// Last height of which PostgreSQL has anything.
     fn newest(&self) -> Height {
-        self.applied.last().map_or(0, |(height, _)| *height)
+        let applied = self.applied.last().map_or(0, |(height, _)| *height);
+        applied.max(self.floor)
+    }
+
+    /// PostgreSQL's contents were copied at this height or a later one: they have whatever was committed here.
+    pub fn is_copied(&self, height: Height) -> bool {
+        height <= self.floor
     }
 
     /// Why PostgreSQL's data cannot be those that this log made.
     pub fn impossible(&self) -> Option<String> {
-        let (newest, logged) = (self.newest(), self.logged);
+        let newest = self.newest();
+        // A copy goes as far as the others were, and the log may still be on its way.
+        let logged = self.logged.max(self.floor);
         let ahead = newest > logged + AHEAD_OF_LOG || (logged == 0 && newest > 0);
         ahead.then(|| {
             format!(
@@ -97,7 +99,7 @@ impl History {
 
     /// PostgreSQL has effects of this place or a later one: its state is not the one before this place any more.
     pub fn is_past(&self, height: Height, index: u32) -> bool {
-        self.applied.range((height, index)..).next().is_some()
+        self.is_copied(height) || self.applied.range((height, index)..).next().is_some()
     }
 
     /// There is nothing to replay.
@@ -143,6 +145,17 @@ impl History {
     pub fn votes(&self, height: Height) -> Vec<VotePart> {
         self.votes.get(&height).cloned().unwrap_or_default()
     }
+}
+
+/// Places in a query's answer.
+fn places(outcome: &pgsession::Outcome) -> Vec<(Height, u32)> {
+    let number = |value: &Option<bytes::Bytes>| {
+        let text = value.as_ref().and_then(|v| std::str::from_utf8(v).ok());
+        text.and_then(|text| text.parse::<u64>().ok())
+    };
+    let place =
+        |row: Vec<Option<bytes::Bytes>>| Some((number(row.first()?)?, number(row.get(1)?)? as u32));
+    outcome.values().filter_map(place).collect()
 }
 
 fn read_log(log: &Log, history: &mut History) -> Result<(), LogError> {
@@ -218,5 +231,21 @@ mod tests {
         assert!(!history.has_later(7), "7,1 was lost with the tail");
         assert!(history.is_past(7, 1) && history.is_past(7, 2));
         assert!(!history.is_past(7, 3) && !history.is_past(8, 0));
+    }
+
+    #[test]
+    fn what_was_copied_has_everything_up_to_its_height_and_the_log_may_follow() {
+        let mut history = history(9, &[(50_001, 1)]);
+        assert!(history.impossible().is_some(), "so far ahead by itself");
+        history.floor = 50_000;
+        assert_eq!(history.impossible(), None);
+        assert!(history.is_copied(1) && history.is_past(50_000, 9));
+        assert!(!history.has(50_000, 0), "no place is named below it");
+        assert!(!history.is_copied(50_001) && history.has(50_001, 1));
+        history.floor = 4;
+        assert!(
+            history.impossible().is_some(),
+            "a floor explains no later heights"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Executor, Fatal};
 use crate::postgres::{Differences, Fingerprint, MayDiffer};
-use consensus::ReplicaId;
+use consensus::{Height, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 use txn::peer::PeerMessage;
 
@@ -31,10 +31,11 @@ impl Likeness {
     }
 
     /// For peers.
-    pub fn hello(&self) -> PeerMessage {
+    pub fn hello(&self, height: Height) -> PeerMessage {
         let fingerprint = serde_json::to_string(&self.own);
         PeerMessage::Hello {
             fingerprint: fingerprint.expect("maps of strings and numbers are always valid JSON"),
+            height,
         }
     }
 
@@ -113,7 +114,7 @@ mod tests {
         };
         let here = Likeness::new(fingerprint(150_018), may_differ.clone());
         let there = Likeness::new(fingerprint(160_014), may_differ);
-        let PeerMessage::Hello { fingerprint } = there.hello() else {
+        let PeerMessage::Hello { fingerprint, .. } = there.hello(0) else {
             panic!("no hello")
         };
         let found = here.compare(&fingerprint);

@@ -19,7 +19,7 @@ use super::leftovers::{clear, kill_postgres};
 use super::provision::provision;
 use super::socket::socket_dir;
 use super::supervise::Postmaster;
-use super::{Address, Error, Fingerprint, PostgresConfig, SUPERUSER};
+use super::{Address, Dumper, Error, Fingerprint, PostgresConfig, SUPERUSER};
 
 /// How long a start may take; recovery after a crash is part of it.
 const START: Duration = Duration::from_secs(600);
@@ -277,6 +277,15 @@ impl PostgresServer {
     /// What must be equal at all replicas.
     pub async fn fingerprint(&self) -> Result<Fingerprint, Error> {
         Fingerprint::of(&self.address(), "postgres").await
+    }
+
+    /// Runs pg_dump on this server.
+    pub fn dumper(&self) -> Dumper {
+        Dumper {
+            program: self.binaries.program("pg_dump"),
+            account: self.account.clone(),
+            address: self.address(),
+        }
     }
 
     /// The server's log file.

@@ -207,6 +207,8 @@ async fn add(layout: &Layout, cluster: &Cluster, progress: &Progress) -> Result<
         servers::like(layout, first)
     })?;
     let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
+    let local = cluster.replicas.iter().map(|r| Member::Replica(r.id));
+    initialise::repair_as_others(layout, member, local)?;
     let step = Step::AddReplica {
         id: ReplicaId(id),
         key: public(&key)?,
@@ -278,6 +280,9 @@ async fn replace(
         })?;
     }
     let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
+    let others = cluster.replicas.iter().filter(|r| r.id != id);
+    let others = others.map(|r| Member::Replica(r.id));
+    initialise::repair_as_others(layout, member, others)?;
     let step = Step::RotateReplicaKey {
         id: ReplicaId(id),
         key: public(&key)?,

@@ -174,7 +174,7 @@ impl Engine {
                 }
                 Item::new(placed, Kind::Executed)
             }
-            Ordered::Audit | Ordered::Compare => Item::new(placed, Kind::Executed),
+            Ordered::Audit | Ordered::Compare | Ordered::Copy => Item::new(placed, Kind::Executed),
             Ordered::Reconfigured { view, why } => {
                 answer = Some(Answer::Reconfigured {
                     view: *view,

@@ -1,4 +1,16 @@
-//! A cluster in this process: four replicas, each with a runtime and a PostgreSQL of its own, and a proxy.
+//! What the rooms that attack and compare have in common: a cluster in this process, four replicas, each with a runtime
+//! and a PostgreSQL of its own, and a proxy; and [`Link`], over which anything can be said to replicas.
+//!
+//! For tests alone. With the feature `lies` a replica lies when a test tells it to.
+
+// Whoever starts it is a test: what goes wrong ends it, with the place where it did.
+#![allow(clippy::unwrap_used)]
+
+mod claim;
+mod link;
+
+pub use claim::inserted;
+pub use link::Link;
 
 #[path = "../../migrations/tests/server/programs.rs"]
 mod programs;
@@ -6,9 +18,10 @@ mod programs;
 use client_shim::{AuditReport, ReplicaStatus, Shim};
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
 use consensus::{ClientId, ReplicaId};
-use net::Identity;
+use net::{Identity, PeerId};
 use order::log::{Log, LogOptions};
 use proxy::{Proxy, ProxyConfig};
+#[cfg(feature = "lies")]
 use replica::executor::lies::{self, Lie};
 use replica::executor::record;
 use std::collections::BTreeMap;
@@ -32,6 +45,8 @@ static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub const PROXY: ClientId = ClientId(FIRST_CLIENT);
 pub const OPERATOR: ClientId = ClientId(FIRST_CLIENT + 1);
 pub const MALLORY: ClientId = ClientId(FIRST_CLIENT + 2);
+/// Whoever changes the membership; what it has ordered is read as such a change and nothing else.
+pub const ADMINISTRATOR: ClientId = ClientId(FIRST_CLIENT + 3);
 
 /// The master of epoch 0, which leads the first regency too.
 pub const MASTER: u16 = 0;
@@ -48,6 +63,7 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
     audit_every_s: u64,
+    copy_from_height: u64,
     /// Directories of the replicas' servers; none: the machine's own.
     servers: [Option<PathBuf>; 4],
     stop: watch::Sender<bool>,
@@ -60,24 +76,30 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
-        Cluster::start_with(0, Default::default()).await
+        Cluster::start_with(0, u64::MAX, Default::default()).await
     }
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
-        Cluster::start_with(audit_every_s, Default::default()).await
+        Cluster::start_with(audit_every_s, u64::MAX, Default::default()).await
+    }
+
+    /// One whose replicas copy the database whenever they make their data anew.
+    pub async fn start_copying() -> Cluster {
+        Cluster::start_with(0, 0, Default::default()).await
     }
 
     /// One whose replicas run PostgreSQL of these majors; 0: the machine's own.
     pub async fn start_on(majors: [u32; 4]) -> Cluster {
-        Cluster::start_with(
-            0,
-            majors.map(|major| (major > 0).then(|| programs::programs(major))),
-        )
-        .await
+        let servers = majors.map(|major| (major > 0).then(|| programs::programs(major)));
+        Cluster::start_with(0, u64::MAX, servers).await
     }
 
-    async fn start_with(audit_every_s: u64, servers: [Option<PathBuf>; 4]) -> Cluster {
+    async fn start_with(
+        audit_every_s: u64,
+        copy_from_height: u64,
+        servers: [Option<PathBuf>; 4],
+    ) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -99,6 +121,7 @@ impl Cluster {
             dir,
             keys,
             audit_every_s,
+            copy_from_height,
             servers,
             stop,
             threads: Vec::new(),
@@ -151,6 +174,8 @@ impl Cluster {
             repair: replica::Repair {
                 audit_every_s: Some(self.audit_every_s),
                 automatic: None,
+                copy_from_height: Some(self.copy_from_height),
+                copy_rate_mib_s: None,
             },
         };
         let ended = self.ended.clone();
@@ -184,18 +209,26 @@ impl Cluster {
     }
 
     /// Has a replica tell lies from now on.
+    #[cfg(feature = "lies")]
     pub fn lies(&self, replica: u16, told: &[Lie]) {
         lies::of(self.key(&format!("r{replica}")).signing_key()).tell(told);
     }
 
-    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced.
-    pub async fn master_lies(&self, told: &[Lie]) {
+    /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced. Which one that is.
+    #[cfg(feature = "lies")]
+    pub async fn master_lies(&self, told: &[Lie]) -> u16 {
         self.settle().await;
         let statuses = self.statuses().await;
         let newest = statuses.values().max_by_key(|status| status.epoch);
         let master = newest.expect("somebody answers").master;
         (0..4).for_each(|replica| self.lies(replica, &[]));
         self.lies(master, told);
+        master
+    }
+
+    /// How many lies a replica has told to one that copies from it.
+    pub fn lies_copied(&self, replica: u16) -> u32 {
+        lies::of(self.key(&format!("r{replica}")).signing_key()).copied()
     }
 
     pub fn key(&self, name: &str) -> &Identity {
@@ -224,9 +257,22 @@ impl Cluster {
         Ok(client)
     }
 
+    /// A link to all replicas with the key of this name.
+    pub async fn link(&self, me: PeerId, name: &str) -> Link {
+        Link::up(&self.file, me, self.key(name)).await
+    }
+
     /// A client that speaks to the replicas itself.
     pub async fn mallory(&self) -> Shim {
         let shim = connect(&self.file, MALLORY, self.key("mallory")).await;
+        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim
+    }
+
+    /// An administrator.
+    pub async fn administrator(&self) -> Shim {
+        let key = self.key("administrator");
+        let shim = connect(&self.file, ADMINISTRATOR, key).await;
         shim.ready(Duration::from_secs(10)).await.unwrap();
         shim
     }
@@ -343,6 +389,7 @@ impl Cluster {
             // Its panic was noted already.
             let _ = thread.join();
         }
+        #[cfg(feature = "lies")]
         for id in 0..4 {
             lies::of(self.keys[&format!("r{id}")].signing_key()).tell(&[]);
         }
@@ -411,6 +458,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
         (PROXY, "proxy"),
         (OPERATOR, "operator"),
         (MALLORY, "mallory"),
+        (ADMINISTRATOR, "administrator"),
     ]
     .into_iter()
     .map(|(id, name)| ClientEntry {
@@ -425,7 +473,7 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
             mode: Default::default(),
             fast: Default::default(),
             client_authentication: Default::default(),
-            administrators: Default::default(),
+            administrators: [ADMINISTRATOR.0].into(),
             leader: Default::default(),
             view: 0,
             replicas,

@@ -1,0 +1,45 @@
+//! A copy of the database from other replicas instead of the history (docs/decisions/0022-copy.md).
+//!
+//! Several [`source`]s keep the state of one place in the order and say what they hold there; f+1 that say the same are the [`truth`].
+//! The one that copies takes the schema and the tables from one source at a time, and compares what its own server holds
+//! then ([`install`]) with the truth: no source is trusted. [`receive`] is the way through it.
+
+pub mod install;
+pub mod receive;
+pub mod source;
+pub mod truth;
+
+use consensus::{Digest, ReplicaId};
+use net::{Endpoint, PeerId};
+use pgsession::MultisetHash;
+use txn::copy::CopyMessage;
+use txn::peer::PeerMessage;
+
+/// Bytes of a chunk, about: it ends behind the row that fills it.
+pub const CHUNK: usize = 1 << 20;
+/// Chunks that may be under way.
+pub const WINDOW: u32 = 4;
+/// Messages that may wait for the one that copies: a window, and what the members say of what they hold. Their bytes are counted with
+/// all frames that wait.
+pub const INBOX: usize = 64;
+
+/// Sends to one peer.
+pub fn send(endpoint: &Endpoint, to: ReplicaId, message: CopyMessage) {
+    let message = PeerMessage::Copy(message);
+    let bytes = postcard::to_stdvec(&message).expect("these types have no unserialisable parts");
+    let sent = endpoint.send(PeerId::Replica(to.0), cluster::channel::BULK, bytes.into());
+    if let Err(error) = sent {
+        tracing::debug!(%to, %error, "a message about a copy was not sent");
+    }
+}
+
+/// The digest of lines, whatever their order.
+pub fn digest_of<'a>(lines: impl Iterator<Item = &'a String>) -> Digest {
+    let mut hash = MultisetHash::new();
+    lines.for_each(|line| hash.add(line.as_bytes()));
+    Digest(hash.finish())
+}
+
+pub fn hash_of(payload: &[u8]) -> Digest {
+    Digest(*blake3::hash(payload).as_bytes())
+}
