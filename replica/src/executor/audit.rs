@@ -46,16 +46,16 @@ pub(super) fn rows_of(table: &str) -> String {
 /// (18 lists it among the constraints too), and an extension's functions come with its version, which comes with the server.
 const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || ' ' || c.relkind::text || ' ' ||
       coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' ' ||
-                a.attnotnull::text || ' ' || coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), ''), ', ' ORDER BY a.attnum)
+                a.attnotnull::text || ' ' || coalesce(steel.plain(pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ''), ', ' ORDER BY a.attnum)
            FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') ||
-      coalesce((SELECT string_agg(pg_catalog.pg_get_constraintdef(k.oid), ', ' ORDER BY k.conname)
+      coalesce((SELECT string_agg(steel.plain(pg_catalog.pg_get_constraintdef(k.oid)), ', ' ORDER BY k.conname)
            FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'), '') ||
-      CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_get_indexdef(c.oid) || (SELECT ' ' || x.indisvalid::text FROM pg_catalog.pg_index x WHERE x.indexrelid = c.oid) WHEN c.relkind = 'v' THEN steel.view_query(c.oid)::text ELSE '' END
+      CASE WHEN c.relkind = 'i' THEN steel.plain(pg_catalog.pg_get_indexdef(c.oid)) || (SELECT ' ' || x.indisvalid::text FROM pg_catalog.pg_index x WHERE x.indexrelid = c.oid) WHEN c.relkind = 'v' THEN steel.plain(steel.view_query(c.oid)::text) ELSE '' END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE c.relkind IN ('r', 'm', 'p', 'v', 'i', 'S') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    UNION ALL
-  SELECT 'function ' || pg_catalog.pg_get_functiondef(p.oid)
+  SELECT 'function ' || steel.plain(pg_catalog.pg_get_functiondef(p.oid))
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
    WHERE p.prokind IN ('f', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d

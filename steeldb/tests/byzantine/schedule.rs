@@ -13,6 +13,8 @@ use crate::place::Place;
 
 /// Outcomes that clients are told during each episode: somebody is served, whatever the attackers do.
 const SERVED: usize = 20;
+/// Episodes of a run, however slow the machine is.
+const LEAST: usize = 5;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +82,8 @@ impl Iterator for Schedule {
     }
 }
 
-/// Takes f replicas over and runs episodes until the time is over; the liars, honest by now.
-pub async fn run(place: &Place, bank: &mut Bank, seed: u64, until: Instant) -> Vec<Liar> {
+/// Takes f replicas over, then runs episodes for so long, and [`LEAST`] at least; the liars, honest by now.
+pub async fn run(place: &Place, bank: &mut Bank, seed: u64, duration: Duration) -> Vec<Liar> {
     let n = place.replicas();
     let f = usize::from((n - 1) / 3);
     let mut liars = Vec::new();
@@ -90,8 +92,9 @@ pub async fn run(place: &Place, bank: &mut Bank, seed: u64, until: Instant) -> V
     }
     let correct: Vec<u16> = (f as u16..n).collect();
     let mut mallory = place.mallory();
+    let until = Instant::now() + duration;
     for (number, episode) in Schedule::new(seed, f, correct).enumerate() {
-        if Instant::now() >= until {
+        if number >= LEAST && Instant::now() >= until {
             break;
         }
         let start = Instant::now();
