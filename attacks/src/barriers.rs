@@ -1,6 +1,6 @@
 //! What waits for all snapshots (`… CONCURRENTLY`) has its place in the order, and what is open ends before it.
 
-use crate::harness::{Cluster, column, failure};
+use harness::{Cluster, column, failure};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

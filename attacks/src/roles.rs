@@ -1,6 +1,6 @@
 //! A client that speaks for itself and would be somebody else.
 
-use crate::harness::{Cluster, column};
+use harness::{Cluster, column};
 use txn::{Isolation, Operation};
 
 #[tokio::test(flavor = "multi_thread")]

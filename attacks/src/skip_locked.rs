@@ -1,6 +1,6 @@
 //! Job queues: `FOR UPDATE SKIP LOCKED`, whose rows are the master's choice and nobody else's.
 
-use crate::harness::{Cluster, column, failure};
+use harness::{Cluster, column, failure};
 use proxy::{Proxy, ProxyConfig};
 use replica::executor::lies::Lie;
 use std::collections::BTreeMap;

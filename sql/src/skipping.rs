@@ -298,6 +298,7 @@ impl<'a> Locking<'a> {
             let alias = match next < self.from_end
                 && tokens.name(next).is_some()
                 && !tokens.any_word(next, AFTER_A_TABLE)
+                && !tokens.any_word(next, CLAUSES)
             {
                 true => next,
                 false => table.end - 1,
@@ -372,7 +373,7 @@ const CLAUSES: &[&str] = &[
     "except",
 ];
 
-/// Words that follow a table in FROM and are no alias.
+/// Other words that follow a table in FROM and are no alias.
 const AFTER_A_TABLE: &[&str] = &[
     "join",
     "inner",
@@ -384,15 +385,6 @@ const AFTER_A_TABLE: &[&str] = &[
     "on",
     "using",
     "tablesample",
-    "where",
-    "group",
-    "having",
-    "window",
-    "order",
-    "limit",
-    "offset",
-    "fetch",
-    "for",
 ];
 
 fn no_table() -> Refusal {
