@@ -82,7 +82,13 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
         (3, 0, Lie::CopyEnds),
     ] {
         cluster.lies(liar, &[lie]);
-        rebuilt(&cluster, &administrator, copies).await;
+        // Of several who hold the same the next one is asked first; one that was late to say so is not among them.
+        for _ in 0..4 {
+            rebuilt(&cluster, &administrator, copies).await;
+            if cluster.lies_copied(liar) > 0 {
+                break;
+            }
+        }
         assert!(cluster.lies_copied(liar) > 0, "{lie:?} was told");
         cluster.lies(liar, &[]);
         // It goes on from there as the others do: rows, sequences, and statements whose reports tell what an object is.

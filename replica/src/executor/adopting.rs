@@ -28,8 +28,9 @@ pub(super) struct Fetch {
 impl Executor {
     /// Applies the agreed write set: from the own log, or from a peer, checked against the agreed digests.
     pub(super) fn adopt(&mut self, height: Height, index: u32, tx: TxId, ordered: Arc<Ordered>) {
-        let has =
-            |history: &super::History| history.is_copied(height) || history.has(height, index);
+        let has = |history: &super::History| {
+            history.is_copied(height, index) || history.has(height, index)
+        };
         let done = self.history.as_ref().is_some_and(has);
         if done || !leaves_something(&ordered) {
             self.applied(height, index);

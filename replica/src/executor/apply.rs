@@ -177,7 +177,7 @@ impl Executor {
         let replayed = self
             .history
             .as_ref()
-            .is_some_and(|h| h.was_final(height) || h.is_copied(height));
+            .is_some_and(|h| h.was_final(height) || h.is_copied(height, index));
         match &*ordered {
             Ordered::Exec(_) if !replayed => {
                 if let Some(item) = self.items.get_mut(&(height, index)) {

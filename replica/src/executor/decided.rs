@@ -95,6 +95,12 @@ impl Executor {
         if let (Some(change), Some(last)) = (change, placed.last_mut()) {
             last.ordered = Arc::new(outcome(change));
         }
+        let own = |placed: &Placed| {
+            placed.client == ClientId::of(self.me) && *placed.ordered == Ordered::Copy
+        };
+        if let (Some(history), Some(place)) = (&mut self.history, placed.iter().position(own)) {
+            history.copy_asked(height, place as u32);
+        }
         let begun = self.note_openings(height, time_ms, &placed);
         let mut actions = std::mem::take(&mut self.actions);
         self.engine

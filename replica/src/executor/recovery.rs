@@ -20,6 +20,8 @@ pub struct History {
     applied: BTreeSet<(Height, u32)>,
     /// Up to here PostgreSQL's contents were copied from others: they have everything, and name no places.
     floor: Height,
+    /// The place of the copy in that height: what follows in the same batch came after the snapshot.
+    copied_to: Option<u32>,
     verdicts: BTreeMap<Height, Vec<(u32, Verdict)>>,
     /// Own votes of heights that were not final.
     votes: BTreeMap<Height, Vec<VotePart>>,
@@ -73,9 +75,17 @@ impl History {
         applied.max(self.floor)
     }
 
-    /// PostgreSQL's contents were copied at this height or a later one: they have whatever was committed here.
-    pub fn is_copied(&self, height: Height) -> bool {
-        height <= self.floor
+    /// This replica had asked for a copy at this place. Told of the log's heights in their order, before what is in them.
+    pub fn copy_asked(&mut self, height: Height, index: u32) {
+        if height == self.floor {
+            self.copied_to.get_or_insert(index);
+        }
+    }
+
+    /// PostgreSQL's contents were copied at this place or a later one: they have whatever was committed here.
+    pub fn is_copied(&self, height: Height, index: u32) -> bool {
+        height < self.floor
+            || height == self.floor && self.copied_to.is_none_or(|place| index <= place)
     }
 
     /// Why PostgreSQL's data cannot be those that this log made.
@@ -99,7 +109,7 @@ impl History {
 
     /// PostgreSQL has effects of this place or a later one: its state is not the one before this place any more.
     pub fn is_past(&self, height: Height, index: u32) -> bool {
-        self.is_copied(height) || self.applied.range((height, index)..).next().is_some()
+        self.is_copied(height, index) || self.applied.range((height, index)..).next().is_some()
     }
 
     /// There is nothing to replay.
@@ -239,10 +249,15 @@ mod tests {
         assert!(history.impossible().is_some(), "so far ahead by itself");
         history.floor = 50_000;
         assert_eq!(history.impossible(), None);
-        assert!(history.is_copied(1) && history.is_past(50_000, 9));
+        assert!(history.is_copied(1, 0) && history.is_past(50_000, 9));
         assert!(!history.has(50_000, 0), "no place is named below it");
-        assert!(!history.is_copied(50_001) && history.has(50_001, 1));
+        assert!(!history.is_copied(50_001, 0) && history.has(50_001, 1));
         history.floor = 4;
+        history.copy_asked(3, 1);
+        history.copy_asked(4, 2);
+        history.copy_asked(4, 5);
+        assert!(history.is_copied(3, 9) && history.is_copied(4, 2));
+        assert!(!history.is_copied(4, 3), "it came after the snapshot");
         assert!(
             history.impossible().is_some(),
             "a floor explains no later heights"

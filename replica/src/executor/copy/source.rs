@@ -66,6 +66,11 @@ impl Executor {
         let Some(asker) = asker.filter(|asker| self.view.replicas.contains_key(asker)) else {
             return false;
         };
+        // Asked twice in one batch: the first place counts, here and where it is copied.
+        let asked = |kept: &Kept| kept.height == height;
+        if self.copies.kept.get(&asker).is_some_and(asked) {
+            return false;
+        }
         let time_ms = self.times.get(&height).copied().unwrap_or_default();
         let served = self.copies.served.entry(asker).or_default();
         served.retain(|at| *at + SERVED_IN_MS > time_ms);
