@@ -79,10 +79,6 @@ async fn where_a_limit_meets_one_table_its_key_makes_the_rows_the_same() {
             after[replica].1, before[replica].1,
             "aborts at replica {replica}"
         );
-        assert_eq!(
-            after[replica].2, before[replica].2,
-            "adoptions at replica {replica}"
-        );
     }
 
     // The key is another one now: another session changed it, this one remembers the old.
@@ -99,7 +95,8 @@ async fn where_a_limit_meets_one_table_its_key_makes_the_rows_the_same() {
         .unwrap();
     cluster.hold("SELECT id FROM k WHERE a = 7", &["2"]).await;
     cluster.audit().await;
-    cluster.end().await;
+    // The odd ones judged it all, and nobody found another row.
+    cluster.end_agreed(2 * 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,7 +36,7 @@ async fn four_majors_agree_and_none_of_them_is_the_odd_one() {
     for (replica, status) in cluster.statuses().await {
         assert_eq!(status.last_error, None, "replica {replica}");
     }
-    determinism::all_voted_commit(cluster).await;
+    cluster.end_agreed(3 * 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

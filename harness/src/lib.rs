@@ -8,9 +8,11 @@
 
 mod claim;
 mod link;
+mod votes;
 
 pub use claim::inserted;
 pub use link::Link;
+pub use votes::Vote;
 
 #[path = "../../migrations/tests/server/programs.rs"]
 mod programs;
@@ -19,11 +21,9 @@ use client_shim::{AuditReport, ReplicaStatus, Shim};
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
 use consensus::{ClientId, ReplicaId};
 use net::{Identity, PeerId};
-use order::log::{Log, LogOptions};
 use proxy::{Proxy, ProxyConfig};
 #[cfg(feature = "lies")]
 use replica::executor::lies::{self, Lie};
-use replica::executor::record;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -34,7 +34,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-use txn::{Ballot, VotePart};
 
 /// One cluster at a time: two cores carry no more.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -50,9 +49,6 @@ pub const ADMINISTRATOR: ClientId = ClientId(FIRST_CLIENT + 3);
 
 /// The master of epoch 0, which leads the first regency too.
 pub const MASTER: u16 = 0;
-
-/// (height, index, ballot)
-pub type Vote = (u64, u32, Ballot);
 
 pub struct Cluster {
     pub file: cluster::Cluster,
@@ -363,24 +359,6 @@ impl Cluster {
         let panics = std::mem::take(&mut *PANICS.lock().unwrap());
         assert!(panics.is_empty(), "{panics:#?}");
         (0..4).map(|replica| self.votes(replica)).collect()
-    }
-
-    /// Where a replica's decided log lies.
-    pub fn log_of(&self, replica: u16) -> PathBuf {
-        self.dir.path().join(format!("r{replica}/log"))
-    }
-
-    fn votes(&self, replica: u16) -> Vec<Vote> {
-        let (log, _) = Log::open(self.log_of(replica), LogOptions::default()).unwrap();
-        let records = log.read(record::VOTES, 0..=u64::MAX, usize::MAX).unwrap();
-        let votes = records.iter().flat_map(|record| {
-            let (part, _) = postcard::take_from_bytes::<VotePart>(&record.payload).unwrap();
-            let items: Vec<_> = part.items().collect();
-            items
-                .into_iter()
-                .map(move |(index, ballot)| (part.height, index, ballot))
-        });
-        votes.collect()
     }
 
     fn stop(&mut self) {
