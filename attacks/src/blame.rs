@@ -114,6 +114,7 @@ async fn a_client_that_claims_what_was_never_answered_blames_nobody() {
             result: Digest([number; 32]),
             write: txn::WriteSet::default().digest(),
             sequences: Vec::new(),
+            claims: None,
             schema_change: false,
             unvalidated: false,
         };

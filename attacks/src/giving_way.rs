@@ -45,6 +45,7 @@ async fn a_transaction_that_gives_way_is_told_to_try_again() {
                 result: Digest([0; 32]),
                 write: Digest([0; 32]),
                 sequences: Vec::new(),
+                claims: None,
                 schema_change: false,
                 unvalidated: false,
             },

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod barriers;
+#[cfg(test)]
 mod blame;
 #[cfg(test)]
 mod blocks;
@@ -37,11 +39,15 @@ mod receipts;
 #[cfg(test)]
 mod replayed_log;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod row_order;
 #[cfg(test)]
 mod sequence_jump;
 #[cfg(test)]
 mod serializable;
+#[cfg(test)]
+mod skip_locked;
 #[cfg(test)]
 mod unseen_keys;
 #[cfg(test)]

@@ -169,6 +169,7 @@ mod tests {
                     result: Digest([1; 32]),
                     write: Digest([2; 32]),
                     sequences: Vec::new(),
+                    claims: None,
                     schema_change: false,
                     unvalidated: false,
                 },

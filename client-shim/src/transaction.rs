@@ -234,7 +234,7 @@ impl Transaction {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, word, .. }) => Ok((outcome, evidence, word)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, word, .. }) => Ok((outcome, *evidence, word)),
                         Ok(MasterAnswer::Doomed { epoch: named, .. }) if named > epoch => Err(Lost::Moved),
                         Ok(MasterAnswer::Doomed { epoch: named, .. }) if named < epoch => Err(Lost::Behind),
                         Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason).into()),

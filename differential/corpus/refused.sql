@@ -49,12 +49,6 @@ SELECT pg_read_file('/etc/passwd');
 SELECT pg_ls_dir('.');
 --# refused: large objects
 SELECT lo_create(0);
---# refused: … CONCURRENTLY
-CREATE INDEX CONCURRENTLY x ON y (z);
---# refused: … CONCURRENTLY
-DROP INDEX CONCURRENTLY x;
---# refused: … CONCURRENTLY
-REINDEX TABLE CONCURRENTLY x;
 --# refused: databases, tablespaces, extensions
 CREATE DATABASE x;
 --# refused: databases, tablespaces, extensions

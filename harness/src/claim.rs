@@ -21,6 +21,7 @@ pub fn inserted(table: &str, value: u32) -> Step {
         sequences: Vec::new(),
         schema_change: false,
         unvalidated: false,
+        claims: None,
     };
     assert_ne!(evidence.write, Digest([0; 32]));
     Step {

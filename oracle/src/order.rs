@@ -1,7 +1,7 @@
 //! What follows from the order alone: which transactions run, where, and from which snapshot (no I/O).
 
 use crate::{Block, Difference, Outline};
-use consensus::Height;
+use consensus::{ClientId, Height};
 use replica::executor::again::Opening;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,12 @@ pub enum Step {
         opening: Option<Opening>,
     },
     /// VACUUM and its like.
-    Maintain(Arc<Ordered>),
+    Maintain {
+        height: Height,
+        index: u32,
+        client: ClientId,
+        ordered: Arc<Ordered>,
+    },
     /// The replicas have compared their tables here.
     Audit,
     /// At the end of a height: the snapshot of a transaction that will commit.
@@ -87,7 +92,12 @@ impl Order {
                     continue;
                 }
                 Ordered::Exec(_) => {
-                    steps.push(Step::Maintain(placed.ordered.clone()));
+                    steps.push(Step::Maintain {
+                        height: block.height,
+                        index,
+                        client: placed.client,
+                        ordered: placed.ordered.clone(),
+                    });
                     continue;
                 }
                 Ordered::Audit => {

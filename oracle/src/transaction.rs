@@ -4,7 +4,7 @@ use crate::difference::Difference;
 use consensus::Digest;
 use pgsession::{Error, Outcome, Session, Statement};
 use replica::executor::again::{
-    AGREED, Journal, ask_journal, captured, quiet, sealed, sequence_values, set_alike, statement,
+    AGREED, Journal, ask_journal, captured, executed, quiet, sequence_values, set_alike,
 };
 use txn::{Event, Step, WriteSet};
 
@@ -51,7 +51,8 @@ pub async fn run(
             statements.push(sequence_values(token, values, AGREED));
         }
         let own = statements.len();
-        statements.push(statement(&sealed(&step.operation, token), false));
+        let claims = step.evidence.claims.as_ref();
+        statements.push(executed(&step.operation, claims, token, false));
         let journal = own + 1;
         statements.push(ask_journal());
         let rest = (!values.is_empty()).then_some(journal + 1);

@@ -7,7 +7,7 @@ use crate::reader::unsupported;
 use crate::splice::Splices;
 use crate::statement::Refusal;
 use crate::tokens::{Partners, Tokens};
-use crate::{decode, volatile};
+use crate::{decode, skipping, volatile};
 
 /// Rewrites the bodies in a CREATE FUNCTION, CREATE PROCEDURE or DO.
 ///
@@ -59,6 +59,7 @@ fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<(), Refus
     };
     let partners = Partners::of(inner);
     reach::check(inner)?;
+    skipping::refuse_inside(inner)?;
     statements(inner)?;
     let mut inside = Splices::default();
     volatile::rewrite(

@@ -92,7 +92,12 @@ fn shows_version(tokens: Tokens<'_>, i: usize, name: &str) -> bool {
 }
 
 /// A call of what is not built in. Where the tokens leave a doubt (an alias without AS that has a list of columns), it is one.
-fn is_users_call(tokens: Tokens<'_>, i: usize, ctes: &BTreeSet<String>, grammar: &Grammar) -> bool {
+pub(crate) fn is_users_call(
+    tokens: Tokens<'_>,
+    i: usize,
+    ctes: &BTreeSet<String>,
+    grammar: &Grammar,
+) -> bool {
     let Some(name) = tokens.name(i).filter(|_| tokens.symbol(i + 1, "(")) else {
         return false;
     };

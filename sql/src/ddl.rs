@@ -1,8 +1,10 @@
 //! CREATE, ALTER, DROP, GRANT and their like: which objects are the client's to define, which are refused.
 
+use crate::barrier::{self, barrier};
 use crate::reach::TEMPORARY;
 use crate::reader::{Problem, Reader, denied, unsupported};
 use crate::statement::{Kind, Refusal};
+use crate::tokens::Tokens;
 
 /// Objects that are not replicated as data are; first words, their name, the hint.
 const REFUSED: &[(&[&str], &str, &str)] = &[
@@ -59,8 +61,7 @@ const ROLES: &str = "Connect as the role postgres, which owns the database.";
 const FOREIGN: &str = "Other servers cannot take part in a transaction; copy the data in, or connect to them from the client.";
 const LANGUAGES: &str = "Write functions in sql or plpgsql.";
 const REPLICATION: &str = "Every replica already has all data; read from SteelDB itself.";
-const CONCURRENTLY: &str =
-    "Leave out CONCURRENTLY: the statement runs at its place in the total order on all replicas.";
+const LONG_BARRIER: &str = "Leave out CONCURRENTLY, or shorten the statement below 64 kB.";
 
 /// Objects that CREATE, ALTER and DROP may name.
 const OBJECTS: &[&str] = &[
@@ -109,8 +110,8 @@ pub(crate) fn create(mut r: Reader<'_>) -> Result<Kind, Problem> {
     if !r.tokens.any_word(r.at, OBJECTS) {
         return Err(r.tokens.syntax_error(r.at).into());
     }
-    if r.tokens.words(r.at, &["index", "concurrently"]) {
-        return Err(unsupported("CREATE INDEX CONCURRENTLY", CONCURRENTLY).into());
+    if barrier(r.tokens).is_some() {
+        return barrier_kind(r.tokens);
     }
     let table = r.tokens.any_word(r.at, &["table", "materialized"]);
     if table && (r.at..r.tokens.len()).any(|i| r.tokens.words(i, &["as", "execute"])) {
@@ -147,6 +148,9 @@ pub(crate) fn alter(mut r: Reader<'_>) -> Result<Kind, Problem> {
     if !r.tokens.any_word(r.at, OBJECTS) {
         return Err(r.tokens.syntax_error(r.at).into());
     }
+    if barrier(r.tokens).is_some() {
+        return barrier_kind(r.tokens);
+    }
     if r.tokens
         .any_word(r.at, &["table", "materialized", "view", "index"])
     {
@@ -161,13 +165,7 @@ fn alter_table_action(mut r: Reader<'_>) -> Result<(), Problem> {
     if r.at > 0 && r.tokens.symbol(r.at - 1, ".") {
         return Ok(());
     }
-    if r.eat(&["detach", "partition"]) {
-        if let Some((_, next)) = r.tokens.qualified(r.at)
-            && r.tokens.any_word(next, &["concurrently", "finalize"])
-        {
-            return Err(unsupported("DETACH PARTITION … CONCURRENTLY", CONCURRENTLY).into());
-        }
-    } else if r.eat(&["set", "unlogged"]) {
+    if r.eat(&["set", "unlogged"]) {
         return Err(unlogged().into());
     } else if r.eat(&["enable", "always"]) || r.eat(&["enable", "replica"]) {
         return Err(unsupported(
@@ -192,8 +190,8 @@ fn alter_table_action(mut r: Reader<'_>) -> Result<(), Problem> {
 pub(crate) fn drop(mut r: Reader<'_>) -> Result<Kind, Problem> {
     r.at += 1;
     refuse_object(r)?;
-    if r.tokens.words(r.at, &["index", "concurrently"]) {
-        return Err(unsupported("DROP INDEX CONCURRENTLY", CONCURRENTLY).into());
+    if barrier(r.tokens).is_some() {
+        return barrier_kind(r.tokens);
     }
     match r.tokens.any_word(r.at, OBJECTS) {
         true => Ok(Kind::Ddl),
@@ -215,14 +213,13 @@ pub(crate) fn reassign() -> Problem {
 
 pub(crate) fn reindex(mut r: Reader<'_>) -> Result<Kind, Problem> {
     r.at += 1;
-    let options = r.at;
+    if barrier(r.tokens).is_some() {
+        return barrier_kind(r.tokens);
+    }
     r.skip_parentheses();
     let object = r.at;
     if !r.eat_any(&["index", "table", "schema", "database", "system"]) {
         return Err(r.tokens.syntax_error(r.at).into());
-    }
-    if (options..=r.at).any(|i| r.tokens.word(i, "concurrently")) {
-        return Err(unsupported("REINDEX CONCURRENTLY", CONCURRENTLY).into());
     }
     Ok(match r.tokens.any_word(object, &["index", "table"]) {
         true => Kind::Ddl,
@@ -230,6 +227,15 @@ pub(crate) fn reindex(mut r: Reader<'_>) -> Result<Kind, Problem> {
             transactional: false,
         },
     })
+}
+
+/// See [`crate::barrier()`], which looks at as much.
+fn barrier_kind(tokens: Tokens<'_>) -> Result<Kind, Problem> {
+    let bytes = tokens.bytes(0..tokens.len());
+    match bytes.len() > crate::LONGEST_BARRIER {
+        true => Err(unsupported("CONCURRENTLY in so long a statement", LONG_BARRIER).into()),
+        false => Ok(barrier::KIND),
+    }
 }
 
 pub(crate) fn unlogged() -> Refusal {

@@ -5,6 +5,7 @@
 //! and reads follows from its tokens, because PostgreSQL's keywords are reserved where that matters. A statement
 //! of a kind that is not understood is refused, never run in hope.
 
+mod barrier;
 mod bodies;
 mod classify;
 mod content;
@@ -21,15 +22,18 @@ mod reach;
 mod reader;
 mod roworder;
 mod settings;
+mod skipping;
 mod splice;
 mod statement;
 mod tokens;
 mod transaction;
 mod volatile;
 
+pub use barrier::Barrier;
 pub use prepare::{Call, Template};
 pub use roworder::{Doubt, Limit};
 pub use settings::{reported, travels};
+pub use skipping::{Query, Skipping};
 pub use statement::{
     Cursor, Discard, Isolation, Kind, Modes, Refusal, SplitError, Statement, Tables, setting,
     tables,
@@ -41,6 +45,9 @@ use tokens::{Partners, Tokens};
 
 /// The longest string that [`split`] and [`statement`] look at, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
+
+/// The longest barrier, in bytes: what is longer is not looked at by [`barrier()`].
+const LONGEST_BARRIER: usize = 64 << 10;
 
 /// Splits a simple-query string into its statements and classifies each. A refused statement stands
 /// in its place: those before it may run, as where PostgreSQL finds an error at execution. A string without any
@@ -110,6 +117,37 @@ pub fn statement(sql: &str) -> Result<Statement, Refusal> {
     }
 }
 
+/// Whether an executed statement (as [`Statement::text`] gives it) is a barrier in the order, and which.
+pub fn barrier(sql: &str) -> Option<Barrier> {
+    if sql.len() > LONGEST_BARRIER {
+        return None;
+    }
+    let list = lexer::lex(sql).ok()?;
+    barrier::barrier(Tokens {
+        source: sql,
+        list: &list,
+    })
+}
+
+/// The query of an executed statement (as [`Statement::text`] gives it) that locks rows and skips those that others have locked.
+pub fn skipping(sql: &str) -> Option<Skipping> {
+    // Most statements hold no such words: they are not read again.
+    let skips = |words: &[u8]| words.eq_ignore_ascii_case(b"locked");
+    if sql.len() > MAX_BYTES || !sql.as_bytes().windows(6).any(skips) {
+        return None;
+    }
+    let list = lexer::lex(sql).ok()?;
+    let tokens = Tokens {
+        source: sql,
+        list: &list,
+    };
+    let partners = Partners::of(tokens);
+    let outline = outline::outline(tokens, &partners);
+    let content = content::content(tokens, &outline);
+    let class = classify::classify(Reader { tokens, at: 0 }, &outline, &content).ok()?;
+    skipping::find(tokens, &partners, &outline, &class.kind).ok()?
+}
+
 /// `character`: where the statement begins in the client's string, in characters.
 fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
     let partners = Partners::of(tokens);
@@ -122,6 +160,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
     let mut splices = Splices::default();
     if is_executed(&class.kind) {
         reach::check(tokens)?;
+        skipping::find(tokens, &partners, &outline, &class.kind)?;
         let frozen = class.kind == Kind::Ddl
             && outline.select_into.is_none()
             && !ddl::is_table_as(Reader { tokens, at: 0 });

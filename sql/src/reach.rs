@@ -14,15 +14,7 @@ use crate::tokens::Tokens;
 pub(crate) fn check(tokens: Tokens<'_>) -> Result<(), Refusal> {
     for i in 0..tokens.len() {
         match tokens.kind(i) {
-            Some(TokenKind::Word) => {
-                if tokens.words(i, &["skip", "locked"]) {
-                    return Err(unsupported(
-                        "SKIP LOCKED",
-                        "Use FOR UPDATE NOWAIT, or FOR UPDATE with a short lock_timeout.",
-                    ));
-                }
-            }
-            Some(TokenKind::Quoted | TokenKind::UnicodeQuoted) => {}
+            Some(TokenKind::Word | TokenKind::Quoted | TokenKind::UnicodeQuoted) => {}
             _ => continue,
         }
         schema(tokens, i)?;

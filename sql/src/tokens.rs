@@ -102,6 +102,10 @@ impl<'a> Tokens<'a> {
             && self.text(i) == symbol
     }
 
+    pub(crate) fn any_symbol(&self, i: usize, symbols: &[&str]) -> bool {
+        symbols.iter().any(|symbol| self.symbol(i, symbol))
+    }
+
     pub(crate) fn is_string(&self, i: usize) -> bool {
         matches!(self.kind(i), Some(TokenKind::String(quote)) if quote != Quote::Bits)
     }

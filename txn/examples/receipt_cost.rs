@@ -26,6 +26,7 @@ fn request(seq: u64) -> Request {
             result: Digest([1; 32]),
             write: Digest([2; 32]),
             sequences: Vec::new(),
+            claims: None,
             schema_change: false,
             unvalidated: false,
         },

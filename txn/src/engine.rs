@@ -49,6 +49,8 @@ pub struct Recorded {
 pub enum Doom {
     MasterChanged,
     SchemaChanged,
+    /// A statement was ordered that waits for all snapshots.
+    Barrier,
     Expired,
     /// The client started anew: nobody can end this transaction any more.
     ClientRestarted,
@@ -302,6 +304,8 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod barrier_tests;
 #[cfg(test)]
 mod group;
 #[cfg(test)]

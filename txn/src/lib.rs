@@ -21,6 +21,6 @@ pub mod word;
 pub mod write_set;
 
 pub use ballot::{Ballot, VotePart};
-pub use operation::{Evidence, Operation, SequenceUse, SequenceValues, Step};
+pub use operation::{Claims, Evidence, Operation, SequenceUse, SequenceValues, Step};
 pub use ordered::{Auto, Begin, Commit, Exec, Isolation, Ordered, TxId};
 pub use write_set::{Event, WriteSet};

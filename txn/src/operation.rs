@@ -103,6 +103,16 @@ impl SequenceValues {
     }
 }
 
+/// The rows that a query with SKIP LOCKED got at the master, in its order. Which it skipped is a matter of timing, so this is the
+/// master's choice, and all take exactly these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Columns of the table's primary key, by their plain names.
+    pub key: Vec<String>,
+    /// Values of these columns as text; at most [`crate::limits::CLAIMED_ROWS`].
+    pub rows: Vec<Vec<String>>,
+}
+
 /// What the client saw of an operation and what the master says that it wrote (DESIGN.md, 3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -117,6 +127,8 @@ pub struct Evidence {
     pub schema_change: bool,
     /// Answered by the master alone (catalogs, EXPLAIN): not executed elsewhere, never compared.
     pub unvalidated: bool,
+    /// What it took of the rows that others might have taken; `None` unless its query skips and could be run.
+    pub claims: Option<Claims>,
 }
 
 impl Evidence {

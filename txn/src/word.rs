@@ -42,6 +42,7 @@ impl Account {
             evidence.result,
             evidence.write,
             &evidence.sequences,
+            &evidence.claims,
             evidence.schema_change,
         );
         postcard::to_io(&what, &mut hasher).expect("these types have no unserialisable parts");
@@ -72,7 +73,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{SequenceUse, SequenceValues};
+    use crate::operation::{Claims, SequenceUse, SequenceValues};
     use consensus::{ClientId, Digest};
 
     fn tx(seq: u64) -> TxId {
@@ -91,6 +92,10 @@ mod tests {
                 sequence: "s".into(),
                 uses: vec![SequenceUse::Given { first: 1, count: 2 }],
             }],
+            claims: Some(Claims {
+                key: vec!["id".into()],
+                rows: vec![vec!["1".into()]],
+            }),
             schema_change: false,
             unvalidated: false,
         };
@@ -112,13 +117,14 @@ mod tests {
         assert!(!holds(tx(2), 3, &steps()), "another transaction");
         assert!(!holds(tx(1), 4, &steps()), "another epoch");
         assert!(!holds(tx(1), 3, &steps()[..1]), "less");
-        let changes: [fn(&mut Vec<Step>); 7] = [
+        let changes: [fn(&mut Vec<Step>); 8] = [
             |s| s.swap(0, 1),
             |s| s[0].operation.sql.push(' '),
             |s| s[1].evidence.result = Digest([3; 32]),
             |s| s[1].evidence.write = Digest([3; 32]),
             |s| s[1].evidence.schema_change = true,
             |s| s[1].evidence.sequences[0].uses[0] = SequenceUse::Given { first: 1, count: 3 },
+            |s| s[1].evidence.claims = None,
             |s| s.push(s[0].clone()),
         ];
         for (number, change) in changes.iter().enumerate() {

@@ -14,7 +14,7 @@ use consensus::{
 use serde::de::DeserializeOwned;
 use txn::ballot::{Ballot, VotePart};
 use txn::client::{ClientMessage, ReplicaMessage};
-use txn::operation::{SequenceUse, SequenceValues};
+use txn::operation::{Claims, SequenceUse, SequenceValues};
 use txn::peer::PeerMessage;
 use txn::tally::Verdict;
 use txn::{Begin, Commit, Evidence, Isolation, Operation, Ordered, Step, TxId};
@@ -175,6 +175,10 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
             sequence: "s".into(),
             uses: vec![SequenceUse::Given { first: 1, count: 5 }],
         }],
+        claims: Some(Claims {
+            key: vec!["id".into()],
+            rows: vec![vec!["1".into()]],
+        }),
         schema_change: false,
         unvalidated: false,
     };

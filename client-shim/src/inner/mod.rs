@@ -39,7 +39,7 @@ const REPEAT_AT_MOST: Duration = Duration::from_secs(6);
 pub(crate) enum MasterAnswer {
     Outcome {
         outcome: Outcome,
-        evidence: Evidence,
+        evidence: Box<Evidence>,
         ran_at: Height,
         word: Option<Signature>,
     },

@@ -48,7 +48,7 @@ impl Inner {
                 let answer = if txn::result::is_whole(&outcome.frames) {
                     MasterAnswer::Outcome {
                         outcome,
-                        evidence,
+                        evidence: Box::new(evidence),
                         ran_at,
                         word,
                     }

@@ -197,7 +197,7 @@ impl Shim {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, evidence, ran_at)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, *evidence, ran_at)),
                         Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason)),
                         Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED)),
                         Err(_) => Err(aborted(None)),
@@ -232,6 +232,7 @@ impl Shim {
             .invoke(&Ordered::Exec(Exec {
                 settings,
                 operation,
+                barrier: false,
             }))
             .await?;
         let Answer::Executed { result } = reply.answer else {
@@ -248,10 +249,13 @@ impl Shim {
     }
 }
 
-/// SQLSTATEs that say something about the moment or the machine, not about the data.
+/// SQLSTATEs that say something about the moment, the machine or the statement, not about the data.
 fn is_local(sqlstate: &[u8]) -> bool {
-    matches!(sqlstate, b"40001" | b"40P01" | b"55P03" | b"57014")
-        || sqlstate.starts_with(b"53")
+    // 0A000: what is not supported was not carried out, whatever the data.
+    matches!(
+        sqlstate,
+        b"40001" | b"40P01" | b"55P03" | b"57014" | b"0A000"
+    ) || sqlstate.starts_with(b"53")
         || sqlstate.starts_with(b"58")
         || sqlstate.starts_with(b"57P")
         || sqlstate.starts_with(b"XX")

@@ -1,10 +1,10 @@
 //! Adoption: the agreed write set is applied instead of executing (DESIGN.md, 5).
 
 use super::capture;
+use super::claiming;
 use super::journal::{self, Journal};
 use super::judge::admissible;
-use super::opening::{Opening, first_error, quiet, statement};
-use super::provision;
+use super::opening::{Opening, first_error, quiet};
 use consensus::Height;
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use std::collections::BTreeMap;
@@ -275,8 +275,11 @@ pub async fn again(
             statements.push(replay(mark.token, &step.evidence.sequences, AGREED));
             expected.push(Expected::Success);
         }
-        statements.push(statement(
-            &provision::sealed(&step.operation, mark.token),
+        let claimed = step.evidence.claims.as_ref();
+        statements.push(claiming::executed(
+            &step.operation,
+            claimed,
+            mark.token,
             false,
         ));
         statements.push(journal::ask());

@@ -174,17 +174,29 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
-        let replayed = self
-            .history
-            .as_ref()
-            .is_some_and(|h| h.was_final(height) || h.is_copied(height, index));
+        let history = self.history.as_ref();
+        let copied = history.is_some_and(|h| h.is_copied(height, index));
+        let replayed = match &*ordered {
+            // It is noted like a transaction: what PostgreSQL lost of it in a crash is done again.
+            Ordered::Exec(exec) if exec.barrier => {
+                let done = copied || history.is_some_and(|h| h.has(height, index));
+                if !done && history.is_some_and(|h| h.has_later(height)) {
+                    self.fail(Fatal::Diverged(format!(
+                        "PostgreSQL lacks what was executed at height {height} and has later effects"
+                    )));
+                    return;
+                }
+                done
+            }
+            _ => copied || history.is_some_and(|h| h.was_final(height)),
+        };
         match &*ordered {
             Ordered::Exec(_) if !replayed => {
                 if let Some(item) = self.items.get_mut(&(height, index)) {
                     item.since = Instant::now();
                     item.busy = true;
                 }
-                tokio::spawn(self.bench.clone().exec(height, index, ordered));
+                tokio::spawn(self.bench.clone().exec(height, index, client, ordered));
             }
             Ordered::Audit if !self.history.as_ref().is_some_and(|h| h.is_replayed(height)) => {
                 tokio::spawn(
@@ -340,6 +352,9 @@ fn doom_reason(doom: Doom) -> Reason {
         Doom::MasterChanged => "could not serialize access: the master replica changed",
         Doom::SchemaChanged => {
             "could not serialize access: the schema was changed by a concurrent transaction"
+        }
+        Doom::Barrier => {
+            "could not serialize access: a statement that waits for all open transactions was ordered"
         }
         Doom::Expired => "the transaction was open for too long",
         Doom::ClientRestarted => "the client of the transaction started anew",

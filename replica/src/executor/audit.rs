@@ -51,7 +51,7 @@ const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.reln
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') ||
       coalesce((SELECT string_agg(steel.plain(pg_catalog.pg_get_constraintdef(k.oid)), ', ' ORDER BY k.conname)
            FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype <> 'n'), '') ||
-      CASE WHEN c.relkind = 'i' THEN steel.plain(pg_catalog.pg_get_indexdef(c.oid)) WHEN c.relkind = 'v' THEN steel.plain(steel.view_query(c.oid)::text) ELSE '' END
+      CASE WHEN c.relkind = 'i' THEN steel.plain(pg_catalog.pg_get_indexdef(c.oid)) || (SELECT ' ' || x.indisvalid::text FROM pg_catalog.pg_index x WHERE x.indexrelid = c.oid) WHEN c.relkind = 'v' THEN steel.plain(steel.view_query(c.oid)::text) ELSE '' END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE c.relkind IN ('r', 'm', 'p', 'v', 'i', 'S') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel')
    UNION ALL

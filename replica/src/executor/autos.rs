@@ -3,6 +3,7 @@
 use super::judge::reason;
 use super::opening::Opening;
 use super::provision;
+use super::roles;
 use super::session::{Place, TxSession, Work};
 use super::{Executor, PARKED_PER_CLIENT};
 use consensus::{ClientId, Height};
@@ -34,6 +35,9 @@ impl Executor {
     pub(super) fn auto_operation(&mut self, tx: TxId, auto: Auto) {
         let client = auto.client;
         if let Some(why) = provision::refused(&auto.operation, tx, &self.view) {
+            return self.tell_doomed(client, tx, why);
+        }
+        if let Some(why) = roles::refused(client, &auto.settings) {
             return self.tell_doomed(client, tx, why);
         }
         let mine = auto.epoch == self.engine.epoch()

@@ -232,8 +232,13 @@ impl Executor {
         session.running_step = step;
         session.speculative = true;
         tracing::trace!(target: "timeline", at = "run", %tx, step);
+        let newest = session.opening.clone();
         let savepoint = session.savepoints.innermost();
-        tokio::spawn(self.bench.clone().operation(tx, own, operation, savepoint));
+        tokio::spawn(
+            self.bench
+                .clone()
+                .operation(tx, own, newest, operation, savepoint),
+        );
     }
 
     fn cancel_operation(&mut self, tx: TxId) {

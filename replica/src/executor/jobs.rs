@@ -2,10 +2,11 @@
 
 use super::Note;
 use super::adopt::{self, Mark};
+use super::claiming::Newest;
 use super::journal;
 use super::judge::{self, Start};
 use super::lasting;
-use super::opening::{Opening, first_error, quiet, statement};
+use super::opening::{Opening, first_error, quiet};
 use super::operation::{self, Ran};
 use super::pool::Pool;
 use super::unseen::{self, Savepoint};
@@ -38,7 +39,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    fn tell(&self, note: Note) {
+    pub(super) fn tell(&self, note: Note) {
         // The executor is gone only when the replica stops; then nobody needs to know.
         let _ = self.notes.send(note);
     }
@@ -71,10 +72,14 @@ impl Bench {
         self,
         tx: TxId,
         mut session: Session,
+        opening: Opening,
         operation: Operation,
         savepoint: Savepoint,
     ) {
-        let ran = match operation::run(&mut session, &operation, &self.token).await {
+        let pool = self.pool.clone();
+        let newest = Newest { pool, opening };
+        let ran = operation::run(&mut session, &operation, &self.token, Some(&newest)).await;
+        let ran = match ran {
             Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
             lost => lost,
         };
@@ -127,7 +132,8 @@ impl Bench {
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
         let ran = match opened {
-            Ok(None) => operation::run(&mut session, &operation, &self.token).await,
+            // At READ COMMITTED it sees the newest state itself.
+            Ok(None) => operation::run(&mut session, &operation, &self.token, None).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
@@ -322,7 +328,7 @@ impl Bench {
     }
 
     /// Returns a session to the pool without what the last client left in it.
-    async fn give_back(&self, mut session: Session) {
+    pub(super) async fn give_back(&self, mut session: Session) {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
@@ -379,62 +385,6 @@ impl Bench {
             tx,
             error: done.err(),
         });
-    }
-
-    /// Executes an `Exec` at its place.
-    pub async fn exec(self, height: Height, index: u32, ordered: Arc<Ordered>) {
-        let Ordered::Exec(exec) = &*ordered else {
-            return;
-        };
-        let executed = async {
-            let refused = |sqlstate: &str, message: &str| vec![error_frame(sqlstate, message)];
-            match sql::statement(&exec.operation.sql) {
-                Ok(statement) if matches!(statement.kind, sql::Kind::Maintenance { .. }) => {}
-                Ok(_) => {
-                    return Ok(refused(
-                        "0A000",
-                        "only maintenance statements are executed in the order",
-                    ));
-                }
-                Err(refusal) => return Ok(refused(refusal.sqlstate, &refusal.message)),
-            }
-            let mut session = self.pool.get().await?;
-            self.tell(Note::AdoptingIn {
-                height,
-                index,
-                pid: session.pid(),
-            });
-            let mut statements: Vec<_> = exec
-                .settings
-                .iter()
-                .map(|(name, value)| set_config(name, value))
-                .collect();
-            statements.push(statement(&exec.operation, true));
-            let mut outcomes = session.run(statements).await?;
-            let last = outcomes.pop().unwrap_or_default();
-            self.give_back(session).await;
-            Ok::<_, Error>(last.frames)
-        };
-        let (frames, error) = match executed.await {
-            Ok(frames) => (frames, None),
-            Err(error) => (vec![error_frame("XX000", &error.to_string())], Some(error)),
-        };
-        self.tell(Note::Executed {
-            height,
-            index,
-            frames,
-            error,
-        });
-    }
-}
-
-fn set_config(name: &str, value: &str) -> pgsession::Statement {
-    pgsession::Statement {
-        sql: "SELECT pg_catalog.set_config($1, $2, false)".into(),
-        parameter_types: vec![25, 25],
-        parameters: vec![Some(name.to_owned().into()), Some(value.to_owned().into())],
-        cached: true,
-        ..pgsession::Statement::default()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::adopt;
 use super::capture;
+use super::claiming;
 use super::journal::{self, Habit, Journal};
-use super::opening::{Opening, quiet, statement};
-use super::provision;
-use pgsession::{Error, Outcome, Session, Statement};
+use super::opening::{Opening, quiet};
+use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use txn::client::Reason;
 use txn::{Ballot, Isolation, Operation, Step, WriteSet};
 
@@ -48,8 +48,16 @@ impl Report {
         }
     }
 
+    /// Local trouble, after which another run may succeed.
+    pub fn interrupted_by(error: &ErrorFields) -> Report {
+        Report {
+            again: interrupted(&error.sqlstate),
+            ..Report::abstain(error.message.clone())
+        }
+    }
+
     /// The master's answers are not what comes of the operations here.
-    fn differs(reason: Reason) -> Report {
+    pub fn differs(reason: Reason) -> Report {
         Report {
             differs: true,
             ..Report::abort(reason)
@@ -107,6 +115,8 @@ struct Place {
     journal: Option<usize>,
     /// The count of sequence values that it left over, where it was given some.
     rest: Option<usize>,
+    /// The query for the rows that the master claims.
+    claims: Option<usize>,
 }
 
 /// SQLSTATE of a recorded value that lies too far ahead of where its sequence stands.
@@ -146,11 +156,19 @@ pub async fn run(
             }
             Err(why) => return Report::abort(why),
         }
+        let claims = match claiming::check(step) {
+            Ok(check) => check.map(|check| {
+                statements.push(check);
+                statements.len() - 1
+            }),
+            Err(report) => return report,
+        };
         let replays = !step.evidence.sequences.is_empty();
         if replays {
             statements.push(adopt::replay(token, &step.evidence.sequences, window));
         }
-        statements.push(statement(&provision::sealed(&step.operation, token), false));
+        let claimed = step.evidence.claims.as_ref();
+        statements.push(claiming::executed(&step.operation, claimed, token, false));
         let own = statements.len() - 1;
         let mut and = |statement| {
             statements.push(statement);
@@ -158,7 +176,12 @@ pub async fn run(
         };
         let journal = (asks || step.evidence.schema_change).then(|| and(journal::ask()));
         let rest = replays.then(|| and(quiet("SELECT steel.replay_rest()")));
-        places.push(Some(Place { own, journal, rest }));
+        places.push(Some(Place {
+            own,
+            journal,
+            rest,
+            claims,
+        }));
     }
     // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
@@ -207,10 +230,22 @@ fn compare(
     }
     let mut write_sets = Vec::with_capacity(steps.len());
     for (number, (step, found)) in steps.iter().zip(places).enumerate() {
-        let Some(Place { own, journal, rest }) = found else {
+        let Some(Place {
+            own,
+            journal,
+            rest,
+            claims,
+        }) = found
+        else {
             write_sets.push(WriteSet::default());
             continue;
         };
+        if let (Some(at), Some(claims)) = (claims, &step.evidence.claims) {
+            let named = format!("{} at {place}", what(number, step));
+            if let Some(report) = claiming::found(&outcomes[*at], claims, &named) {
+                return report;
+            }
+        }
         let outcome = &outcomes[*own];
         let result = txn::result::digest(&outcome.frames, step.operation.order.as_deref());
         if let Some(error) = outcome
@@ -256,11 +291,18 @@ fn compare(
             Err(fault) => return Report::abstain(fault.to_string()),
         };
         if result != step.evidence.result {
-            return Report::differs(unconfirmed(format!(
+            let why = unconfirmed(format!(
                 "{}: another result at {place}.{}",
                 what(number, step),
                 advice(step)
-            )));
+            ));
+            // A query that skips may be refused at the master before it has claimed any row. That it runs here blames nobody.
+            let refused =
+                step.evidence.claims.is_none() && claiming::skipping(&step.operation).is_some();
+            return match refused {
+                true => Report::abort(why),
+                false => Report::differs(why),
+            };
         }
         let digest = captured.write_set.digest();
         if digest != step.evidence.write

@@ -3,6 +3,7 @@
 use super::jobs::steps_of;
 use super::judge::{Report, Start, reason};
 use super::provision;
+use super::roles;
 use super::session::{Place, TxSession, Work};
 use super::{Executor, ItemState, now_ms};
 use consensus::{ClientId, Height};
@@ -41,12 +42,21 @@ impl Executor {
         }
         let txs: BTreeSet<TxId> = begins.iter().map(|(tx, _)| *tx).collect();
         self.opening = Some((height, txs));
+        let mut denied = Vec::new();
         for (tx, ordered) in begins {
             let opening = self.opening_of(tx, &ordered, time_ms);
             let mut session = TxSession::new(tx.client, opening.clone(), false);
-            session.place = Place::Away(Work::Opening);
+            session.doom = roles::refused_request(tx.client, &ordered);
+            if session.doom.is_some() {
+                denied.push(tx);
+            } else {
+                session.place = Place::Away(Work::Opening);
+                tokio::spawn(self.bench.clone().open(tx, opening));
+            }
             self.sessions.insert(tx, session);
-            tokio::spawn(self.bench.clone().open(tx, opening));
+        }
+        for tx in denied {
+            self.snapshot_taken(tx);
         }
     }
 
@@ -86,6 +96,11 @@ impl Executor {
             self.after_return(tx);
         }
         tracing::trace!(target: "timeline", at = "snapshot", %tx);
+        self.snapshot_taken(tx);
+    }
+
+    /// One of the snapshots of a height is there, or will not be.
+    fn snapshot_taken(&mut self, tx: TxId) {
         let mut taken = None;
         if let Some((height, waiting)) = &mut self.opening {
             waiting.remove(&tx);
@@ -135,6 +150,10 @@ impl Executor {
         }
         let steps = steps_of(&ordered);
         if let Some(why) = provision::refused_steps(steps, tx, &self.view) {
+            self.judged(height, index, tx, None, Report::abort(why));
+            return;
+        }
+        if let Some(why) = roles::refused_request(tx.client, &ordered) {
             self.judged(height, index, tx, None, Report::abort(why));
             return;
         }

@@ -79,6 +79,7 @@ mod tests {
                 result: Digest([0; 32]),
                 write: Digest([0; 32]),
                 sequences: Vec::new(),
+                claims: None,
                 schema_change: false,
                 unvalidated: false,
             },

@@ -32,7 +32,8 @@ pub enum Lie {
     /// that was not written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:swap`: it
     /// is that to the marked statement before. `lie:ahead`: sequences are said to have given values further on.
     /// `lie:again`: everything is as it was the first time, the sequences' values too. `lie:drop`: the transaction's
-    /// statements up to this one are undone, and said to be done.
+    /// statements up to this one are undone, and said to be done. `lie:ghost`: a row is claimed that is not there.
+    /// `lie:nonsense`: the key of a claimed row is none, which makes the statement fail.
     Answers,
     /// Every vote is ABORT.
     VoteAbort,
@@ -170,6 +171,20 @@ impl Lies {
                 if let SequenceUse::Given { first, .. } = what {
                     *first += 1_000;
                 }
+            }
+        }
+        if let Some(claims) = &mut ran.evidence.claims {
+            if marked("lie:ghost") {
+                claims.rows.push(vec!["666".into()]);
+            }
+            if marked("lie:nonsense") {
+                claims.rows = vec![vec!["no number".into()]];
+                let message = "invalid input syntax for type integer";
+                ran.outcome.frames = vec![error_frame("22P02", message)];
+                ran.outcome.result = txn::result::digest(&ran.outcome.frames, None);
+                ran.outcome.transaction = b'E';
+                ran.evidence.result = ran.outcome.result;
+                ran.failed = true;
             }
         }
         ran.evidence.write = ran.write_set.digest();

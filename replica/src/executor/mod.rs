@@ -9,6 +9,7 @@ mod apply;
 mod audit;
 mod autos;
 mod capture;
+mod claiming;
 mod clients;
 mod comparing;
 mod contents;
@@ -16,6 +17,7 @@ mod control;
 mod copy;
 mod copying;
 mod decided;
+mod executing;
 mod jobs;
 mod journal;
 mod judge;
@@ -35,6 +37,7 @@ mod reads;
 mod receipts;
 mod recovery;
 mod replies;
+mod roles;
 mod session;
 mod unlike;
 mod unseen;
@@ -78,10 +81,11 @@ pub mod again {
     pub use super::adopt::{AGREED, replay as sequence_values};
     pub use super::audit::contents;
     pub use super::capture::{Captured, of as captured, set_alike};
+    pub use super::claiming::executed;
     pub use super::contents::Contents;
     pub use super::journal::{Journal, ask as ask_journal};
     pub use super::opening::{Opening, quiet, statement};
-    pub use super::provision::sealed;
+    pub use super::roles::refused_request;
 }
 
 /// Heights decided and not yet final past which no more are taken in.

@@ -1,11 +1,11 @@
 //! One operation of a client at the master: what it answers, and what it did.
 
 use super::capture;
+use super::claiming::{self, Claim, Newest};
 use super::jobs::error_frame;
 use super::journal::{self, Journal};
 use super::judge;
-use super::opening::{first_error, refusal, statement};
-use super::provision;
+use super::opening::{first_error, refusal};
 use consensus::Digest;
 use pgsession::{Error, ErrorFields, Session};
 use txn::client::Outcome;
@@ -26,7 +26,11 @@ pub struct Ran {
 impl Ran {
     /// The operation did not run: an error stands in its place.
     pub fn refused(frame: bytes::Bytes) -> Ran {
-        let frames = vec![frame];
+        Ran::failed(vec![frame], None)
+    }
+
+    /// It came to an error before it changed anything.
+    fn failed(frames: Vec<bytes::Bytes>, error: Option<ErrorFields>) -> Ran {
         let result = txn::result::digest(&frames, None);
         Ran {
             outcome: Outcome {
@@ -40,36 +44,56 @@ impl Ran {
                 sequences: Vec::new(),
                 schema_change: false,
                 unvalidated: false,
+                claims: None,
             },
             write_set: WriteSet::default(),
             failed: true,
-            error: None,
+            error,
             savepoint: None,
         }
     }
 }
 
-/// Runs a client's operation, and tells what it did.
+/// Runs a client's operation, and tells what it did. `newest`: where a transaction with a snapshot of its own looks for rows that
+/// a query with SKIP LOCKED may take.
 ///
 /// # Errors
 /// When the session is lost.
-pub async fn run(session: &mut Session, operation: &Operation, token: &str) -> Result<Ran, Error> {
+pub async fn run(
+    session: &mut Session,
+    operation: &Operation,
+    token: &str,
+    newest: Option<&Newest>,
+) -> Result<Ran, Error> {
     if let Err(reason) = judge::admissible(operation, true) {
         return Ok(Ran::refused(error_frame(&reason.sqlstate, &reason.message)));
     }
-    let mut outcomes = match session
-        .run(vec![statement(&provision::sealed(operation, token), true)])
-        .await
-    {
-        Ok(outcomes) => outcomes,
-        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => {
-            return Ok(Ran::refused(error_frame(
-                error.sqlstate(),
-                &error.to_string(),
-            )));
+    match execute(session, operation, token, newest).await {
+        Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) if !session.is_broken() => Ok(
+            Ran::refused(error_frame(error.sqlstate(), &error.to_string())),
+        ),
+        ran => ran,
+    }
+}
+
+async fn execute(
+    session: &mut Session,
+    operation: &Operation,
+    token: &str,
+    newest: Option<&Newest>,
+) -> Result<Ran, Error> {
+    let mut statements = Vec::new();
+    let mut claims = None;
+    if let Some(skipping) = claiming::skipping(operation) {
+        match claiming::claim(session, operation, &skipping, newest).await? {
+            Claim::Taken(rows) => claims = Some(rows),
+            Claim::Failed(outcome) => return Ok(Ran::failed(outcome.frames, outcome.error)),
+            Claim::Refused(frame) => return Ok(Ran::refused(frame)),
         }
-        Err(error) => return Err(error),
-    };
+        statements.push(claiming::release());
+    }
+    statements.push(claiming::executed(operation, claims.as_ref(), token, true));
+    let mut outcomes = session.run(statements).await?;
     let outcome = outcomes.pop().unwrap_or_default();
     let captured = match capture::of(&outcome, Journal::Unasked) {
         Err(capture::Fault::Journal(journal::Fault::Doubtful)) => {
@@ -104,6 +128,7 @@ pub async fn run(session: &mut Session, operation: &Operation, token: &str) -> R
         sequences: captured.sequences,
         schema_change: captured.write_set.schema_change(),
         unvalidated: false,
+        claims,
     };
     Ok(Ran {
         outcome: Outcome {

@@ -3,6 +3,7 @@
 use super::jobs::{Bench, error_frame};
 use super::judge;
 use super::opening::{Opening, first_error, quiet, statement};
+use super::roles;
 use super::{Executor, Note};
 use consensus::{ClientId, Digest, Height};
 use pgsession::Error;
@@ -179,6 +180,7 @@ async fn execute(
             "",
         )
     });
+    let denied = denied.or_else(|| roles::refused(read.client, &read.settings));
     if let Some(reason) = denied.or_else(|| judge::admissible(&read.operation, true).err()) {
         let frames = vec![error_frame(&reason.sqlstate, &reason.message)];
         let result = txn::result::digest(&frames, None);

@@ -186,6 +186,7 @@ impl TxSession {
                 && (own.result == ordered.result || ordered.unvalidated)
                 && own.write == ordered.write
                 && own.sequences == ordered.sequences
+                && own.claims == ordered.claims
                 && own.schema_change == ordered.schema_change;
             if !same {
                 return Err(format!(

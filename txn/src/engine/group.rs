@@ -208,6 +208,7 @@ pub fn step(schema_change: bool) -> Step {
             result: Digest([1; 32]),
             write: Digest([2; 32]),
             sequences: vec![],
+            claims: None,
             schema_change,
             unvalidated: false,
         },

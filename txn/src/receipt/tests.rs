@@ -99,6 +99,7 @@ fn step(sql: &str, result: u8, write: u8) -> Step {
             result: Digest([result; 32]),
             write: Digest([write; 32]),
             sequences: Vec::new(),
+            claims: None,
             schema_change: false,
             unvalidated: false,
         },
@@ -390,6 +391,7 @@ fn what_is_no_transaction_of_its_client_has_no_fact() {
     let exec = Ordered::Exec(Exec {
         settings: Vec::new(),
         operation: Operation::text("VACUUM"),
+        barrier: false,
     });
     assert_eq!(fact_of(&exec, 0), None);
     let of_another = Ordered::Commit(Commit {
