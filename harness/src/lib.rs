@@ -8,18 +8,20 @@
 
 mod claim;
 mod link;
+mod observe;
 mod votes;
 
 pub use claim::inserted;
 pub use link::Link;
+pub use observe::{column, failure};
 pub use votes::Vote;
 
 #[path = "../../migrations/tests/server/programs.rs"]
 mod programs;
 
-use client_shim::{AuditReport, ReplicaStatus, Shim};
+use client_shim::Shim;
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
-use consensus::{ClientId, ReplicaId};
+use consensus::ClientId;
 use net::{Identity, PeerId};
 use proxy::{Proxy, ProxyConfig};
 #[cfg(feature = "lies")]
@@ -33,7 +35,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls};
 
 /// One cluster at a time: two cores carry no more.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -286,66 +288,6 @@ impl Cluster {
         client
     }
 
-    /// What every replica's own server answers, in this order.
-    pub async fn everywhere(&self, sql: &str) -> Vec<Vec<String>> {
-        self.settle().await;
-        let mut answers = Vec::new();
-        for replica in 0..4 {
-            answers.push(column(&self.at(replica).await, sql).await.unwrap());
-        }
-        answers
-    }
-
-    /// Asserts that every replica's own server holds exactly these values.
-    pub async fn hold(&self, sql: &str, values: &[&str]) {
-        for (replica, found) in self.everywhere(sql).await.iter().enumerate() {
-            assert_eq!(found, values, "{sql} at replica {replica}");
-        }
-    }
-
-    pub async fn statuses(&self) -> BTreeMap<ReplicaId, ReplicaStatus> {
-        self.operator.statuses(Duration::from_secs(5)).await
-    }
-
-    /// Waits until every replica has applied what any of them has decided.
-    pub async fn settle(&self) {
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            let statuses = self.statuses().await;
-            let decided = statuses.values().map(|s| s.decided).max();
-            if statuses.len() == 4 && statuses.values().all(|s| Some(s.applied) == decided) {
-                return;
-            }
-            assert!(
-                Instant::now() < until,
-                "the replicas do not settle: {statuses:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// (commits, aborts, adoptions) of each replica so far.
-    pub async fn verdicts(&self) -> Vec<(u64, u64, u64)> {
-        self.settle().await;
-        self.statuses()
-            .await
-            .into_values()
-            .map(|s| s.verdicts)
-            .collect()
-    }
-
-    /// Asserts that all four replicas hold the same tables at one height.
-    pub async fn audit(&self) {
-        let reports = self.operator.audit(Duration::from_secs(20)).await.unwrap();
-        assert_eq!(reports.len(), 4, "every replica answers the audit");
-        let first = &reports[&ReplicaId(0)];
-        for (replica, report) in &reports {
-            assert_eq!(report.error, None, "replica {replica}");
-            assert_eq!(report.height, first.height, "replica {replica}");
-            assert_eq!(contents(report), contents(first), "replica {replica}");
-        }
-    }
-
     /// Asserts that nobody panicked and that every replica still runs; then stops everything. What each replica voted, as
     /// its log holds it.
     pub async fn end(mut self) -> Vec<Vec<Vote>> {
@@ -378,37 +320,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// First column of a simple query's rows.
-pub async fn column(client: &Client, sql: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-    let messages = client.simple_query(sql).await?;
-    let values = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
-        _ => None,
-    });
-    Ok(values.collect())
-}
-
-/// SQLSTATE and DETAIL of what must have failed.
-pub fn failure<T: std::fmt::Debug>(result: Result<T, tokio_postgres::Error>) -> (String, String) {
-    let error = result.expect_err("this must fail");
-    let error = error
-        .as_db_error()
-        .unwrap_or_else(|| panic!("not an error of the server: {error}"));
-    (
-        error.code().code().to_owned(),
-        error.detail().unwrap_or_default().to_owned(),
-    )
-}
-
-type Contents = Vec<(String, u64, String)>;
-
-fn contents(report: &AuditReport) -> Contents {
-    let tables = report.tables.iter();
-    tables
-        .map(|(name, rows, digest)| (name.clone(), *rows, digest.to_string()))
-        .collect()
 }
 
 async fn connect(file: &cluster::Cluster, me: ClientId, identity: &Identity) -> Shim {

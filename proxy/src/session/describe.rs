@@ -1,7 +1,8 @@
 //! Descriptions: asked of the master, without executing anything.
 
 use super::portal::{Bound, Progress};
-use super::statement::{self, Call, Prepared};
+use super::prepared::Prepared;
+use super::statement::{self, Call};
 use super::{Session, Trouble};
 use crate::database::Database;
 use crate::wire::{Fault, backend, frame};

@@ -2,7 +2,8 @@
 
 use super::held::{Execution, Held};
 use super::portal::{Bound, Progress, Rest};
-use super::statement::{self, Call, Prepared};
+use super::prepared::Prepared;
+use super::statement::{self, Call};
 use super::{Session, Trouble, receipt, transaction};
 use crate::database::Database;
 use crate::wire::frontend::{Bind, Parse};

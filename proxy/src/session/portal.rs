@@ -1,6 +1,7 @@
 //! Portals: a prepared statement with its values, and the rows that an earlier Execute left over.
 
-use super::statement::{Call, Prepared};
+use super::prepared::Prepared;
+use super::statement::Call;
 use crate::limits;
 use crate::wire::Fault;
 use bytes::Bytes;

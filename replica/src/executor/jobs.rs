@@ -9,6 +9,7 @@ use super::lasting;
 use super::opening::{Opening, first_error, quiet};
 use super::operation::{self, Ran};
 use super::pool::Pool;
+use super::rerun;
 use super::unseen::{self, Savepoint};
 use consensus::Height;
 use pgsession::{Error, Session};
@@ -366,7 +367,7 @@ impl Bench {
                 pid: session.pid(),
             });
             if schema_change {
-                adopt::again(&mut session, &opening, steps, mark).await?;
+                rerun::transaction(&mut session, &opening, steps, mark).await?;
                 self.shapes.forget();
             } else {
                 let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;

@@ -37,6 +37,7 @@ mod reads;
 mod receipts;
 mod recovery;
 mod replies;
+mod rerun;
 mod roles;
 mod session;
 mod unlike;
