@@ -1,4 +1,5 @@
-//! A replica copies the database from others, and the first of them lies: in rows, in the schema, or it ends in the middle.
+//! A replica copies the database from others, and the first of them lies: in rows, in the schema, in privileges, or it ends in the middle.
+//! Or it is the one that copies who means harm.
 
 use client_shim::Shim;
 use consensus::ReplicaId;
@@ -30,6 +31,7 @@ const DATABASE: &str = "
     CREATE MATERIALIZED VIEW totals AS SELECT person, count(*) AS n FROM big GROUP BY person;
     CREATE UNIQUE INDEX ON totals (person);
     CREATE MATERIALIZED VIEW nothing AS SELECT 1 AS one WITH NO DATA;
+    CREATE MATERIALIZED VIEW something AS SELECT 2 AS two;
     DELETE FROM big WHERE id > 8990;
     REVOKE ALL ON FUNCTION twice(int) FROM PUBLIC;
     COMMENT ON COLUMN people.rank IS 'the rank'";
@@ -80,16 +82,19 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
         (2, 3, Lie::CopiedRows),
         (1, 2, Lie::CopiedSchema),
         (3, 0, Lie::CopyEnds),
+        (3, 0, Lie::CopiedRights),
+        (2, 3, Lie::CopiedView),
     ] {
+        let before = cluster.lies_copied(liar);
         cluster.lies(liar, &[lie]);
         // Of several who hold the same the next one is asked first; one that was late to say so is not among them.
         for _ in 0..4 {
             rebuilt(&cluster, &administrator, copies).await;
-            if cluster.lies_copied(liar) > 0 {
+            if cluster.lies_copied(liar) > before {
                 break;
             }
         }
-        assert!(cluster.lies_copied(liar) > 0, "{lie:?} was told");
+        assert!(cluster.lies_copied(liar) > before, "{lie:?} was told");
         cluster.lies(liar, &[]);
         // It goes on from there as the others do: rows, sequences, and statements whose reports tell what an object is.
         client
@@ -115,6 +120,13 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
         "SELECT rolname || rolsuper FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1",
     )
     .await;
+    same_everywhere(
+        &cluster,
+        "SELECT coalesce(relacl::text, 'as it was made') FROM pg_class WHERE oid = 'people'::regclass
+         UNION ALL SELECT 'settings of roles: ' || count(*) FROM pg_db_role_setting WHERE setrole = 'postgres'::regrole",
+    )
+    .await;
+    same_everywhere(&cluster, "SELECT two FROM something").await;
     // A copied replica is master like any other: its sequences are where they must be.
     client
         .batch_execute("INSERT INTO big (person, text) VALUES (1, 'one more')")
@@ -123,4 +135,37 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
     cluster.audit().await;
     // None ever voted otherwise than the others: what was copied is what statements had made.
     cluster.end_agreed(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_copies_and_takes_nothing_holds_nobody_up() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let setup = "CREATE TABLE held (id int PRIMARY KEY); INSERT INTO held VALUES (1), (2)";
+    client.batch_execute(setup).await.unwrap();
+
+    cluster.lies(3, &[Lie::HoldsCopies]);
+    let held = "SELECT 'read' FROM pg_stat_activity WHERE state = 'idle in transaction' AND query ~ 'FROM steel_copy'";
+    let until = Instant::now() + Duration::from_secs(30);
+    for source in 0..3 {
+        while column(&cluster.at(source).await, held)
+            .await
+            .unwrap()
+            .is_empty()
+        {
+            assert!(Instant::now() < until, "replica {source} is no source");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // It waits for all who read the table; a source is patient for a minute.
+    let full = client.batch_execute("VACUUM FULL held");
+    let full = tokio::time::timeout(Duration::from_secs(20), full).await;
+    full.expect("it does not wait for the one that copies")
+        .unwrap();
+    client
+        .batch_execute("INSERT INTO held VALUES (3)")
+        .await
+        .unwrap();
+    cluster.audit().await;
+    cluster.end().await;
 }

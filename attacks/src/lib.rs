@@ -5,11 +5,11 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
-mod barriers;
-#[cfg(test)]
 mod blame;
 #[cfg(test)]
 mod blocks;
+#[cfg(test)]
+mod concurrently;
 #[cfg(test)]
 mod copying;
 #[cfg(test)]
@@ -49,6 +49,10 @@ mod serializable;
 #[cfg(test)]
 mod skip_locked;
 #[cfg(test)]
+mod unseen;
+#[cfg(test)]
 mod unseen_keys;
+#[cfg(test)]
+mod unseen_writes;
 #[cfg(test)]
 mod versions;

@@ -1,7 +1,8 @@
 //! What a session took from sequences last: in later transactions `currval` and `lastval` tell of it, as in PostgreSQL.
 //!
 //! Sessions with PostgreSQL are shared, so it goes with each transaction as settings do, under the client's signature: every replica
-//! answers alike. Values of transactions that were rolled back count, since sequences do not go back.
+//! answers alike. Only what a commit confirmed counts: the values of a transaction that was rolled back are one replica's word, which a later
+//! statement must not carry into a commit, so their sequences have no value then (55000).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +34,7 @@ impl Drawn {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An operation used these.
+    /// A committed transaction used these.
     pub fn note(&self, sequences: &[SequenceValues]) {
         if sequences.is_empty() {
             return;
@@ -50,6 +51,20 @@ impl Drawn {
         }
         let surplus = held.values.len().saturating_sub(SEQUENCES);
         held.values.drain(..surplus);
+    }
+
+    /// A transaction that was not committed used these: what its master said of them nobody confirmed, and what was known
+    /// before is not the last value any more.
+    pub fn doubt(&self, sequences: &[SequenceValues]) {
+        if sequences.is_empty() {
+            return;
+        }
+        let mut held = self.held();
+        let doubted = |name: &String| sequences.iter().any(|used| used.sequence == *name);
+        held.values.retain(|(name, _)| !doubted(name));
+        if sequences.iter().any(|used| used.given().next().is_some()) {
+            held.last = None;
+        }
     }
 
     /// What goes with a transaction.
@@ -102,6 +117,16 @@ mod tests {
         assert_eq!(told(&drawn), ["-7 b", "9 c", "8 a", "a"]);
         drawn.forget();
         assert!(told(&drawn).is_empty());
+    }
+
+    #[test]
+    fn what_no_commit_confirmed_is_not_carried() {
+        let drawn = Drawn::default();
+        drawn.note(&[given("a", 1, 3), given("b", 5, 1)]);
+        drawn.doubt(&[given("a", 999, 1)]);
+        assert_eq!(told(&drawn), ["5 b"], "and lastval knows nothing");
+        drawn.note(&[given("a", 4, 1)]);
+        assert_eq!(told(&drawn), ["5 b", "4 a", "a"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use txn::client::{Answer, ClientMessage, Outcome, Reason};
 use txn::ordered::SessionSettings;
 use txn::word::Account;
-use txn::{Begin, Commit, Isolation, Operation, Ordered, Step, TxId};
+use txn::{Begin, Commit, Isolation, Operation, Ordered, SequenceValues, Step, TxId};
 
 /// Characters of a statement that the timeline tells.
 const TOLD: usize = 100;
@@ -28,6 +28,8 @@ pub struct Transaction {
     inner: Arc<Inner>,
     last: Last,
     drawn: Drawn,
+    /// What its operations took from sequences, by the master's word; nobody else's before the commit.
+    used: Vec<SequenceValues>,
     name: Name,
     begin: Begin,
     begun: Option<Begun>,
@@ -87,6 +89,7 @@ impl Transaction {
             inner,
             last,
             drawn,
+            used: Vec::new(),
             name,
             begin,
             begun: Some(begun),
@@ -146,13 +149,13 @@ impl Transaction {
             }
         };
         self.failed = outcome.transaction == b'E';
-        self.drawn.note(&evidence.sequences);
+        self.used.extend(evidence.sequences.iter().cloned());
         let erred = outcome.frames.iter().any(|f| f.first() == Some(&b'E'));
         // What the client saw, not what the master says it sent (DESIGN.md, 3).
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         // A failure moves the transaction's state, so it is replayed whatever failed; a description or an answer from
-        // the catalogs that did not fail leaves no trace.
-        evidence.unvalidated = unvalidated && !erred;
+        // the catalogs that did not fail leaves no trace. One that changed something (by a function) runs everywhere.
+        evidence.unvalidated = unvalidated && !erred && !evidence.leaves_something();
         if erred || !operation.describe_only {
             self.account.add(&operation, &evidence);
             self.steps.push(Step {
@@ -301,6 +304,7 @@ impl Transaction {
             Some(Ok(reply)) if reply.answer == Answer::Committed => {
                 let (tx, height, index) = (self.name.tx(), reply.height, reply.index);
                 self.last.set(Some(Committed { tx, height, index }));
+                self.drawn.note(&std::mem::take(&mut self.used));
                 Ok(())
             }
             Some(Ok(reply)) => Err(aborted(reply.reason)),
@@ -314,6 +318,13 @@ impl Transaction {
             }
             None => Err(ShimError::unknown_outcome()),
         }
+    }
+
+    /// Whether its end must be a commit of all replicas, for it changed something.
+    pub fn leaves_something(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.evidence.leaves_something())
     }
 
     /// Whether the master signed what this client was answered.
@@ -349,6 +360,8 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        // Empty after a commit.
+        self.drawn.doubt(&self.used);
         self.give_up();
     }
 }

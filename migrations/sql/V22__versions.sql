@@ -82,7 +82,8 @@ END
 $$;
 
 -- As in V11, but for what an extension's script makes (its versions come with the majors, and it is reported itself), and
--- for REINDEX, which sets off event triggers since 17 and changes nothing that a client could see.
+-- for REINDEX, which sets off event triggers since 17 and changes nothing that a client could see. And for what V34 refuses and
+-- captures.
 CREATE OR REPLACE FUNCTION steel.on_ddl() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -117,6 +118,10 @@ BEGIN
         CONTINUE WHEN command.in_extension;
         -- Nor what steel does to an extension's functions later: which there are is the extension's, and a version's, own affair.
         CONTINUE WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = command.classid AND d.objid = command.objid AND d.deptype = 'e');
+        -- Of a client's session: steel's own functions may make what they like.
+        IF session_user <> current_user THEN
+            PERFORM steel.refuse_unseen(command.classid, command.objid, command.schema_name, command.object_identity);
+        END IF;
         CONTINUE WHEN command.schema_name = 'pg_temp';
         PERFORM steel.report_ddl(command.command_tag, command.object_identity,
                                  CASE WHEN command.objid IS NOT NULL
@@ -131,6 +136,9 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    IF TG_TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA') THEN
+        PERFORM steel.protect_trees();
+    END IF;
     IF NOT reported THEN
         PERFORM steel.report_ddl(TG_TAG, NULL);
     END IF;
@@ -141,7 +149,7 @@ END
 $$;
 
 -- As in V11, but for constraints that an ALTER takes away: 17 and 18 name NOT NULL too, and the altered object is reported with its
--- definition.
+-- definition. And for the row triggers of V34.
 CREATE OR REPLACE FUNCTION steel.on_drop() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -152,6 +160,7 @@ AS $$
 DECLARE
     dropped record;
     relation oid;
+    tables boolean := false;
 BEGIN
     FOR dropped IN SELECT * FROM pg_event_trigger_dropped_objects() LOOP
         CONTINUE WHEN TG_TAG ~ '^ALTER ' AND dropped.object_type IN ('table constraint', 'domain constraint');
@@ -159,7 +168,8 @@ BEGIN
         IF dropped.object_type = 'trigger' AND dropped.original
            AND dropped.address_names[3] ~ '^ ?steel_(capture|identity)_' THEN
             relation := to_regclass(format('%I.%I', dropped.address_names[1], dropped.address_names[2]));
-            IF dropped.address_names[3] ~ '^steel_capture_'
+            IF dropped.address_names[3] ~ '^steel_capture_(?!row$)'
+               OR dropped.address_names[3] = 'steel_capture_row' AND relation IN (SELECT steel.trees())
                OR dropped.address_names[3] IN (SELECT i.trigger FROM steel.identity_triggers(relation) i) THEN
                 RAISE EXCEPTION 'permission denied: % is a system trigger', dropped.object_identity
                     USING ERRCODE = '42501';
@@ -169,7 +179,11 @@ BEGIN
         IF dropped.original AND NOT dropped.is_temporary AND dropped.schema_name IS DISTINCT FROM 'steel' THEN
             PERFORM steel.report_ddl(TG_TAG, dropped.object_identity);
         END IF;
+        tables := tables OR dropped.object_type = 'table';
     END LOOP;
+    IF tables THEN
+        PERFORM steel.protect_trees();
+    END IF;
 END
 $$;
 

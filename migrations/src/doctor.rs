@@ -82,7 +82,7 @@ const REPLACED_SINCE: [(u32, &str, &str); 5] = [
 ];
 
 /// Subject and problem of what is not as migrated, each query with its remedy.
-const CATALOG: [(&str, &str); 7] = [
+const CATALOG: [(&str, &str); 8] = [
     (
         "SELECT c.oid::regclass::text, 'its ' || w.column1 || ' is not captured'
            FROM pg_class c, (VALUES ('insert'), ('update'), ('delete'), ('truncate')) w
@@ -91,6 +91,16 @@ const CATALOG: [(&str, &str); 7] = [
                    AND t.tgisinternal AND t.tgenabled = 'O'
                    AND t.tgfoid = to_regprocedure('steel.capture_' || w.column1 || '()'))",
         "as steel, run: SELECT steel.protect(oid) FROM pg_class WHERE steel.is_captured(oid)",
+    ),
+    (
+        "SELECT r::regclass::text, 'it inherits or is inherited from, and its rows are not captured one by one'
+           FROM steel.trees() r
+          WHERE NOT EXISTS (
+                SELECT FROM pg_trigger t WHERE t.tgrelid = r AND t.tgname = 'steel_capture_row' AND t.tgisinternal
+                   AND t.tgenabled = 'O' AND t.tgfoid = 'steel.capture_row()'::regprocedure)
+             OR 2 > (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = r AND t.tgfoid IN
+                     ('steel.capture_update()'::regprocedure, 'steel.capture_delete()'::regprocedure) AND t.tgnargs = 1)",
+        "as steel, run: SELECT steel.protect_trees()",
     ),
     (
         "SELECT c.oid::regclass::text, 'the trigger' || i.trigger || ' of an identity column is missing'

@@ -22,8 +22,6 @@ pub enum Step {
     },
     /// VACUUM and its like.
     Maintain {
-        height: Height,
-        index: u32,
         client: ClientId,
         ordered: Arc<Ordered>,
     },
@@ -93,8 +91,6 @@ impl Order {
                 }
                 Ordered::Exec(_) => {
                     steps.push(Step::Maintain {
-                        height: block.height,
-                        index,
                         client: placed.client,
                         ordered: placed.ordered.clone(),
                     });

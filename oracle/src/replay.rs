@@ -4,7 +4,7 @@ use crate::order::{Order, Step};
 use crate::transaction;
 use crate::{Block, Database, Difference, Error, Outline};
 use consensus::{Digest, Height};
-use pgsession::{Outcome, Session, Statement};
+use pgsession::{Session, Statement};
 use replica::executor::again::{Opening, quiet, refused_request, statement};
 use std::collections::BTreeMap;
 use txn::{Ordered, TxId};
@@ -143,14 +143,9 @@ impl Run<'_> {
                 opening.open(&mut session).await?;
                 self.sessions.insert(tx, session);
             }
-            Step::Maintain {
-                height,
-                index,
-                client,
-                ordered,
-            } => {
+            Step::Maintain { client, ordered } => {
                 if refused_request(client, &ordered).is_none() {
-                    self.maintain(height, index, &ordered).await?;
+                    self.maintain(&ordered).await?;
                 }
             }
             Step::Run {
@@ -212,12 +207,7 @@ impl Run<'_> {
     }
 
     /// What concerns no user's data is done all the same: plans may depend on it.
-    async fn maintain(
-        &mut self,
-        height: Height,
-        index: u32,
-        ordered: &Ordered,
-    ) -> Result<(), Error> {
+    async fn maintain(&mut self, ordered: &Ordered) -> Result<(), Error> {
         let Ordered::Exec(exec) = ordered else {
             return Ok(());
         };
@@ -236,23 +226,8 @@ impl Run<'_> {
         };
         let mut statements: Vec<Statement> = exec.settings.iter().map(set).collect();
         statements.push(statement(&exec.operation, false));
-        if sql::barrier(&exec.operation.sql).is_none() {
-            session.run(statements).await?;
-            return self.give_back(session).await;
-        }
-        // What one that failed leaves, an invalid index, is taken away as at the replicas.
-        let mut own = Session::connect(&self.database.control).await?;
-        let begin = format!("SELECT steel.begin_barrier({height}, {index}, false)");
-        let begun = own.run(vec![Statement::new(begin.as_str())]).await?;
         session.run(statements).await?;
-        let end = format!("SELECT steel.end_barrier({height}, {index})");
-        let ended = own.run(vec![Statement::new(end.as_str())]).await?;
-        own.close().await;
-        let failed = |outcome: &Outcome| outcome.error.as_ref().map(ToString::to_string);
-        match begun.iter().chain(&ended).find_map(failed) {
-            Some(error) => Err(Error::Tables(error)),
-            None => self.give_back(session).await,
-        }
+        self.give_back(session).await
     }
 
     async fn session(&mut self) -> Result<Session, Error> {

@@ -73,6 +73,9 @@ pub trait Transaction: Send + 'static {
 
     fn rollback(self) -> impl Future<Output = ()> + Send;
 
+    /// Whether it changed something that only a commit confirms.
+    fn leaves_something(&self) -> bool;
+
     /// Asks the database to cancel what runs in this transaction.
     fn canceller(&self) -> impl Fn() + Send + Sync + 'static;
 }
@@ -138,6 +141,10 @@ impl Transaction for client_shim::Transaction {
 
     async fn rollback(self) {
         client_shim::Transaction::rollback(self).await;
+    }
+
+    fn leaves_something(&self) -> bool {
+        client_shim::Transaction::leaves_something(self)
     }
 
     fn canceller(&self) -> impl Fn() + Send + Sync + 'static {

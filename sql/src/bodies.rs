@@ -90,6 +90,14 @@ fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<(), Refus
 /// Refuses statements inside a body that would be refused outside, as far as their first words tell.
 fn statements(tokens: Tokens<'_>) -> Result<(), Refusal> {
     for i in 0..tokens.len() {
+        if let Some(text) = executed(tokens, i)
+            && let Ok(list) = lex(&text)
+        {
+            statements(Tokens {
+                source: &text,
+                list: &list,
+            })?;
+        }
         let begins = i == 0
             || tokens.symbol(i - 1, ";")
             || tokens.any_word(i - 1, &["begin", "then", "else", "loop", "atomic"]);
@@ -114,6 +122,19 @@ fn statements(tokens: Tokens<'_>) -> Result<(), Refusal> {
         if tokens.words(i, &["create", "unlogged"]) {
             return Err(crate::ddl::unlogged());
         }
+        crate::ddl::refuse_inside(tokens, i)?;
     }
     Ok(())
+}
+
+/// The constant with which the text of an EXECUTE begins: what it is put together from further on is not known before it runs.
+fn executed(tokens: Tokens<'_>, i: usize) -> Option<String> {
+    if !tokens.word(i, "execute") {
+        return None;
+    }
+    let mut at = i + 1;
+    while tokens.word(at, "format") || tokens.symbol(at, "(") {
+        at += 1;
+    }
+    tokens.string(at)
 }

@@ -1,6 +1,5 @@
 //! CREATE, ALTER, DROP, GRANT and their like: which objects are the client's to define, which are refused.
 
-use crate::barrier::{self, barrier};
 use crate::reach::TEMPORARY;
 use crate::reader::{Problem, Reader, denied, unsupported};
 use crate::statement::{Kind, Refusal};
@@ -61,7 +60,6 @@ const ROLES: &str = "Connect as the role postgres, which owns the database.";
 const FOREIGN: &str = "Other servers cannot take part in a transaction; copy the data in, or connect to them from the client.";
 const LANGUAGES: &str = "Write functions in sql or plpgsql.";
 const REPLICATION: &str = "Every replica already has all data; read from SteelDB itself.";
-const LONG_BARRIER: &str = "Leave out CONCURRENTLY, or shorten the statement below 64 kB.";
 
 /// Objects that CREATE, ALTER and DROP may name.
 const OBJECTS: &[&str] = &[
@@ -110,9 +108,6 @@ pub(crate) fn create(mut r: Reader<'_>) -> Result<Kind, Problem> {
     if !r.tokens.any_word(r.at, OBJECTS) {
         return Err(r.tokens.syntax_error(r.at).into());
     }
-    if barrier(r.tokens).is_some() {
-        return barrier_kind(r.tokens);
-    }
     let table = r.tokens.any_word(r.at, &["table", "materialized"]);
     if table && (r.at..r.tokens.len()).any(|i| r.tokens.words(i, &["as", "execute"])) {
         return Err(unsupported(
@@ -147,9 +142,6 @@ pub(crate) fn alter(mut r: Reader<'_>) -> Result<Kind, Problem> {
     refuse_object(r)?;
     if !r.tokens.any_word(r.at, OBJECTS) {
         return Err(r.tokens.syntax_error(r.at).into());
-    }
-    if barrier(r.tokens).is_some() {
-        return barrier_kind(r.tokens);
     }
     if r.tokens
         .any_word(r.at, &["table", "materialized", "view", "index"])
@@ -190,9 +182,6 @@ fn alter_table_action(mut r: Reader<'_>) -> Result<(), Problem> {
 pub(crate) fn drop(mut r: Reader<'_>) -> Result<Kind, Problem> {
     r.at += 1;
     refuse_object(r)?;
-    if barrier(r.tokens).is_some() {
-        return barrier_kind(r.tokens);
-    }
     match r.tokens.any_word(r.at, OBJECTS) {
         true => Ok(Kind::Ddl),
         false => Err(r.tokens.syntax_error(r.at).into()),
@@ -213,9 +202,6 @@ pub(crate) fn reassign() -> Problem {
 
 pub(crate) fn reindex(mut r: Reader<'_>) -> Result<Kind, Problem> {
     r.at += 1;
-    if barrier(r.tokens).is_some() {
-        return barrier_kind(r.tokens);
-    }
     r.skip_parentheses();
     let object = r.at;
     if !r.eat_any(&["index", "table", "schema", "database", "system"]) {
@@ -229,15 +215,6 @@ pub(crate) fn reindex(mut r: Reader<'_>) -> Result<Kind, Problem> {
     })
 }
 
-/// See [`crate::barrier()`], which looks at as much.
-fn barrier_kind(tokens: Tokens<'_>) -> Result<Kind, Problem> {
-    let bytes = tokens.bytes(0..tokens.len());
-    match bytes.len() > crate::LONGEST_BARRIER {
-        true => Err(unsupported("CONCURRENTLY in so long a statement", LONG_BARRIER).into()),
-        false => Ok(barrier::KIND),
-    }
-}
-
 pub(crate) fn unlogged() -> Refusal {
     unsupported(
         "an unlogged table",
@@ -246,11 +223,37 @@ pub(crate) fn unlogged() -> Refusal {
 }
 
 fn refuse_object(r: Reader<'_>) -> Result<(), Problem> {
-    match REFUSED
-        .iter()
-        .find(|(words, ..)| r.tokens.words(r.at, words))
-    {
-        Some((_, what, hint)) => Err(unsupported(what, hint).into()),
-        None => Ok(()),
+    refused_object(r.tokens, r.at).map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+fn refused_object(tokens: Tokens<'_>, at: usize) -> Option<Refusal> {
+    let mut refused = REFUSED.iter();
+    let (_, what, hint) = refused.find(|(words, ..)| tokens.words(at, words))?;
+    Some(unsupported(what, hint))
+}
+
+/// Refuses of a statement within a body, which begins at `i`, what is refused by its first words at the top level.
+pub(crate) fn refuse_inside(tokens: Tokens<'_>, i: usize) -> Result<(), Refusal> {
+    let plpgsql = ["extension", "if", "not", "exists", "plpgsql"];
+    let object = match tokens.words(i, &["create", "or", "replace"]) {
+        true => i + 3,
+        false => i + 1,
+    };
+    if tokens.any_word(i, &["create", "alter", "drop"]) && !tokens.words(object, &plpgsql) {
+        return refused_object(tokens, object).map_or(Ok(()), Err);
     }
+    if tokens.words(i, &["reassign", "owned"]) || grants_role(tokens, i) {
+        return Err(unsupported("a change of roles", ROLES));
+    }
+    Ok(())
+}
+
+/// GRANT a, b TO c, and not GRANT privileges ON …, nor a name in an expression (CASE … ELSE grant END).
+fn grants_role(tokens: Tokens<'_>, i: usize) -> bool {
+    let names = tokens.any_word(i + 2, &["to", "from"]) || tokens.symbol(i + 2, ",");
+    let end = (i..tokens.len()).find(|&at| tokens.symbol(at, ";"));
+    tokens.any_word(i, &["grant", "revoke"])
+        && !tokens.any_word(i + 1, &["end", "else", "when"])
+        && (names || tokens.words(i + 1, &["admin", "option", "for"]))
+        && !(i..end.unwrap_or(tokens.len())).any(|at| tokens.word(at, "on"))
 }

@@ -5,9 +5,9 @@
 //! and reads follows from its tokens, because PostgreSQL's keywords are reserved where that matters. A statement
 //! of a kind that is not understood is refused, never run in hope.
 
-mod barrier;
 mod bodies;
 mod classify;
+mod concurrently;
 mod content;
 mod copy;
 mod ddl;
@@ -29,7 +29,6 @@ mod tokens;
 mod transaction;
 mod volatile;
 
-pub use barrier::Barrier;
 pub use prepare::{Call, Template};
 pub use roworder::{Doubt, Limit};
 pub use settings::{reported, travels};
@@ -45,9 +44,6 @@ use tokens::{Partners, Tokens};
 
 /// The longest string that [`split`] and [`statement`] look at, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
-
-/// The longest barrier, in bytes: what is longer is not looked at by [`barrier()`].
-const LONGEST_BARRIER: usize = 64 << 10;
 
 /// Splits a simple-query string into its statements and classifies each. A refused statement stands
 /// in its place: those before it may run, as where PostgreSQL finds an error at execution. A string without any
@@ -117,18 +113,6 @@ pub fn statement(sql: &str) -> Result<Statement, Refusal> {
     }
 }
 
-/// Whether an executed statement (as [`Statement::text`] gives it) is a barrier in the order, and which.
-pub fn barrier(sql: &str) -> Option<Barrier> {
-    if sql.len() > LONGEST_BARRIER {
-        return None;
-    }
-    let list = lexer::lex(sql).ok()?;
-    barrier::barrier(Tokens {
-        source: sql,
-        list: &list,
-    })
-}
-
 /// The query of an executed statement (as [`Statement::text`] gives it) that locks rows and skips those that others have locked.
 pub fn skipping(sql: &str) -> Option<Skipping> {
     // Most statements hold no such words: they are not read again.
@@ -165,6 +149,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
             && outline.select_into.is_none()
             && !ddl::is_table_as(Reader { tokens, at: 0 });
         volatile::rewrite(tokens, &partners, &outline, frozen, &mut splices)?;
+        concurrently::leave_out(tokens, &mut splices);
         if class.kind == Kind::CopyIn {
             copy::thaw(tokens, &mut splices);
         }

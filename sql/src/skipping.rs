@@ -24,6 +24,7 @@ pub struct Skipping {
     list_end: usize,
     from_end: usize,
     condition: Option<Range<usize>>,
+    limit: Option<Range<usize>>,
     skip_locked: Range<usize>,
     parameters: Vec<(Range<usize>, usize)>,
 }
@@ -129,6 +130,7 @@ struct Locking<'a> {
     /// Where the FROM clause ends.
     from_end: usize,
     condition: Option<Range<usize>>,
+    limit: Option<Range<usize>>,
     skip: usize,
     /// The table that the clause locks, by its name after OF.
     of: Option<String>,
@@ -186,6 +188,8 @@ impl<'a> Locking<'a> {
             next.map_or(end, |(place, _)| *place)
         };
         let condition = first("where").map(|(at, _)| at + 1..after(*at));
+        let limit = first("limit").or_else(|| first("fetch"));
+        let limit = limit.map(|(at, _)| *at..after(*at));
         let locks = clauses
             .iter()
             .rev()
@@ -202,6 +206,7 @@ impl<'a> Locking<'a> {
             from,
             from_end: after(from),
             condition,
+            limit,
             skip,
             of,
         })
@@ -303,7 +308,9 @@ impl<'a> Locking<'a> {
                 true => next,
                 false => table.end - 1,
             };
-            found.push(Some((table, alias)));
+            // With a list of columns behind it the names are others than the key's.
+            let renamed = alias == next && tokens.symbol(next + 1, "(");
+            found.push((!renamed).then_some((table, alias)));
             i = next;
         }
         let named = |of: &String| {
@@ -351,6 +358,7 @@ impl<'a> Locking<'a> {
             list_end: tokens.end(self.from - 1) - base,
             from_end: tokens.end(self.from_end - 1) - base,
             condition: self.condition.clone().map(place),
+            limit: self.limit.clone().map(place),
             skip_locked: place(self.skip..self.skip + 2),
             parameters,
         })
@@ -419,7 +427,8 @@ impl Skipping {
         self.query(key, within, true)
     }
 
-    /// The same query as a plain lock of exactly these rows: who runs it at the same state finds the same keys.
+    /// The same query as a plain lock of exactly these rows: who runs it at the same state finds the same keys. Without its LIMIT:
+    /// where a join names one row several times, which of them the master got is timing too.
     pub fn check(&self, key: &[String], rows: &[Vec<String>]) -> Query {
         self.query(key, Some(rows), false)
     }
@@ -441,16 +450,25 @@ impl Skipping {
             columns += &format!(", {}.{} AS steel_key_{number}", self.alias, quoted(column));
         }
         splices.insert(self.list_end, columns);
+        let mut gone = 0..0;
         if !skips {
             splices.replace(self.skip_locked.clone(), "");
+            if let Some(limit) = &self.limit {
+                gone = limit.clone();
+                splices.replace(limit.clone(), "");
+            }
         }
         if let Some(rows) = within {
             self.restrict(key, rows, &mut splices);
         }
-        let mut parameters: Vec<usize> = self.parameters.iter().map(|(_, n)| *n).collect();
+        let used = self.parameters.iter();
+        let used: Vec<_> = used
+            .filter(|(place, _)| !gone.contains(&place.start))
+            .collect();
+        let mut parameters: Vec<usize> = used.iter().map(|(_, n)| *n).collect();
         parameters.sort_unstable();
         parameters.dedup();
-        for (place, number) in &self.parameters {
+        for (place, number) in used {
             let at = parameters.binary_search(number).unwrap_or_default();
             splices.replace(place.clone(), format!("${}", at + 1));
         }

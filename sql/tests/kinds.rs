@@ -160,8 +160,6 @@ fn maintenance_says_whether_a_transaction_may_hold_it() {
     for (sql, transactional) in [
         ("vacuum analyze pgbench_branches", false),
         ("vacuum (full) t", false),
-        ("create index concurrently i on t (a)", false),
-        ("reindex (verbose, concurrently) table t", false),
         ("analyze", true),
         ("analyze t", true),
         ("cluster t using i", true),

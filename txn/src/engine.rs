@@ -49,8 +49,6 @@ pub struct Recorded {
 pub enum Doom {
     MasterChanged,
     SchemaChanged,
-    /// A statement was ordered that waits for all snapshots.
-    Barrier,
     Expired,
     /// The client started anew: nobody can end this transaction any more.
     ClientRestarted,
@@ -304,8 +302,6 @@ impl Engine {
     }
 }
 
-#[cfg(test)]
-mod barrier_tests;
 #[cfg(test)]
 mod group;
 #[cfg(test)]

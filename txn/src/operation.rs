@@ -132,6 +132,12 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether it is the master's answer alone: what changed something is executed and compared by all, whatever its client
+    /// asked for, or only the master would keep it.
+    pub fn is_uncompared(&self) -> bool {
+        self.unvalidated && !self.leaves_something()
+    }
+
     /// Whether a commit of it changes anything that a later transaction could see.
     pub fn leaves_something(&self) -> bool {
         self.write != Digest([0; 32]) || self.schema_change || !self.sequences.is_empty()

@@ -99,14 +99,11 @@ pub struct Auto {
     pub step: Step,
 }
 
-/// Executed by all at its place, outside of a transaction block (VACUUM, ANALYZE, … CONCURRENTLY: what touches no user data).
+/// Executed by all at its place, outside of a transaction block (VACUUM, ANALYZE: what touches no user data).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
     pub settings: SessionSettings,
     pub operation: Operation,
-    /// It waits for all older snapshots: what is open is aborted first. Each replica sees for itself whether the text is of this
-    /// kind; what the client says counts for nothing.
-    pub barrier: bool,
 }
 
 /// The body of a consensus request.

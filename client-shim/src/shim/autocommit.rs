@@ -232,7 +232,6 @@ impl Shim {
             .invoke(&Ordered::Exec(Exec {
                 settings,
                 operation,
-                barrier: false,
             }))
             .await?;
         let Answer::Executed { result } = reply.answer else {

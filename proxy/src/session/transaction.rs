@@ -189,7 +189,7 @@ impl<D: Database> Session<'_, D> {
             }
         };
         // The settings that it made live at the front, so a transaction that did nothing else ends quietly.
-        if open.evidence
+        if (open.evidence || transaction.leaves_something())
             && let Err(error) = transaction.commit().await
         {
             self.ledger.restore(&open.before);

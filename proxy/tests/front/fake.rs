@@ -345,6 +345,10 @@ impl Transaction for FakeTransaction {
 
     async fn rollback(self) {}
 
+    fn leaves_something(&self) -> bool {
+        false
+    }
+
     fn canceller(&self) -> impl Fn() + Send + Sync + 'static {
         let (cancelled, fake) = (self.cancelled.clone(), self.fake.clone());
         move || {

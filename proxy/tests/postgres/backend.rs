@@ -210,6 +210,10 @@ impl Transaction for One {
 
     async fn rollback(self) {}
 
+    fn leaves_something(&self) -> bool {
+        false
+    }
+
     fn canceller(&self) -> impl Fn() + Send + Sync + 'static {
         let (target, pid) = (self.single.0.clone(), self.pid.clone());
         let ended = self.ended.subscribe();

@@ -51,6 +51,8 @@ pub(super) struct Shape {
     /// Columns that are written: not generated ones.
     columns: Vec<String>,
     key: Vec<String>,
+    /// `ONLY` where the rows are the table's own: children, which report for themselves, may hold the same key.
+    only: &'static str,
 }
 
 /// What is remembered of tables until the schema changes.
@@ -73,7 +75,8 @@ impl Shapes {
             return Ok(shape);
         }
         let query = Statement {
-            sql: "SELECT quote_ident(a.attname), COALESCE(i.indisprimary, false)
+            sql: "SELECT quote_ident(a.attname), COALESCE(i.indisprimary, false),
+                         (SELECT c.relkind <> 'p' FROM pg_catalog.pg_class c WHERE c.oid = a.attrelid)
                     FROM pg_catalog.pg_attribute a
                     LEFT JOIN pg_catalog.pg_index i
                       ON i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey)
@@ -92,6 +95,7 @@ impl Shapes {
                 .as_ref()
                 .map_or(String::new(), |v| String::from_utf8_lossy(v).into_owned())
         };
+        let plain = outcome.values().any(|row| text(&row[2]) == "t");
         let rows: Vec<(String, bool)> = outcome
             .values()
             .map(|row| (text(&row[0]), text(&row[1]) == "t"))
@@ -103,6 +107,7 @@ impl Shapes {
                 .filter(|(_, key)| *key)
                 .map(|(name, _)| name.clone())
                 .collect(),
+            only: if plain { "ONLY" } else { "" },
         };
         let mut known = self.0.lock().unwrap_or_else(|e| e.into_inner());
         if known.len() < KNOWN_TABLES {
@@ -113,6 +118,7 @@ impl Shapes {
 }
 
 /// Where an adoption is noted.
+#[derive(Clone, Copy)]
 pub struct Mark<'a> {
     pub token: &'a str,
     pub height: Height,
@@ -161,19 +167,18 @@ async fn in_transaction(
     write_sets: &[WriteSet],
     mark: &Mark<'_>,
 ) -> Result<(), Failure> {
+    let mut changes = Changes::default();
     for event in write_sets.iter().flat_map(|w| &w.events) {
+        if !matches!(event, Event::Rows { .. } | Event::SetValue { .. }) {
+            apply(session, shapes, std::mem::take(&mut changes)).await?;
+        }
         match event {
             Event::Rows {
                 table, old, new, ..
             } => {
-                let shape = shapes.of(session, table).await?;
-                let (gone, come) = net(old, new);
-                for rows in gone.chunks(ROWS_AT_ONCE) {
-                    delete(session, table, &shape, rows).await?;
-                }
-                for rows in come.chunks(ROWS_AT_ONCE) {
-                    insert(session, table, &shape, rows).await?;
-                }
+                let (gone, come) = changes.entry(table).or_default();
+                gone.extend(old);
+                come.extend(new);
             }
             Event::Truncate { table } => {
                 checked(
@@ -207,19 +212,46 @@ async fn in_transaction(
             }
         }
     }
+    apply(session, shapes, changes).await?;
     checked(session.run(vec![mark_statement(mark)]).await?)?;
     Ok(())
 }
 
-/// What one event leaves behind. A statement can change a row more than once (two foreign keys of it that lead to the same
-/// row): then a row in between is both new and old, and was never there to see.
-fn net(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
+/// Old and new rows of each table.
+type Changes<'a> = BTreeMap<&'a str, (Vec<&'a String>, Vec<&'a String>)>;
+
+/// Events are reported as statements end, so a trigger's change of a row comes before the insert that fired it: only the net
+/// of all is what was there before and is there after. All that goes goes first, or a row could meet its own key.
+async fn apply(
+    session: &mut Session,
+    shapes: &Shapes,
+    changes: Changes<'_>,
+) -> Result<(), Failure> {
+    let mut comes = Vec::with_capacity(changes.len());
+    for (table, (old, new)) in changes {
+        let shape = shapes.of(session, table).await?;
+        let (gone, come) = net(&old, &new);
+        for rows in gone.chunks(ROWS_AT_ONCE) {
+            delete(session, table, &shape, rows).await?;
+        }
+        comes.push((table, shape, come));
+    }
+    for (table, shape, come) in comes {
+        for rows in come.chunks(ROWS_AT_ONCE) {
+            insert(session, table, &shape, rows).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What changes leave behind: a row in between is both new and old, and was never there to see.
+fn net(old: &[&String], new: &[&String]) -> (Vec<String>, Vec<String>) {
     let mut between: BTreeMap<&String, usize> = BTreeMap::new();
-    for row in new {
+    for &row in new {
         *between.entry(row).or_default() += 1;
     }
     let mut both: BTreeMap<&String, usize> = BTreeMap::new();
-    let gone = old.iter().filter(|row| match between.get_mut(row) {
+    let gone = old.iter().filter(|row| match between.get_mut(**row) {
         Some(left) if *left > 0 => {
             *left -= 1;
             *both.entry(row).or_default() += 1;
@@ -227,15 +259,15 @@ fn net(old: &[String], new: &[String]) -> (Vec<String>, Vec<String>) {
         }
         _ => true,
     });
-    let gone = gone.cloned().collect();
-    let come = new.iter().filter(|row| match both.get_mut(row) {
+    let gone = gone.map(|row| (*row).clone()).collect();
+    let come = new.iter().filter(|row| match both.get_mut(**row) {
         Some(left) if *left > 0 => {
             *left -= 1;
             false
         }
         _ => true,
     });
-    (gone, come.cloned().collect())
+    (gone, come.map(|row| (*row).clone()).collect())
 }
 
 /// Moves sequences on, in a session of the superuser: they move by ordered evidence, whoever executes.
@@ -338,13 +370,14 @@ async fn delete(
     shape: &Shape,
     rows: &[String],
 ) -> Result<(), Failure> {
+    let only = shape.only;
     let sql = if shape.key.is_empty() {
         // Without a key equal rows cannot be told apart: as many of them go as are named.
         format!(
             "WITH want AS (SELECT x, row_number() OVER (PARTITION BY x) AS n FROM unnest($1::text[]) x),
                   have AS (SELECT tableoid AS o, ctid AS c, t::text AS x, row_number() OVER (PARTITION BY t::text) AS n
-                             FROM {table} t WHERE t::text = ANY ($1::text[]))
-             DELETE FROM {table} t USING want JOIN have USING (x, n) WHERE t.ctid = have.c AND t.tableoid = have.o"
+                             FROM {only} {table} t WHERE t::text = ANY ($1::text[]))
+             DELETE FROM {only} {table} t USING want JOIN have USING (x, n) WHERE t.ctid = have.c AND t.tableoid = have.o"
         )
     } else {
         let same: Vec<String> = shape
@@ -353,7 +386,7 @@ async fn delete(
             .map(|k| format!("t.{k} = (s.r).{k}"))
             .collect();
         format!(
-            "DELETE FROM {table} t USING (SELECT x::{table} AS r FROM unnest($1::text[]) x OFFSET 0) s WHERE {}",
+            "DELETE FROM {only} {table} t USING (SELECT x::{table} AS r FROM unnest($1::text[]) x OFFSET 0) s WHERE {}",
             same.join(" AND ")
         )
     };
@@ -410,7 +443,9 @@ mod tests {
     fn a_row_that_was_changed_twice_goes_and_comes_once() {
         let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
         let check = |old: &[&str], new: &[&str], gone: &[&str], come: &[&str]| {
-            assert_eq!(net(&rows(old), &rows(new)), (rows(gone), rows(come)));
+            let (old, new) = (rows(old), rows(new));
+            let (old, new): (Vec<_>, Vec<_>) = (old.iter().collect(), new.iter().collect());
+            assert_eq!(net(&old, &new), (rows(gone), rows(come)));
         };
         check(&["a", "b"], &["b", "c"], &["a"], &["c"]);
         check(&["a"], &["b"], &["a"], &["b"]);

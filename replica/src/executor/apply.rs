@@ -174,24 +174,15 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
-        let history = self.history.as_ref();
-        let copied = history.is_some_and(|h| h.is_copied(height, index));
-        let replayed = match &*ordered {
-            // It is noted like a transaction: what PostgreSQL lost of it in a crash is done again.
-            Ordered::Exec(exec) if exec.barrier => {
-                let done = copied || history.is_some_and(|h| h.has(height, index));
-                if !done && history.is_some_and(|h| h.has_later(height)) {
-                    self.fail(Fatal::Diverged(format!(
-                        "PostgreSQL lacks what was executed at height {height} and has later effects"
-                    )));
-                    return;
-                }
-                done
-            }
-            _ => copied || history.is_some_and(|h| h.was_final(height)),
-        };
+        let replayed = self
+            .history
+            .as_ref()
+            .is_some_and(|h| h.was_final(height) || h.is_copied(height, index));
         match &*ordered {
-            Ordered::Exec(_) if !replayed => {
+            Ordered::Exec(exec) if !replayed => {
+                if super::copy::is_in_the_way_of(&exec.operation.sql) {
+                    self.end_copies("what waits for all readers of a table is executed");
+                }
                 if let Some(item) = self.items.get_mut(&(height, index)) {
                     item.since = Instant::now();
                     item.busy = true;
@@ -352,9 +343,6 @@ fn doom_reason(doom: Doom) -> Reason {
         Doom::MasterChanged => "could not serialize access: the master replica changed",
         Doom::SchemaChanged => {
             "could not serialize access: the schema was changed by a concurrent transaction"
-        }
-        Doom::Barrier => {
-            "could not serialize access: a statement that waits for all open transactions was ordered"
         }
         Doom::Expired => "the transaction was open for too long",
         Doom::ClientRestarted => "the client of the transaction started anew",

@@ -26,6 +26,9 @@ enum Report {
         n: Option<Vec<String>>,
         #[serde(default)]
         last: bool,
+        /// One row of a tree of tables: it belongs to the others of its statement.
+        #[serde(default)]
+        row: bool,
         #[serde(default)]
         at: Option<i64>,
     },
@@ -79,7 +82,28 @@ pub fn of(outcome: &Outcome, journal: Journal) -> Result<Captured, Fault> {
         Some(_) => vec![false; reports.len()],
         None => lasting(&reports, journal)?,
     };
-    effects(reports, &last)
+    let mut captured = effects(reports, &last)?;
+    if outcome.error.is_none()
+        && let Some(tag) = &outcome.tag
+    {
+        shared(tag, &mut captured.write_set);
+    }
+    Ok(captured)
+}
+
+/// Statements that may concern what all databases of a server share. No event trigger sees those, but they leave something all the
+/// same: a schema change, which whoever adopts it runs again.
+fn shared(tag: &str, write_set: &mut WriteSet) {
+    let seen = |event: &Event| matches!(event, Event::Schema { .. });
+    if ["COMMENT", "GRANT", "REVOKE", "SECURITY LABEL"].contains(&tag)
+        && !write_set.events.iter().any(seen)
+    {
+        write_set.events.push(Event::Schema {
+            tag: tag.to_owned(),
+            object: String::new(),
+            definition: String::new(),
+        });
+    }
 }
 
 /// Reads the capture notices of one operation, in their order.
@@ -123,9 +147,14 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
     let mut captured = Captured::default();
     // An event cut in several notices grows until its last part came.
     let mut growing = false;
+    // Where the rows of a statement that changes a tree of tables begin.
+    let mut tree: Option<usize> = None;
     // Sequences made or altered by what was taken back: their positions went with it.
     let mut gone: Vec<String> = Vec::new();
     for ((report, _), &lasts) in reports.into_iter().zip(last) {
+        if lasts && !matches!(report, Report::Rows { row: true, .. } | Report::Seq { .. }) {
+            end_tree(&mut tree, &mut captured.write_set.events);
+        }
         match report {
             Report::Seq { s, v } => value(&mut captured.sequences, s, v),
             Report::Setval { s, v, called, .. } if lasts || !gone.contains(&s) => {
@@ -139,7 +168,13 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
             Report::Ddl { o, .. } if !lasts => gone.extend(o),
             _ if !lasts => {}
             Report::Rows {
-                t, k, o, n, last, ..
+                t,
+                k,
+                o,
+                n,
+                last,
+                row,
+                ..
             } => {
                 let change = match k.as_str() {
                     "I" => RowChange::Insert,
@@ -151,18 +186,28 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
                     }
                 };
                 let (more_old, more_new) = (o.unwrap_or_default(), n.unwrap_or_default());
-                match captured.write_set.events.last_mut() {
+                let events = &mut captured.write_set.events;
+                let part = match row {
+                    true => {
+                        let begun = *tree.get_or_insert(events.len());
+                        events[begun..].iter_mut().find(|event| {
+                            matches!(event, Event::Rows { table, change: c, .. } if *table == t && *c == change)
+                        })
+                    }
+                    false => events.last_mut(),
+                };
+                match part {
                     Some(Event::Rows {
                         table,
                         change: c,
                         old,
                         new,
-                    }) if growing && *table == t && *c == change => {
+                    }) if (row || growing) && *table == t && *c == change => {
                         old.extend(more_old);
                         new.extend(more_new);
                     }
                     _ if more_old.is_empty() && more_new.is_empty() => {}
-                    _ => captured.write_set.events.push(Event::Rows {
+                    _ => events.push(Event::Rows {
                         table: t,
                         change,
                         old: more_old,
@@ -182,7 +227,21 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
             Report::Setval { .. } | Report::Other => {}
         }
     }
+    end_tree(&mut tree, &mut captured.write_set.events);
     Ok(captured)
+}
+
+/// A statement that changed a tree of tables ends: which of them it came to first is each replica's own. What is deleted comes before
+/// what is changed, whose keys may be free by that.
+fn end_tree(tree: &mut Option<usize>, events: &mut [Event]) {
+    if let Some(begun) = tree.take() {
+        events[begun..].sort_by_cached_key(|event| match event {
+            Event::Rows { table, change, .. } => {
+                Some((*change != RowChange::Delete, table.clone()))
+            }
+            _ => None,
+        });
+    }
 }
 
 /// A value was given: its sequence becomes the last one.
@@ -282,6 +341,46 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(captured.write_set.events.len(), 2);
+    }
+
+    #[test]
+    fn rows_of_a_tree_are_gathered_by_table_in_whatever_order_they_come() {
+        let u1 =
+            r#"{"e":"rows","t":"public.b","k":"U","o":["(1)"],"n":["(2)"],"row":true,"last":true}"#;
+        let u2 =
+            r#"{"e":"rows","t":"public.a","k":"U","o":["(3)"],"n":["(4)"],"row":true,"last":true}"#;
+        let d = r#"{"e":"rows","t":"public.b","k":"D","o":["(5)"],"n":[],"row":true,"last":true}"#;
+        let u3 =
+            r#"{"e":"rows","t":"public.b","k":"U","o":["(6)"],"n":["(7)"],"row":true,"last":true}"#;
+        let end = r#"{"e":"rows","t":"public.a","k":"U","o":[],"n":[],"last":true}"#;
+        let events = |texts: &[&str]| direct(texts).unwrap().write_set.events;
+        let all = events(&[u1, u2, d, u3, end]);
+        assert_eq!(all.len(), 3);
+        assert!(matches!(&all[0], Event::Rows { old, .. } if *old == ["(5)"]));
+        assert!(matches!(&all[2], Event::Rows { new, .. } if *new == ["(2)", "(7)"]));
+        assert_eq!(events(&[u2, d, u1, u3, end, end]), all);
+        assert_eq!(events(&[u1, u2, d, u3]), all);
+        // Two statements are two, though nothing lies between them.
+        assert_eq!(events(&[u1, end, u3, end]).len(), 2);
+    }
+
+    #[test]
+    fn what_no_event_trigger_sees_is_a_schema_change_all_the_same() {
+        let of_tag = |tag: &str, texts: &[&str]| {
+            let outcome = Outcome {
+                tag: Some(tag.into()),
+                ..outcome(TRIGGER, texts)
+            };
+            of(&outcome, Journal::Unasked).unwrap().write_set
+        };
+        for tag in ["COMMENT", "GRANT", "REVOKE", "SECURITY LABEL"] {
+            let unseen = of_tag(tag, &[]);
+            assert!(unseen.schema_change(), "{tag}");
+            let seen = of_tag(tag, &[r#"{"e":"ddl","tag":"X","o":null}"#]);
+            assert_eq!(seen.events.len(), 1, "{tag}");
+        }
+        assert!(!of_tag("REINDEX", &[]).schema_change());
+        assert!(!of_tag("SELECT 1", &[]).schema_change());
     }
 
     #[test]

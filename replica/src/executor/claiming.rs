@@ -13,7 +13,7 @@ use super::provision;
 use bytes::Bytes;
 use pgsession::{Describe, Error, Outcome, Session, Statement};
 use sql::{Query, Skipping};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use txn::limits::CLAIMED_ROWS;
 use txn::{Claims, Operation, Step};
@@ -27,11 +27,23 @@ const LOOK: &str = "SET LOCAL lock_timeout = '100ms'";
 /// PostgreSQL's own limit.
 const KEY_COLUMNS: usize = 32;
 
-const KEY_OF: &str = "SELECT a.attname FROM pg_catalog.pg_index i \
+/// The key's columns, whether their text under the session's settings says all of the value, and whether children share the table's
+/// name but not its key.
+const KEY_OF: &str = "SELECT (t.typcategory IN ('S', 'B', 'E', 'U') OR t.oid IN (20, 21, 23, 26, 1700) \
+        OR pg_catalog.current_setting('extra_float_digits')::int >= 1 \
+        AND pg_catalog.current_setting('DateStyle') LIKE 'ISO%' \
+        AND pg_catalog.current_setting('IntervalStyle') = 'postgres')::text, \
+    (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))::text, a.attname FROM pg_catalog.pg_index i \
     CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY k(attribute, place) \
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attribute \
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+    JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
     WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisprimary AND k.place <= i.indnkeyatts \
     ORDER BY k.place";
+
+const NO_KEY: &str = "SKIP LOCKED of a table without a primary key is not supported by SteelDB: the keys of the rows that it took are what replicas agree on. Add a primary key";
+const SETTINGS: &str = "SKIP LOCKED of a table with such a primary key is not supported by SteelDB under these settings: the text of its keys must say all of them. Set extra_float_digits to 1, DateStyle to ISO and IntervalStyle to postgres";
+const CHILDREN: &str = "SKIP LOCKED of a table that others inherit from is not supported by SteelDB: they may have rows of the same key. Name the child";
 
 /// What came of the locking query at the master.
 pub enum Claim {
@@ -79,19 +91,29 @@ pub async fn claim(
     if let Some(failed) = outcomes.iter().position(|o| o.error.is_some()) {
         return Ok(Claim::Failed(Box::new(outcomes.swap_remove(failed))));
     }
-    let key: Vec<String> = outcomes[1]
-        .values()
-        .filter_map(|row| texts(&row)?.pop())
-        .collect();
-    if key.is_empty() {
-        return refuse(session, operation, "SKIP LOCKED of a table without a primary key is not supported by SteelDB: the keys of the rows that it took are what replicas agree on. Add a primary key").await;
+    let columns = outcomes[1].values().filter_map(|row| texts(&row));
+    let columns: Vec<_> = columns.collect();
+    let says = |place: usize, what: &str| columns.iter().any(|column| column[place] == what);
+    let why = if columns.is_empty() {
+        Some(NO_KEY)
+    } else if says(0, "false") {
+        Some(SETTINGS)
+    } else {
+        says(1, "true").then_some(CHILDREN)
+    };
+    if let Some(why) = why {
+        return refuse(session, operation, why).await;
     }
+    let key: Vec<String> = columns.into_iter().filter_map(|mut c| c.pop()).collect();
     let mut within: Option<Vec<Vec<String>>> = None;
     for _ in 0..RUNS {
         let query = skipping.claim(&key, within.as_deref());
         let outcome = one(session, of_query(&query, operation)).await?;
         let Some(error) = &outcome.error else {
-            let rows = keys_of(&outcome, key.len());
+            let mut rows = keys_of(&outcome, key.len());
+            // A join may name one row several times.
+            rows.sort_unstable();
+            rows.dedup();
             if rows.len() > CLAIMED_ROWS {
                 let message = format!(
                     "a query with SKIP LOCKED took more than {CLAIMED_ROWS} rows: limit it"
@@ -209,21 +231,23 @@ pub fn executed(
 /// The query by which a follower finds the claimed rows, if there are any claims.
 ///
 /// # Errors
-/// ABORT for claims that are none.
+/// ABORT for claims that are none: the master gave its word for them.
 pub fn check(step: &Step) -> Result<Option<Statement>, Report> {
     let Some(claims) = &step.evidence.claims else {
         return Ok(None);
     };
     let wide = |row: &Vec<String>| row.len() == claims.key.len();
+    let mut texts = claims.rows.iter().flatten().chain(&claims.key);
     let whole = (1..=KEY_COLUMNS).contains(&claims.key.len())
         && claims.rows.len() <= CLAIMED_ROWS
-        && claims.rows.iter().all(wide);
+        && claims.rows.iter().all(wide)
+        && !texts.any(|text| text.contains('\0'));
     match skipping(&step.operation).filter(|_| whole) {
         Some(skipping) => {
             let query = skipping.check(&claims.key, &claims.rows);
             Ok(Some(of_query(&query, &step.operation)))
         }
-        None => Err(Report::abort(reason(
+        None => Err(Report::differs(reason(
             "40001",
             "rows are claimed that no query of the statement can have taken",
             "",
@@ -242,7 +266,7 @@ pub fn found(outcome: &Outcome, claims: &Claims, what: &str) -> Option<Report> {
         }
     }
     let found = keys_of(outcome, claims.key.len());
-    let same = outcome.error.is_none() && multiset(&found) == multiset(&claims.rows);
+    let same = outcome.error.is_none() && set(&found) == set(&claims.rows);
     (!same).then(|| {
         Report::differs(reason(
             "40001",
@@ -252,12 +276,8 @@ pub fn found(outcome: &Outcome, claims: &Claims, what: &str) -> Option<Report> {
     })
 }
 
-fn multiset(rows: &[Vec<String>]) -> BTreeMap<&[String], usize> {
-    let mut counted = BTreeMap::new();
-    for row in rows {
-        *counted.entry(&row[..]).or_default() += 1;
-    }
-    counted
+fn set(rows: &[Vec<String>]) -> BTreeSet<&[String]> {
+    rows.iter().map(|row| &row[..]).collect()
 }
 
 async fn one(session: &mut Session, statement: Statement) -> Result<Outcome, Error> {

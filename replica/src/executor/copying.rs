@@ -1,6 +1,6 @@
 //! While it copies a replica executes nothing: decisions go by into the log, and are applied from there after the restart that ends the copy.
 
-use super::copy;
+use super::copy::inbox::{Post, inbox};
 use super::copy::receive::{Copied, Copier};
 use super::{Executor, Fatal, Frame, Note};
 use cluster::channel;
@@ -9,11 +9,9 @@ use net::PeerId;
 use order::Delivered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use txn::client::{ClientMessage, ReplicaMessage};
-use txn::copy::CopyMessage;
 use txn::peer::PeerMessage;
 
 /// How long f+1 peers may take to say how far they are.
@@ -40,7 +38,8 @@ pub struct Copying {
     member: bool,
     /// Last height that went by.
     pub passed: Height,
-    inbox: Option<mpsc::Sender<(ReplicaId, CopyMessage, net::Share)>>,
+    /// What others say goes to the one that copies.
+    post: Option<Post>,
     task: Option<AbortHandle>,
 }
 
@@ -52,7 +51,7 @@ impl Copying {
             since: Instant::now(),
             said: BTreeMap::new(),
             passed: 0,
-            inbox: None,
+            post: None,
             task: None,
         }
     }
@@ -97,10 +96,10 @@ impl Executor {
                 let from = ReplicaId(id);
                 match consensus::decode(&payload) {
                     Ok(PeerMessage::Copy(message)) => {
-                        let inbox = self.copying.as_ref().and_then(|c| c.inbox.as_ref());
-                        if let Some(inbox) = inbox {
-                            // A source that sends more than it was asked for loses it.
-                            let _ = inbox.try_send((from, message, share));
+                        let post = self.copying.as_mut().and_then(|c| c.post.as_mut());
+                        if let Some(post) = post.filter(|_| self.view.replicas.contains_key(&from))
+                        {
+                            post.put(from, message, share);
                         }
                     }
                     Ok(PeerMessage::Hello {
@@ -135,7 +134,7 @@ impl Executor {
         let Some(copying) = self
             .copying
             .as_mut()
-            .filter(|copying| copying.inbox.is_none() && copying.member)
+            .filter(|copying| copying.post.is_none() && copying.member)
         else {
             return;
         };
@@ -153,14 +152,15 @@ impl Executor {
             let why = format!("the others are at height {vouched}");
             return self.fail(Fatal::CopyNot(why));
         }
-        let (inbox, messages) = mpsc::channel(copy::INBOX);
+        let (post, inbox) = inbox();
         let copier = Copier {
             me: self.me,
             view: self.view.clone(),
             endpoint: self.endpoint.clone(),
             order: self.order.clone(),
             bench: self.bench.clone(),
-            inbox: messages,
+            inbox,
+            claims: Default::default(),
             suspects: copying.wish.suspects.clone(),
             bytes: 0,
         };
@@ -169,7 +169,7 @@ impl Executor {
             // The executor is gone only when the replica stops.
             let _ = notes.send(Note::Copied(copier.run().await));
         });
-        copying.inbox = Some(inbox);
+        copying.post = Some(post);
         copying.task = Some(task.abort_handle());
     }
 

@@ -8,10 +8,9 @@ use net::PeerId;
 use tokio::time::Instant;
 use txn::client::ReplicaMessage;
 use txn::engine::Placed;
-use txn::{Exec, Isolation, Ordered, TxId};
+use txn::{Isolation, Ordered, TxId};
 
 use super::opening::Opening;
-use super::roles;
 use super::{Executor, MAX_BACKLOG, now_ms};
 use order::Delivered;
 
@@ -90,7 +89,7 @@ impl Executor {
                 client: request.client,
                 incarnation: request.incarnation,
                 seq: request.seq,
-                ordered: Arc::new(read(request.client, &request.op)),
+                ordered: Arc::new(read(&request.op)),
             })
             .collect();
         if let (Some(change), Some(last)) = (change, placed.last_mut()) {
@@ -178,23 +177,11 @@ fn moved_master(decided: &consensus::Decided) -> Option<(ReplicaId, Duration)> {
 }
 
 /// What is not a message of ours changes nothing, at every replica alike.
-fn read(client: ClientId, op: &[u8]) -> Ordered {
+fn read(op: &[u8]) -> Ordered {
     match Ordered::decode(op) {
         Ok(Ordered::Reconfigured { .. }) | Err(_) => Ordered::Nothing(Vec::new()),
-        Ok(Ordered::Exec(mut exec)) => {
-            exec.barrier = is_barrier(client, &exec);
-            Ordered::Exec(exec)
-        }
         Ok(ordered) => ordered,
     }
-}
-
-/// What will be refused waits for nothing, and nobody's transaction ends for it.
-fn is_barrier(client: ClientId, exec: &Exec) -> bool {
-    let text = &exec.operation.sql;
-    sql::barrier(text).is_some()
-        && sql::statement(text).is_ok()
-        && roles::refused(client, &exec.settings).is_none()
 }
 
 fn outcome(change: &Result<View, ChangeError>) -> Ordered {

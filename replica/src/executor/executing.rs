@@ -1,26 +1,14 @@
-//! What is executed by all at its place, outside of a transaction: maintenance, and barriers.
-//!
-//! A barrier commits several times by itself. What it finds is noted before it runs (`steel.begin_barrier`), so that a run that was
-//! interrupted, by local trouble or by a kill of the server, is taken back and tried again, and one that failed leaves nothing:
-//! an invalid index of a failed CREATE INDEX CONCURRENTLY is dropped.
+//! What is executed by all at its place, outside of a transaction: maintenance.
 
 use super::Note;
-use super::jobs::{Bench, error_frame};
-use super::judge::local;
-use super::opening::{first_error, statement};
+use super::jobs::{Bench, JUDGING_BUDGET, error_frame};
+use super::opening::{quiet, statement};
 use super::roles;
 use bytes::Bytes;
 use consensus::{ClientId, Height};
 use pgsession::{Error, Statement};
-use sql::Barrier;
 use std::sync::Arc;
-use std::time::Duration;
 use txn::{Exec, Ordered};
-
-/// Runs of one barrier that local trouble interrupts, and the time between two. After the last the replica stops: the others have
-/// done it.
-const RUNS: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(200);
 
 impl Bench {
     /// Executes an `Exec` at its place.
@@ -37,13 +25,7 @@ impl Bench {
                 error: None,
             });
         }
-        let executed = match sql::barrier(&exec.operation.sql).filter(|_| exec.barrier) {
-            Some(barrier) => self.barrier(height, index, exec, barrier).await,
-            None => self
-                .run_exec(height, index, exec)
-                .await
-                .map(|(frames, _)| frames),
-        };
+        let executed = self.run_exec(height, index, exec).await;
         let (frames, error) = match executed {
             Ok(frames) => (frames, None),
             Err(error) => (vec![error_frame("XX000", &error.to_string())], Some(error)),
@@ -56,24 +38,19 @@ impl Bench {
         });
     }
 
-    /// Its frames, and the SQLSTATE if it failed.
-    async fn run_exec(
-        &self,
-        height: Height,
-        index: u32,
-        exec: &Exec,
-    ) -> Result<(Vec<Bytes>, Option<String>), Error> {
-        let refused = |sqlstate: &str, message: &str| {
-            Ok((
-                vec![error_frame(sqlstate, message)],
-                Some(sqlstate.to_owned()),
-            ))
-        };
+    async fn run_exec(&self, height: Height, index: u32, exec: &Exec) -> Result<Vec<Bytes>, Error> {
+        let refused = |sqlstate: &str, message: &str| Ok(vec![error_frame(sqlstate, message)]);
         match sql::statement(&exec.operation.sql) {
             Ok(found) if !matches!(found.kind, sql::Kind::Maintenance { .. }) => {
                 return refused(
                     "0A000",
                     "only maintenance statements are executed in the order",
+                );
+            }
+            Ok(found) if found.text != exec.operation.sql => {
+                return refused(
+                    "0A000",
+                    "the statement is not in the form that replicas execute",
                 );
             }
             Ok(_) => {}
@@ -85,103 +62,30 @@ impl Bench {
             index,
             pid: session.pid(),
         });
-        let mut statements: Vec<_> = exec
-            .settings
-            .iter()
+        let settings = exec.settings.iter();
+        let mut statements: Vec<_> = settings
             .map(|(name, value)| set_config(name, value))
             .collect();
+        // Behind the client's own, which may be shorter: everything that is ordered behind waits for it.
+        statements.push(quiet(format!(
+            "SELECT pg_catalog.set_config(name, least(nullif(setting::int, 0), {})::text, false) \
+               FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'",
+            JUDGING_BUDGET.as_millis()
+        )));
         statements.push(statement(&exec.operation, true));
-        let mut outcomes = session.run(statements).await?;
-        let last = outcomes.pop().unwrap_or_default();
-        self.give_back(session).await;
-        Ok((last.frames, last.error.map(|error| error.sqlstate)))
-    }
-
-    async fn barrier(
-        &self,
-        height: Height,
-        index: u32,
-        exec: &Exec,
-        barrier: Barrier,
-    ) -> Result<Vec<Bytes>, Error> {
-        let creates = barrier == Barrier::CreateIndex;
-        for _ in 0..RUNS {
-            let ended = self
-                .at_barrier(
-                    "SELECT steel.begin_barrier($1, $2, $3)",
-                    height,
-                    index,
-                    Some(creates),
-                )
-                .await?;
-            let (frames, failed) = match ended.as_deref() {
-                Some("t") => (vec![complete(tag(barrier))], None),
-                _ => self.run_exec(height, index, exec).await?,
-            };
-            if let Some(sqlstate) = failed.filter(|sqlstate| local(sqlstate)) {
-                tracing::warn!(height, %sqlstate, "a statement outside of transactions is run again");
-                tokio::time::sleep(PAUSE).await;
-                continue;
+        match session.run(statements).await {
+            Ok(mut outcomes) => {
+                let last = outcomes.pop().unwrap_or_default();
+                self.give_back(session).await;
+                Ok(last.frames)
             }
-            self.at_barrier("SELECT steel.end_barrier($1, $2)", height, index, None)
-                .await?;
-            return Ok(frames);
-        }
-        Err(Error::Protocol(format!(
-            "local trouble kept a statement outside of transactions from its end {RUNS} times"
-        )))
-    }
-
-    /// Calls a function about this place in a session of the superuser.
-    async fn at_barrier(
-        &self,
-        sql: &str,
-        height: Height,
-        index: u32,
-        creates: Option<bool>,
-    ) -> Result<Option<String>, Error> {
-        let mut parameter_types = vec![20, 23];
-        let mut parameters: Vec<Option<Bytes>> = vec![
-            Some(height.to_string().into()),
-            Some(index.to_string().into()),
-        ];
-        if let Some(creates) = creates {
-            parameter_types.push(16);
-            parameters.push(Some(creates.to_string().into()));
-        }
-        let call = Statement {
-            sql: sql.into(),
-            parameter_types,
-            parameters,
-            ..Statement::default()
-        };
-        let mut own = self.control.get().await?;
-        let outcomes = own.run(vec![call]).await?;
-        self.control.put(own);
-        let answer = outcomes.first().and_then(|outcome| outcome.scalar());
-        match first_error(outcomes) {
-            Some(error) => Err(Error::Protocol(error.to_string())),
-            None => Ok(answer),
+            // It could not even be sent: that is the statement's fault, and equal everywhere.
+            Err(error @ (Error::TooLarge { .. } | Error::Invalid(_))) => {
+                refused(error.sqlstate(), &error.to_string())
+            }
+            Err(error) => Err(error),
         }
     }
-}
-
-fn tag(barrier: Barrier) -> &'static str {
-    match barrier {
-        Barrier::CreateIndex => "CREATE INDEX",
-        Barrier::DropIndex => "DROP INDEX",
-        Barrier::Reindex => "REINDEX",
-        Barrier::Detach => "ALTER TABLE",
-    }
-}
-
-/// CommandComplete.
-fn complete(tag: &str) -> Bytes {
-    let mut frame = vec![b'C'];
-    frame.extend_from_slice(&(tag.len() as u32 + 5).to_be_bytes());
-    frame.extend_from_slice(tag.as_bytes());
-    frame.push(0);
-    frame.into()
 }
 
 fn set_config(name: &str, value: &str) -> Statement {

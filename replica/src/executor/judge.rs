@@ -148,7 +148,7 @@ pub async fn run(
     let asks = habit.is_seen();
     let mut places: Vec<Option<Place>> = Vec::with_capacity(steps.len());
     for step in steps {
-        match admissible(&step.operation, step.evidence.unvalidated) {
+        match admissible(&step.operation, step.evidence.is_uncompared()) {
             Ok(true) => {}
             Ok(false) => {
                 places.push(None);

@@ -10,13 +10,14 @@ use super::judge::reason;
 use super::opening::{SAVEPOINT, quiet};
 use super::operation::Ran;
 use bytes::Bytes;
-use consensus::{ReplicaId, Signature};
+use consensus::{Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use txn::client::{Answer, Outcome};
+use txn::copy::{CopyMessage, Part};
 use txn::peer::PeerMessage;
 use txn::receipt::Given;
 use txn::tally::Verdict;
@@ -61,8 +62,14 @@ pub enum Lie {
     CopiedRows,
     /// Who copies it gets a schema of which one definition is another, and which tries to lift its reader up.
     CopiedSchema,
+    /// Who copies it gets a schema that takes a privilege from clients and has their sessions write other digits.
+    CopiedRights,
+    /// Who copies it gets a schema that fills a materialized view, before its rows come.
+    CopiedView,
     /// Who copies it gets nothing after the first chunk of a table.
     CopyEnds,
+    /// It has a copy ordered, has the table `held` read, and takes no row of it.
+    HoldsCopies,
     /// Signatures of receipts have a bit flipped.
     SpoilReceipts,
     /// Receipts are signed rightly, for other writes than the ordered ones.
@@ -313,14 +320,24 @@ impl Lies {
 
     /// The schema as others copy it.
     pub(super) fn copied_schema(&self, text: String) -> String {
-        if !self.tells(Lie::CopiedSchema) {
+        let lies = [Lie::CopiedSchema, Lie::CopiedRights, Lie::CopiedView];
+        let Some(lie) = lies.into_iter().find(|lie| self.tells(*lie)) else {
             return text;
-        }
+        };
         self.copied.fetch_add(1, Ordering::Relaxed);
-        // Not a word of this is allowed to clients; the text goes on without it, as psql would.
-        let lift = "DO $do$ BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE postgres SUPERUSER;
+        match lie {
+            Lie::CopiedRights => format!(
+                "{text}\nREVOKE INSERT ON public.people FROM postgres; ALTER ROLE postgres SET extra_float_digits = 0;\n"
+            ),
+            Lie::CopiedView => text.replace("AS two\n  WITH NO DATA", "AS two\n  WITH DATA"),
+            _ => {
+                // Not a word of this is allowed to clients; the text goes on without it, as psql would.
+                let lift =
+                    "DO $do$ BEGIN RESET SESSION AUTHORIZATION; ALTER ROLE postgres SUPERUSER;
                     EXCEPTION WHEN OTHERS THEN NULL; END $do$; RESET ROLE;\n";
-        format!("{lift}{}", text.replace("SELECT n * 2", "SELECT n * 3"))
+                format!("{lift}{}", text.replace("SELECT n * 2", "SELECT n * 3"))
+            }
+        }
     }
 
     /// A table's rows as others copy them; false: nothing more is sent.
@@ -381,8 +398,26 @@ impl Executor {
         }
     }
 
+    /// A source keeps what this one has asked for.
+    pub(super) fn lie_to_source(&self, source: ReplicaId, height: Height) {
+        if self.bench.lies.tells(Lie::HoldsCopies) {
+            let part = Part::Table("public.held".into());
+            let fetch = CopyMessage::Fetch {
+                height,
+                part,
+                until: 0,
+            };
+            super::copy::send(&self.endpoint, source, fetch);
+        }
+    }
+
     /// Every 100 ms.
     pub(super) fn lie_to_clients(&mut self) {
+        if self.bench.lies.tells(Lie::HoldsCopies)
+            && self.bench.lies.copied.swap(1, Ordering::Relaxed) == 0
+        {
+            self.order.submit(txn::Ordered::Copy.encode());
+        }
         if self.bench.lies.tells(Lie::DoomOthers) {
             let open: Vec<_> = self
                 .sessions

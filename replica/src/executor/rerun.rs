@@ -22,7 +22,7 @@ pub async fn transaction(
     let mut statements = opening.statements();
     let mut expected = vec![Expected::Success; statements.len()];
     for step in steps {
-        if !admissible(&step.operation, step.evidence.unvalidated)
+        if !admissible(&step.operation, step.evidence.is_uncompared())
             .map_err(|r| Failure::Inadmissible(r.message))?
         {
             continue;

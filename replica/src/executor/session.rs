@@ -183,7 +183,7 @@ impl TxSession {
         for (number, (done, step)) in ran.iter().zip(steps).enumerate() {
             let (own, ordered) = (&done.evidence, &step.evidence);
             let same = done.operation == step.operation
-                && (own.result == ordered.result || ordered.unvalidated)
+                && (own.result == ordered.result || ordered.is_uncompared())
                 && own.write == ordered.write
                 && own.sequences == ordered.sequences
                 && own.claims == ordered.claims

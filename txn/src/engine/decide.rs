@@ -168,13 +168,9 @@ impl Engine {
                 answer = Some(Answer::Done);
                 Item::new(placed, Kind::Order)
             }
-            Ordered::Exec(exec) => {
-                if exec.barrier {
-                    self.end_all(Doom::Barrier, out);
-                }
+            Ordered::Exec(_) | Ordered::Audit | Ordered::Compare | Ordered::Copy => {
                 Item::new(placed, Kind::Executed)
             }
-            Ordered::Audit | Ordered::Compare | Ordered::Copy => Item::new(placed, Kind::Executed),
             Ordered::Reconfigured { view, why } => {
                 answer = Some(Answer::Reconfigured {
                     view: *view,
@@ -321,17 +317,15 @@ impl Engine {
         self.moving = None;
         self.change_votes.clear();
         self.suspicion.clear();
-        self.end_all(Doom::MasterChanged, out);
+        for tx in std::mem::take(&mut self.open).into_keys() {
+            out.push(Action::Drop {
+                tx,
+                doom: Doom::MasterChanged,
+            });
+        }
         out.push(Action::EpochChanged {
             epoch: self.epoch,
             height,
         });
-    }
-
-    /// Whatever is open ends here, by the order.
-    fn end_all(&mut self, doom: Doom, out: &mut Vec<Action>) {
-        for tx in std::mem::take(&mut self.open).into_keys() {
-            out.push(Action::Drop { tx, doom });
-        }
     }
 }

@@ -119,7 +119,7 @@ impl Fact {
         if tx.client != request.client {
             return None;
         }
-        let of = |step: &Step| match step.evidence.unvalidated {
+        let of = |step: &Step| match step.evidence.is_uncompared() {
             true => NOTHING.0,
             false => step.evidence.result.0,
         };
@@ -139,7 +139,7 @@ impl Fact {
             verdict: Verdict::Commit,
             request: request.digest(),
             steps: steps.len() as u32,
-            unvalidated: steps.iter().filter(|s| s.evidence.unvalidated).count() as u32,
+            unvalidated: steps.iter().filter(|s| s.evidence.is_uncompared()).count() as u32,
             statements: statements_digest(steps.iter().map(|step| step.operation.sql.as_str())),
             operations: list(
                 DOMAIN_OPERATIONS,

@@ -391,7 +391,6 @@ fn what_is_no_transaction_of_its_client_has_no_fact() {
     let exec = Ordered::Exec(Exec {
         settings: Vec::new(),
         operation: Operation::text("VACUUM"),
-        barrier: false,
     });
     assert_eq!(fact_of(&exec, 0), None);
     let of_another = Ordered::Commit(Commit {

@@ -1,11 +1,11 @@
 //! The receiving end of a copy, in its own PostgreSQL: definitions and rows are put there, and looked at as its own server has them.
 //!
 //! pg_dump's text comes from one source and is run in a session of the clients' role, which can do nothing that clients cannot: whatever a
-//! liar writes into it shows in the digest of the definitions, or in that of a table. What needs the superuser are lines that
-//! f+1 replicas gave alike.
+//! liar writes into it shows in the digest of the definitions, in a row that is there too soon, or in a privilege or setting that no
+//! schema's text touches. What needs the superuser are lines that f+1 replicas gave alike.
 
 use super::super::adopt;
-use super::super::audit::{self, DEFINITIONS, FIXED, rows_of};
+use super::super::audit::{self, DEFINITIONS, FIXED, STATEMENTS, rows_of};
 use super::super::jobs::Bench;
 use super::super::opening::{first_error, quiet};
 use consensus::{Digest, Height};
@@ -39,6 +39,8 @@ pub struct Install<'a> {
     /// In the order in which they are run.
     statements: Vec<String>,
     forced: Vec<String>,
+    /// What this server held of roles, owners, privileges and settings before the schema's text.
+    before: Digest,
 }
 
 impl<'a> Install<'a> {
@@ -50,6 +52,7 @@ impl<'a> Install<'a> {
             holding,
             statements,
             forced: Vec::new(),
+            before: Digest::default(),
         }
     }
 
@@ -69,11 +72,14 @@ impl<'a> Install<'a> {
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub async fn roles(&self) -> Result<(), String> {
+    pub async fn roles(&mut self) -> Result<(), String> {
         let mut session = self.control().await?;
         for line in self.lines('1') {
             execute(&mut session, line).await?;
         }
+        begin(&mut session, quiet("BEGIN")).await?;
+        self.before = statements(&mut session).await?;
+        run(&mut session, quiet("ROLLBACK")).await?;
         self.bench.control.put(session);
         Ok(())
     }
@@ -99,21 +105,25 @@ impl<'a> Install<'a> {
         Ok(())
     }
 
-    /// Whether this server has the agreed definitions now, and no rows. Owners and privileges are tried, and taken back: until all rows are
-    /// there everything belongs to the clients' role.
+    /// Whether this server has the agreed definitions now, no rows, and no privilege or setting that the text brought: it would be in the
+    /// way of rows, and others would be blamed for it. The agreed ones are tried, and taken back: until all rows are there everything
+    /// belongs to the clients' role.
     ///
     /// # Errors
     /// What PostgreSQL says, or what is not as agreed.
     pub async fn check(&mut self) -> Result<(), String> {
         let mut session = self.control().await?;
         begin(&mut session, quiet("BEGIN")).await?;
+        if statements(&mut session).await? != self.before {
+            return Err("the schema's text changes roles, owners, privileges or settings".into());
+        }
         self.owned(&mut session).await?;
         run(&mut session, quiet("ROLLBACK")).await?;
         for (table, ..) in &self.holding.tables {
-            let found = format!("SELECT 1 FROM ONLY {table} LIMIT 1");
-            let is_view = "SELECT 1 FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1) AND relkind = 'm'";
-            let is_view = run(&mut session, with(is_view, table)).await?.rows > 0;
-            if !is_view && run(&mut session, quiet(found)).await?.rows > 0 {
+            // A materialized view that is not populated can be looked into only so.
+            run(&mut session, with(DISGUISE, table)).await?;
+            let found = quiet(format!("SELECT 1 FROM ONLY {table} LIMIT 1"));
+            if run(&mut session, found).await?.rows > 0 {
                 return Err(format!("the schema's text puts rows into {table}"));
             }
         }
@@ -125,14 +135,11 @@ impl<'a> Install<'a> {
             )
             .await?;
         }
-        for (table, ..) in &self.holding.tables {
-            run(&mut session, with(DISGUISE, table)).await?;
-        }
         self.bench.control.put(session);
         Ok(())
     }
 
-    /// Owners, privileges, settings; then the definitions must be the agreed ones.
+    /// Owners, privileges, settings; then they and the definitions must be the agreed ones.
     async fn owned(&self, session: &mut Session) -> Result<(), String> {
         for line in self.lines('2') {
             execute(session, line).await?;
@@ -144,10 +151,13 @@ impl<'a> Install<'a> {
             run(session, quiet(setting)).await?;
         }
         let (_, _, found) = audit::digest_query(session, "", DEFINITIONS, false).await?;
-        match found == self.holding.definitions {
-            true => Ok(()),
-            false => Err("the definitions are not those that were agreed on".into()),
+        if found != self.holding.definitions {
+            return Err("the definitions are not those that were agreed on".into());
         }
+        if statements(session).await? != self.holding.statements {
+            return Err("owners, privileges or settings are not those that were agreed on".into());
+        }
+        Ok(())
     }
 
     /// A session in a transaction in which rows are put into a table, with the rights of clients: a CHECK or a domain may call a
@@ -231,6 +241,12 @@ impl<'a> Install<'a> {
     pub fn agreed(lines: &[String], wanted: &Digest) -> bool {
         super::digest_of(lines.iter()) == *wanted
     }
+}
+
+/// What this server holds of roles, owners, privileges and settings.
+async fn statements(session: &mut Session) -> Result<Digest, String> {
+    let lines = audit::query(session, STATEMENTS).await?;
+    Ok(super::digest_of(lines.iter()))
 }
 
 fn set_value(position: &Position) -> Statement {

@@ -2,10 +2,13 @@
 //!
 //! Several [`source`]s keep the state of one place in the order and say what they hold there; f+1 that say the same are the [`truth`].
 //! The one that copies takes the schema and the tables from one source at a time, and compares what its own server holds
-//! then ([`install`]) with the truth: no source is trusted. [`receive`] is the way through it.
+//! then ([`install`]) with the truth: no source is trusted. [`receive`] is the way through it, [`inbox`] and [`intake`] bound what comes.
 
+pub mod inbox;
 pub mod install;
+pub mod intake;
 pub mod receive;
+mod sequences;
 pub mod source;
 pub mod truth;
 
@@ -19,9 +22,6 @@ use txn::peer::PeerMessage;
 pub const CHUNK: usize = 1 << 20;
 /// Chunks that may be under way.
 pub const WINDOW: u32 = 4;
-/// Messages that may wait for the one that copies: a window, and what the members say of what they hold. Their bytes are counted with
-/// all frames that wait.
-pub const INBOX: usize = 64;
 
 /// Sends to one peer.
 pub fn send(endpoint: &Endpoint, to: ReplicaId, message: CopyMessage) {
@@ -42,4 +42,32 @@ pub fn digest_of<'a>(lines: impl Iterator<Item = &'a String>) -> Digest {
 
 pub fn hash_of(payload: &[u8]) -> Digest {
     Digest(*blake3::hash(payload).as_bytes())
+}
+
+/// Whether a statement that is executed outside of transactions waits for all who read a table, and everything ordered behind it too:
+/// one that copies has a table read for as long as it likes. Where such a word is a name a copy ends that need not have, no more.
+pub fn is_in_the_way_of(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    let words = ["full", "cluster", "reindex"];
+    words.iter().any(|word| sql.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in_the_way_of;
+
+    #[test]
+    fn a_copy_is_in_the_way_of_what_locks_whole_tables_and_of_nothing_else() {
+        for waits in [
+            "VACUUM FULL t",
+            "vacuum (analyze, full) t",
+            "CLUSTER",
+            "REINDEX DATABASE postgres",
+        ] {
+            assert!(is_in_the_way_of(waits), "{waits}");
+        }
+        for passes in ["VACUUM", "VACUUM (ANALYZE) t", "ANALYZE t"] {
+            assert!(!is_in_the_way_of(passes), "{passes}");
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! The way of one that copies, from asking to the floor under its own record.
 
 use super::super::jobs::Bench;
+use super::inbox::Inbox;
 use super::install::Install;
+use super::intake::{Chunk, Failure, Intake};
+use super::send;
 use super::truth::{Claims, Truth};
-use super::{WINDOW, hash_of, send};
 use consensus::{Height, ReplicaId, View};
 use net::Endpoint;
 use order::OrderHandle;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use txn::Ordered;
 use txn::copy::{CopyMessage, Part};
@@ -21,10 +22,6 @@ const ASKED: u32 = 6;
 const READ: Duration = Duration::from_secs(3_600);
 /// How long the others may take that keep it too, once enough say what they hold.
 const STRAGGLERS: Duration = Duration::from_secs(3);
-/// How long a source may be silent.
-const SILENCE: Duration = Duration::from_secs(8);
-/// A source begins with what takes it long: pg_dump, or the first rows of a table that somebody has locked.
-const FIRST: Duration = Duration::from_secs(130);
 
 /// How a copy ended.
 #[derive(Debug)]
@@ -38,14 +35,6 @@ pub enum Copied {
     },
 }
 
-/// Why a part did not come from a source.
-enum Failure {
-    /// The state is not kept there any more, or the source is silent: another one is asked.
-    Lost(String),
-    /// What came is not what the truth says.
-    Wrong(String),
-}
-
 /// One that copies.
 pub struct Copier {
     pub me: ReplicaId,
@@ -53,7 +42,9 @@ pub struct Copier {
     pub endpoint: Endpoint,
     pub order: OrderHandle,
     pub bench: Bench,
-    pub inbox: mpsc::Receiver<(ReplicaId, CopyMessage, net::Share)>,
+    pub inbox: Inbox,
+    /// What the members say that they keep for this one.
+    pub claims: Claims,
     /// Who is not asked for anything.
     pub suspects: BTreeSet<ReplicaId>,
     /// Bytes received.
@@ -63,23 +54,25 @@ pub struct Copier {
 impl Copier {
     /// Copies. Its own server is fresh.
     pub async fn run(mut self) -> Copied {
-        let truth = match self.truth().await {
-            Ok(truth) => truth,
-            Err(why) => return self.again(why),
-        };
-        let (height, tables) = (truth.height, truth.holding.tables.len());
-        tracing::info!(height, tables, sources = ?truth.sources, "the state to be copied is agreed on");
-        let copied = self.copy(&truth).await;
-        for source in &truth.sources {
-            send(&self.endpoint, *source, CopyMessage::Release { height });
+        let copied = self.copied().await;
+        // Sources or not, and whatever came of it: none keeps its state for longer.
+        for (member, height) in self.claims.keepers() {
+            send(&self.endpoint, member, CopyMessage::Release { height });
         }
         match copied {
-            Ok(()) => Copied::Done {
+            Ok(height) => Copied::Done {
                 height,
                 bytes: self.bytes,
             },
             Err(why) => self.again(why),
         }
+    }
+
+    async fn copied(&mut self) -> Result<Height, String> {
+        let truth = self.truth().await?;
+        let (height, tables) = (truth.height, truth.holding.tables.len());
+        tracing::info!(height, tables, sources = ?truth.sources, "the state to be copied is agreed on");
+        self.copy(&truth).await.map(|()| height)
     }
 
     fn again(self, why: String) -> Copied {
@@ -93,33 +86,32 @@ impl Copier {
     /// Has all keep their state at one height, and finds out what is true there.
     async fn truth(&mut self) -> Result<Truth, String> {
         let enough = self.view.one_correct();
-        let mut claims = Claims::default();
         for _ in 0..ASKED {
             self.order.submit(Ordered::Copy.encode());
             let mut until = Instant::now() + KEEP;
             let mut reading = false;
             loop {
-                let next = tokio::time::timeout_at(until, self.inbox.recv()).await;
+                let next = tokio::time::timeout_at(until, self.inbox.next()).await;
                 match next {
-                    Ok(Some((from, message, _share))) if self.view.replicas.contains_key(&from) => {
+                    Ok(Some((from, message, _place))) if self.view.replicas.contains_key(&from) => {
                         match message {
-                            CopyMessage::Keeping { height } => claims.keeps(from, height),
+                            CopyMessage::Keeping { height } => self.claims.keeps(from, height),
                             CopyMessage::Held { height, holding } => {
-                                claims.holds(from, height, holding)
+                                self.claims.holds(from, height, holding)
                             }
-                            CopyMessage::Gone { height, .. } => claims.gone(from, height),
+                            CopyMessage::Gone { height, .. } => self.claims.gone(from, height),
                             _ => {}
                         }
                     }
                     Ok(Some(_)) => continue,
                     Ok(None) => return Err("the replica stops".into()),
                     // Time is up: for the stragglers, or for all.
-                    Err(_) => match self.sources(&claims, enough) {
+                    Err(_) => match self.sources(enough) {
                         Some(truth) => return Ok(truth),
                         None => break,
                     },
                 }
-                let kept = claims.kept(enough);
+                let kept = self.claims.kept(enough);
                 if kept.is_some() && !reading {
                     (reading, until) = (true, Instant::now() + READ);
                 }
@@ -127,8 +119,10 @@ impl Copier {
                     // It was given up: asked again for a newer one.
                     break;
                 }
-                if let Some(truth) = self.sources(&claims, enough) {
-                    if claims.complete(truth.height) && truth.sources.len() + 1 == self.view.n() {
+                if let Some(truth) = self.sources(enough) {
+                    if self.claims.complete(truth.height)
+                        && truth.sources.len() + 1 == self.view.n()
+                    {
                         return Ok(truth);
                     }
                     until = until.min(Instant::now() + STRAGGLERS);
@@ -139,8 +133,8 @@ impl Copier {
     }
 
     /// The truth, with those of its sources that are not suspected, the next one of this replica first.
-    fn sources(&self, claims: &Claims, enough: usize) -> Option<Truth> {
-        let mut truth = claims.truth(enough)?;
+    fn sources(&self, enough: usize) -> Option<Truth> {
+        let mut truth = self.claims.truth(enough)?;
         truth
             .sources
             .retain(|source| !self.suspects.contains(source));
@@ -181,10 +175,14 @@ impl Copier {
             self.suspects.insert(source);
             return Err(format!("the schema of replica {}: {why}", source.0));
         }
-        for (table, ..) in &holding.tables {
+        for (table, count, _) in &holding.tables {
             loop {
                 let source = *sources.first().ok_or("no source is left")?;
-                match self.table(&install, source, truth.height, table).await {
+                let rows = Intake::table(*count);
+                match self
+                    .table(&install, source, truth.height, table, rows)
+                    .await
+                {
                     Ok(()) => break,
                     Err(failure) => self.leave(source, &mut sources, table, failure),
                 }
@@ -212,20 +210,19 @@ impl Copier {
         source: ReplicaId,
         height: Height,
         table: &str,
+        mut intake: Intake,
     ) -> Result<(), Failure> {
         let own = |why: String| Failure::Lost(format!("this server: {why}"));
         let mut session = install.begin_table().await.map_err(own)?;
         let part = Part::Table(table.to_owned());
-        let mut number = 0;
         loop {
-            let (rows, last) = self.fetch(source, height, &part, number).await?;
+            let (rows, last) = self.fetch(source, height, &part, &mut intake).await?;
             let put = install.rows(&mut session, table, &rows).await;
             // The session is closed then: PostgreSQL rolls back.
             put.map_err(Failure::Wrong)?;
             if last {
                 break;
             }
-            number += 1;
         }
         let ended = install.end_table(&mut session, table).await;
         ended.map_err(Failure::Wrong)?;
@@ -240,14 +237,13 @@ impl Copier {
         height: Height,
         part: Part,
     ) -> Result<Vec<String>, Failure> {
-        let (mut all, mut number) = (Vec::new(), 0);
+        let (mut all, mut intake) = (Vec::new(), Intake::held());
         loop {
-            let (mut texts, last) = self.fetch(source, height, &part, number).await?;
+            let (mut texts, last) = self.fetch(source, height, &part, &mut intake).await?;
             all.append(&mut texts);
             if last {
                 return Ok(all);
             }
-            number += 1;
         }
     }
 
@@ -257,20 +253,21 @@ impl Copier {
         source: ReplicaId,
         height: Height,
         part: &Part,
-        wanted: u32,
+        intake: &mut Intake,
     ) -> Result<(Vec<String>, bool), Failure> {
         let fetch = CopyMessage::Fetch {
             height,
             part: part.clone(),
-            until: wanted + WINDOW,
+            until: intake.until(),
         };
+        self.inbox.take_from(source);
         send(&self.endpoint, source, fetch);
-        let patience = if wanted == 0 { FIRST } else { SILENCE };
-        let until = Instant::now() + patience;
+        let asked = Instant::now();
+        let until = asked + intake.patience();
         loop {
-            let next = tokio::time::timeout_at(until, self.inbox.recv()).await;
-            let Ok(Some((from, message, _share))) = next else {
-                return Err(Failure::Lost("it is silent".into()));
+            let next = tokio::time::timeout_at(until, self.inbox.next()).await;
+            let Ok(Some((from, message, _place))) = next else {
+                return Err(Failure::Lost("it is silent, or too slow".into()));
             };
             match message {
                 CopyMessage::Gone { height: gone, why } if (from, gone) == (source, height) => {
@@ -285,16 +282,17 @@ impl Copier {
                     hash,
                 } if (from, at, &of) == (source, height, part) => {
                     self.bytes += payload.len() as u64;
-                    if number != wanted || hash_of(&payload) != hash {
-                        return Err(Failure::Wrong(format!(
-                            "chunk {number} came for {wanted}, or broken"
-                        )));
-                    }
-                    return match consensus::decode(&payload) {
-                        Ok(texts) => Ok((texts, last)),
-                        Err(error) => Err(Failure::Wrong(error.to_string())),
+                    let chunk = Chunk {
+                        number,
+                        last,
+                        payload,
+                        hash,
                     };
+                    let texts = intake.take(&chunk, asked.elapsed())?;
+                    return Ok((texts, last));
                 }
+                // Too late to be a source; it is released with the others.
+                CopyMessage::Keeping { height } => self.claims.keeps(from, height),
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@ use super::super::audit::{self, DEFINITIONS, FIXED, STATEMENTS, TABLES, rows_of}
 use super::super::jobs::Bench;
 use super::super::opening::{first_error, quiet};
 use super::super::{Executor, Note};
+use super::sequences::positions;
 use super::{CHUNK, digest_of, hash_of, send};
 use consensus::{ClientId, Height, ReplicaId};
 use net::Endpoint;
@@ -14,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use txn::Ordered;
-use txn::copy::{CopyMessage, Holding, Part, Position};
+use txn::copy::{CopyMessage, Holding, Part};
 
 use crate::postgres::Dumper;
 
@@ -32,7 +33,17 @@ const ROWS: (usize, usize) = (100, 10_000);
 #[derive(Default)]
 pub struct Copies {
     served: BTreeMap<ReplicaId, VecDeque<u64>>,
+    /// The height at which each asked last.
+    asked: BTreeMap<ReplicaId, Height>,
     kept: BTreeMap<ReplicaId, Kept>,
+}
+
+impl Copies {
+    /// Whether this is its first request at this height. The first place counts, here and where it is copied, also when what was kept
+    /// there is given up by now.
+    fn is_first(&mut self, asker: ReplicaId, height: Height) -> bool {
+        self.asked.insert(asker, height) != Some(height)
+    }
 }
 
 /// A state that is kept. Dropped, it is given up: whatever reads it ends.
@@ -66,9 +77,7 @@ impl Executor {
         let Some(asker) = asker.filter(|asker| self.view.replicas.contains_key(asker)) else {
             return false;
         };
-        // Asked twice in one batch: the first place counts, here and where it is copied.
-        let asked = |kept: &Kept| kept.height == height;
-        if self.copies.kept.get(&asker).is_some_and(asked) {
+        if !self.copies.is_first(asker, height) {
             return false;
         }
         let time_ms = self.times.get(&height).copied().unwrap_or_default();
@@ -147,6 +156,8 @@ impl Executor {
                     self.copies.kept.remove(&from);
                 }
             }
+            #[cfg(feature = "lies")]
+            CopyMessage::Keeping { height } => self.lie_to_source(from, height),
             // For one that copies; this one does not.
             _ => {}
         }
@@ -185,7 +196,7 @@ impl Executor {
         kept.sent = Some((part, credit, task.abort_handle()));
     }
 
-    /// A schema change is about to be made here: no snapshot hides it, so no state of before can be kept.
+    /// What no snapshot hides is about to be made here, or what waits for all snapshots: no state of before can be kept.
     pub(in crate::executor) fn end_copies(&mut self, why: &str) {
         for (asker, kept) in std::mem::take(&mut self.copies.kept) {
             let height = kept.height;
@@ -308,41 +319,6 @@ impl Bench {
     }
 }
 
-/// Sequences of users, their direction and place.
-const SEQUENCES: &str = "SELECT pg_catalog.format('SELECT %L::text, last_value, is_called, %L::boolean FROM %s',
-            c.oid::regclass, s.seqincrement > 0, c.oid::regclass)
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid
-   WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'steel') ORDER BY 1";
-
-async fn positions(session: &mut Session) -> Result<Vec<Position>, String> {
-    let queries = audit::query(session, SEQUENCES).await?;
-    let mut positions = Vec::with_capacity(queries.len());
-    for queries in queries.chunks(256) {
-        let asked = queries.iter().map(|query| Statement::new(query.as_str()));
-        let asked = asked.collect();
-        let outcomes = session.run(asked).await.map_err(|e| e.to_string())?;
-        for outcome in outcomes {
-            if let Some(error) = &outcome.error {
-                return Err(error.to_string());
-            }
-            let row = outcome.values().next().unwrap_or_default();
-            let text = |at: usize| {
-                let value = row.get(at).and_then(Option::as_ref);
-                value.map_or(String::new(), |v| String::from_utf8_lossy(v).into_owned())
-            };
-            positions.push(Position {
-                sequence: text(0),
-                last: text(1)
-                    .parse()
-                    .map_err(|_| format!("{} has no place", text(0)))?,
-                called: text(2) == "t",
-                ascending: text(3) == "t",
-            });
-        }
-    }
-    Ok(positions)
-}
-
 /// One part on its way to the one that copies.
 struct Stream {
     bench: Bench,
@@ -459,5 +435,30 @@ impl Stream {
         send(&self.endpoint, self.to, message);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_two_requests_for_a_copy_in_one_batch_the_first_counts() {
+        let (one, other) = (ReplicaId(1), ReplicaId(2));
+        let mut copies = Copies::default();
+        assert!(copies.is_first(one, 9));
+        let kept = Kept {
+            height: 9,
+            since: Instant::now(),
+            snapshot: None,
+            sent: None,
+            _keeper: oneshot::channel().0,
+        };
+        copies.kept.insert(one, kept);
+        assert!(!copies.is_first(one, 9));
+        // A schema change between them, whose batch goes on.
+        copies.kept.clear();
+        assert!(!copies.is_first(one, 9));
+        assert!(copies.is_first(other, 9) && copies.is_first(one, 10));
     }
 }

@@ -42,6 +42,11 @@ impl Claims {
         }
     }
 
+    /// Who keeps which height.
+    pub fn keepers(&self) -> impl Iterator<Item = (ReplicaId, Height)> {
+        self.0.iter().map(|(from, (height, _))| (*from, *height))
+    }
+
     /// The newest height that at least `enough` members keep.
     pub fn kept(&self, enough: usize) -> Option<Height> {
         let heights = self.0.values().map(|(height, _)| *height);
@@ -167,8 +172,11 @@ mod tests {
         );
         claims.gone(ReplicaId(1), 9);
         assert_eq!(claims.kept(2), None);
+        assert!(claims.keepers().eq([(ReplicaId(0), 9)]));
         claims.keeps(ReplicaId(1), 9);
         assert!(!claims.complete(9));
+        let both = [(ReplicaId(0), 9), (ReplicaId(1), 9)];
+        assert!(claims.keepers().eq(both), "to be released");
         claims.holds(ReplicaId(1), 9, holding(1, 0));
         assert!(claims.complete(9) && claims.truth(2).is_some());
     }

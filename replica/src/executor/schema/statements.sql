@@ -22,7 +22,7 @@ WITH kind AS (
 ), mine AS (
     SELECT k.* FROM kind k
      WHERE (k.oid >= 16384 OR k.kind = 'DATABASE' OR k.kind = 'SCHEMA' AND k.name = 'public')
-       AND k.name !~ '^(steel|pg_toast|pg_temp)'
+       AND k.name !~ '^(steel(\.|$)|pg_toast|pg_temp)'
        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = k.class AND d.objid = k.oid AND d.deptype = 'e')
 ), granted AS (
     SELECT m.kind, m.name, m.owner, '' AS columns, e.* FROM mine m, aclexplode(m.acl) e
@@ -129,3 +129,7 @@ SELECT CASE WHEN split_part(c.entry, '=', 1) IN ('search_path', 'temp_tablespace
                             ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(s.setrole), current_database()) END) w (whose)
  WHERE (s.setrole = 0 OR pg_get_userbyid(s.setrole) <> 'steel')
    AND (s.setdatabase = 0 OR s.setdatabase = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+UNION ALL
+-- The clients' role owns the database: it could keep everybody out, or have provisioning pass it over.
+SELECT format('2jALTER DATABASE %I WITH CONNECTION LIMIT %s IS_TEMPLATE %s', d.datname, d.datconnlimit, d.datistemplate::text)
+  FROM pg_database d WHERE d.datname = current_database()

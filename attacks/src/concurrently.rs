@@ -1,4 +1,4 @@
-//! What waits for all snapshots (`… CONCURRENTLY`) has its place in the order, and what is open ends before it.
+//! `… CONCURRENTLY` is a schema change like any other: it is there everywhere or nowhere, while others write.
 
 use harness::{Cluster, column, failure};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ const INDEXES: &str = "SELECT c.relname || ' ' || i.indisvalid FROM pg_index i J
     WHERE i.indrelid = 't'::regclass ORDER BY c.relname";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_made_concurrently_is_valid_everywhere_or_nowhere() {
+async fn an_index_made_concurrently_is_there_everywhere_or_nowhere() {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;
     let setup = "CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t SELECT g, g / 2 FROM generate_series(1, 2000) g;
@@ -44,7 +44,7 @@ async fn an_index_made_concurrently_is_valid_everywhere_or_nowhere() {
             .batch_execute("CREATE INDEX CONCURRENTLY t_a ON t (a)")
             .await
             .unwrap();
-        let (sqlstate, _) = failure(open.batch_execute("SELECT 1").await);
+        let (sqlstate, _) = failure(open.batch_execute("SELECT 1; COMMIT").await);
         assert_eq!(sqlstate, "40001", "what was open when it came is over");
         open.batch_execute("ROLLBACK").await.unwrap();
 
@@ -70,11 +70,8 @@ async fn an_index_made_concurrently_is_valid_everywhere_or_nowhere() {
             .batch_execute("ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY")
             .await
             .unwrap();
-        let inside = client
-            .batch_execute("BEGIN; CREATE INDEX CONCURRENTLY t_b ON t (a)")
-            .await;
-        assert_eq!(failure(inside).0, "25001");
-        client.batch_execute("ROLLBACK").await.unwrap();
+        let taken_back = "BEGIN; CREATE INDEX CONCURRENTLY t_b ON t (a); ROLLBACK";
+        client.batch_execute(taken_back).await.unwrap();
         stop.store(true, Ordering::Relaxed);
     };
     let mut writers = writers.map(Box::pin);
@@ -84,9 +81,6 @@ async fn an_index_made_concurrently_is_valid_everywhere_or_nowhere() {
     cluster.hold(INDEXES, &["t_a true", "t_pkey true"]).await;
     cluster.hold("SELECT k FROM p", &["1"]).await;
     cluster.hold("SELECT k FROM p2", &["11"]).await;
-    cluster
-        .hold("SELECT count(*) FROM steel.barrier", &["0"])
-        .await;
     // The detached table is a table like any other: what is written to it is reported.
     client
         .batch_execute("INSERT INTO p2 VALUES (12)")

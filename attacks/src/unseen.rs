@@ -1,0 +1,81 @@
+//! What a replica that adopts must have, though no trigger of the table that a statement names, or no event trigger, tells of it.
+
+use harness::Cluster;
+
+/// The replica whose physical order is another one, so that what it reads first differs, and it adopts.
+const ODD: u16 = 2;
+
+const SETUP: &str = "
+    CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 9);
+    CREATE TABLE p (id int PRIMARY KEY, a int);
+    CREATE TABLE c (note text NOT NULL, PRIMARY KEY (id)) INHERITS (p);
+    CREATE TABLE g (more int DEFAULT 5) INHERITS (c);
+    INSERT INTO p SELECT g, g FROM generate_series(1, 9) g;
+    INSERT INTO c SELECT g, g, 'child ' || g FROM generate_series(11, 19) g;
+    INSERT INTO g SELECT g, g, 'grandchild' FROM generate_series(21, 29) g";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_adopts_has_the_childrens_rows_and_what_no_event_trigger_sees() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    client.batch_execute(SETUP).await.unwrap();
+    cluster.settle().await;
+    let turned = "BEGIN; SET LOCAL session_replication_role = replica;
+        WITH gone AS (DELETE FROM t RETURNING *) INSERT INTO t SELECT * FROM gone ORDER BY id DESC;
+        WITH gone AS (DELETE FROM c RETURNING *) INSERT INTO c SELECT id, a, note FROM gone WHERE id < 20 ORDER BY id DESC;
+        INSERT INTO g SELECT g, g, 'grandchild' FROM generate_series(29, 21, -1) g;
+        COMMIT";
+    cluster.at(ODD).await.batch_execute(turned).await.unwrap();
+    let comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()";
+
+    for (change, query, holds) in [
+        (
+            "UPDATE p SET a = a + 100 WHERE id % 10 < 5",
+            "SELECT count(*) FROM ONLY c WHERE note LIKE 'child%' AND a > 100",
+            "4",
+        ),
+        (
+            "DELETE FROM p WHERE id IN (2, 12, 22)",
+            "SELECT count(*) FROM p",
+            "24",
+        ),
+        (
+            "UPDATE c SET note = note || '!' WHERE id > 18",
+            "SELECT count(*) FROM ONLY g WHERE more = 5 AND note = 'grandchild!'",
+            "8",
+        ),
+        ("COMMENT ON DATABASE postgres IS 'ours'", comment, "ours"),
+        (
+            "REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC",
+            "SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a WHERE datname = current_database() AND a.grantee = 0 AND a.privilege_type = 'TEMPORARY'",
+            "0",
+        ),
+    ] {
+        let before = cluster.verdicts().await;
+        client
+            .batch_execute(&format!(
+                "BEGIN; SELECT id FROM t LIMIT 1; {change}; COMMIT"
+            ))
+            .await
+            .unwrap_or_else(|error| panic!("{change}: {error}"));
+        cluster.hold(query, &[holds]).await;
+        let after = cluster.verdicts().await;
+        assert!(
+            after[usize::from(ODD)].2 > before[usize::from(ODD)].2,
+            "{change}: it adopts"
+        );
+        cluster.audit().await;
+    }
+
+    // The order in which the rows of a tree lie is no difference.
+    let before = cluster.verdicts().await;
+    let change = "UPDATE p SET a = -a WHERE id > 15";
+    client.batch_execute(change).await.unwrap();
+    cluster.audit().await;
+    let after = cluster.verdicts().await;
+    for replica in 0..4 {
+        let (was, is) = (before[replica], after[replica]);
+        assert_eq!((is.1, is.2), (was.1, was.2), "replica {replica}");
+    }
+    cluster.end().await;
+}
