@@ -46,6 +46,7 @@ INSERT INTO b (a) VALUES (1) RETURNING id; SELECT currval('b_id_seq'), lastval()
 SELECT currval('b_id_seq');
 SELECT lastval();
 BEGIN; SELECT currval('b_id_seq'), lastval(); SELECT nextval('b_id_seq'); ROLLBACK;
+--# differs: values of a ROLLBACK
 SELECT currval('b_id_seq'), lastval();
 INSERT INTO b (a, note) VALUES (1, 'id ' || currval('b_id_seq')) RETURNING note;
 SELECT setval('b_id_seq', 300);
