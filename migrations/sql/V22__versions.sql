@@ -82,7 +82,7 @@ END
 $$;
 
 -- As in V11, but for what an extension's script makes (its versions come with the majors, and it is reported itself), and
--- for REINDEX, which sets off event triggers since 17 and changes nothing that a client could see. And for what V34 refuses and
+-- for REINDEX, which sets off event triggers since 17 and changes nothing that a client could see. And for what V21 refuses and
 -- captures.
 CREATE OR REPLACE FUNCTION steel.on_ddl() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -149,7 +149,7 @@ END
 $$;
 
 -- As in V11, but for constraints that an ALTER takes away: 17 and 18 name NOT NULL too, and the altered object is reported with its
--- definition. And for the row triggers of V34.
+-- definition. And for the row triggers of V21.
 CREATE OR REPLACE FUNCTION steel.on_drop() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp

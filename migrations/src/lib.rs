@@ -66,12 +66,28 @@ pub enum Error {
 /// `client` must be a session of the superuser `steel`. It is to be run once per database, before any
 /// client's session. The session's `search_path` is fixed here, since the owner of a database can set one for all who connect.
 pub async fn migrate(client: &mut Client) -> Result<usize, Error> {
+    up_to(client, refinery::Target::Latest).await
+}
+
+/// As [`migrate`], each time only the next one is due, as after a run that was interrupted there; until nothing is missing.
+#[doc(hidden)]
+pub async fn migrate_in_steps(client: &mut Client) -> Result<usize, Error> {
+    let runner = embedded::runner();
+    let mut applied = 0;
+    for migration in runner.get_migrations() {
+        applied += up_to(client, refinery::Target::Version(migration.version())).await?;
+    }
+    Ok(applied)
+}
+
+async fn up_to(client: &mut Client, target: refinery::Target) -> Result<usize, Error> {
     client
         .batch_execute(
             "SET search_path = pg_catalog, pg_temp; SET client_min_messages = warning;
              CREATE SCHEMA IF NOT EXISTS steel",
         )
         .await?;
-    let report = embedded::runner().run_async(client).await?;
+    let runner = embedded::runner().set_target(target);
+    let report = runner.run_async(client).await?;
     Ok(report.applied_migrations().len())
 }

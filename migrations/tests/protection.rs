@@ -354,3 +354,17 @@ async fn migrations_apply_once_and_the_doctor_names_what_is_broken() {
     let error = migrations::migrate(&mut steel.client).await.unwrap_err();
     assert!(error.to_string().contains("different versions"), "{error}");
 }
+
+/// A replica may be killed between two migrations, when event triggers are there already that look at every statement.
+#[tokio::test]
+async fn migrations_that_were_interrupted_after_any_of_them_go_on() {
+    // Roles belong to the server: they are made here, where one test waits for another.
+    database("uninterrupted").await;
+    let control = connect("postgres", "steel").await;
+    let make = "CREATE DATABASE interrupted TEMPLATE template0";
+    control.client.batch_execute(make).await.unwrap();
+    let mut steel = connect("interrupted", "steel").await;
+    let steps = migrations::migrate_in_steps(&mut steel.client).await;
+    assert!(steps.unwrap() > 20);
+    assert_eq!(migrations::migrate(&mut steel.client).await.unwrap(), 0);
+}

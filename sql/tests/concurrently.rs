@@ -11,7 +11,7 @@ fn what_waits_for_snapshots_is_a_schema_change_like_any_other() {
         ),
         (
             "create unique index concurrently IF NOT EXISTS i ON t (a)",
-            "create unique index  IF NOT EXISTS i ON t (a)",
+            "create unique index IF NOT EXISTS i ON t (a)",
         ),
         (
             "DROP INDEX CONCURRENTLY IF EXISTS i",
