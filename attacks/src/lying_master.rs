@@ -199,6 +199,14 @@ async fn no_lie_of_the_master_in_autocommit_reaches_a_client() {
         ["100"],
         "an invented error of a read is outvoted"
     );
+    let prepared = client
+        .prepare("UPDATE /*lie:error*/ ledger SET balance = 1 WHERE id = $1")
+        .await;
+    assert_eq!(
+        prepared.unwrap().params().len(),
+        1,
+        "and that of a statement that is only described"
+    );
 
     let mut held = "100".to_owned();
     let mut refused = 0;

@@ -60,6 +60,7 @@ impl Shim {
         cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, ShimError> {
         let mut cancelled = Cancellation::new(cancelled);
+        let mut unvalidated = unvalidated;
         for _ in 0..ATTEMPTS {
             let read = self.read_once(&settings, &operation, unvalidated);
             let confirmed = tokio::select! {
@@ -68,6 +69,15 @@ impl Shim {
                 () = cancelled.comes() => return Err(ShimError::cancelled()),
             };
             match confirmed {
+                // A description is one replica's word, and whoever executes the statement finds out. An error ends it here: it is
+                // confirmed, or a liar could refuse any statement that is prepared.
+                Confirmed::Outcome(outcome, _)
+                    if unvalidated
+                        && operation.describe_only
+                        && outcome.frames.iter().any(|f| f.first() == Some(&b'E')) =>
+                {
+                    unvalidated = false;
+                }
                 Confirmed::Outcome(outcome, height) => {
                     if !unvalidated {
                         self.0.seen.fetch_max(height, Ordering::Relaxed);
