@@ -2,7 +2,8 @@
 
 use harness::{Cluster, column, failure};
 use replica::executor::lies::Lie;
-use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 const LEDGER: &str = "SELECT balance FROM ledger ORDER BY id";
 
@@ -135,6 +136,76 @@ async fn no_lie_of_the_master_in_a_transaction_is_committed() {
 
     cluster.audit().await;
     what_the_master_dropped(&cluster, &client).await;
+    cluster.end().await;
+}
+
+/// Right bytes are a wrong row to whoever reads them wrongly: names and types of columns, and types of parameters, by which a
+/// client writes what it sends.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lie_about_how_rows_and_parameters_are_to_be_read_reaches_a_client() {
+    let (cluster, mut client) = ledger().await;
+
+    let names = |rows: Vec<SimpleQueryMessage>| -> Vec<String> {
+        let described = rows.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::RowDescription(columns) => Some(columns),
+            _ => None,
+        });
+        let columns = described.unwrap();
+        columns.iter().map(|c| c.name().to_owned()).collect()
+    };
+    for lie in ["lie:names", "lie:types"] {
+        let sql = format!("SELECT /*{lie}*/ id AS balance, balance AS debt FROM ledger");
+        let heard = names(client.simple_query(&sql).await.unwrap());
+        assert_eq!(heard, ["balance", "debt"], "{lie}");
+        let prepared = client.prepare(&sql).await.unwrap();
+        let columns = prepared.columns().iter();
+        let heard: Vec<_> = columns.map(|c| (c.name(), c.type_().clone())).collect();
+        assert_eq!(heard, [("balance", Type::INT4), ("debt", Type::INT4)]);
+    }
+    let update = "UPDATE /*lie:types*/ ledger SET balance = $1 WHERE id = 1 RETURNING balance";
+    let prepared = client.prepare(update).await.unwrap();
+    assert_eq!(prepared.params(), [Type::INT4]);
+
+    // In a block a description is provisional, as the rows are: the commit tells.
+    for lie in ["lie:names", "lie:types"] {
+        cluster.master_lies(&[Lie::Answers]).await;
+        let select = format!("SELECT /*{lie}*/ balance FROM ledger WHERE id = 1");
+        let steps = ["UPDATE ledger SET balance = 1 WHERE id = 3", &select];
+        let (sqlstate, detail) = failure(transaction(&client, &steps).await);
+        assert_eq!(sqlstate, "40001", "{lie}");
+        assert!(detail.contains(lie), "{detail}");
+
+        cluster.master_lies(&[Lie::Answers]).await;
+        let block = client.transaction().await.unwrap();
+        block.execute(steps[0], &[]).await.unwrap();
+        block.prepare(&select).await.unwrap();
+        let (sqlstate, detail) = failure(block.commit().await);
+        assert_eq!(sqlstate, "40001", "{lie}, only prepared");
+        assert!(detail.contains(lie), "{detail}");
+        cluster.hold(LEDGER, &["100", "100", "100"]).await;
+    }
+
+    // A statement outlives the block in which it was described. What nobody confirmed is asked again before it is used.
+    cluster.master_lies(&[Lie::Answers]).await;
+    let block = client.transaction().await.unwrap();
+    let update = block.prepare(update).await.unwrap();
+    assert_eq!(update.params(), [Type::FLOAT4], "the master lies");
+    block.rollback().await.unwrap();
+    let (sqlstate, _) = failure(client.query(&update, &[&7.0f32]).await);
+    assert_eq!(sqlstate, "0A000");
+    cluster.hold(LEDGER, &["100", "100", "100"]).await;
+
+    // One that is executed in the block reads what the client wrote, whatever the client was told.
+    cluster.master_lies(&[Lie::Answers]).await;
+    let block = client.transaction().await.unwrap();
+    let sql = "UPDATE /*lie:types*/ ledger SET balance = $1 WHERE id = 2";
+    let update = block.prepare(sql).await.unwrap();
+    assert_eq!(update.params(), [Type::FLOAT4]);
+    block.execute(&update, &[&7.0f32]).await.unwrap();
+    let (sqlstate, _) = failure(block.commit().await);
+    assert_eq!(sqlstate, "40001");
+    cluster.hold(LEDGER, &["100", "100", "100"]).await;
+    cluster.audit().await;
     cluster.end().await;
 }
 

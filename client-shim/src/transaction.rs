@@ -153,16 +153,14 @@ impl Transaction {
         let erred = outcome.frames.iter().any(|f| f.first() == Some(&b'E'));
         // What the client saw, not what the master says it sent (DESIGN.md, 3).
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
-        // A failure moves the transaction's state, so it is replayed whatever failed; a description or an answer from
-        // the catalogs that did not fail leaves no trace. One that changed something (by a function) runs everywhere.
+        // A failure moves the transaction's state, so it is replayed whatever failed; an answer from the catalogs that did not
+        // fail leaves no trace. One that changed something (by a function) runs everywhere.
         evidence.unvalidated = unvalidated && !erred && !evidence.leaves_something();
-        if erred || !operation.describe_only {
-            self.account.add(&operation, &evidence);
-            self.steps.push(Step {
-                operation,
-                evidence,
-            });
-        }
+        self.account.add(&operation, &evidence);
+        self.steps.push(Step {
+            operation,
+            evidence,
+        });
         Ok(outcome)
     }
 

@@ -225,7 +225,7 @@ impl Run<'_> {
             ..Statement::default()
         };
         let mut statements: Vec<Statement> = exec.settings.iter().map(set).collect();
-        statements.push(statement(&exec.operation, false));
+        statements.push(statement(&exec.operation));
         session.run(statements).await?;
         self.give_back(session).await
     }

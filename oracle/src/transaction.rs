@@ -44,7 +44,7 @@ pub async fn run(
         }
         let own = statements.len();
         let claims = step.evidence.claims.as_ref();
-        statements.push(executed(&step.operation, claims, token, false));
+        statements.push(executed(&step.operation, claims, token));
         let journal = own + 1;
         statements.push(ask_journal());
         let rest = (!values.is_empty()).then_some(journal + 1);

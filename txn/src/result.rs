@@ -6,10 +6,10 @@
 use bytes::Bytes;
 use consensus::Digest;
 
-/// BLAKE3 of what a statement came to: the command tag and the multiset of DataRow and CopyData bodies, or the SQLSTATE
-/// alone (how many rows went out before an error depends on their physical order, which replicas do not share).
-/// Descriptions, and with them OIDs, and notices do not count. `order` names the output columns (from 0) by which the
-/// rows are ordered: then the sequence of their values counts too.
+/// BLAKE3 of what a statement came to: the command tag, the multiset of DataRow and CopyData bodies and how they are to be
+/// read (names, types and formats of columns, types of parameters), or the SQLSTATE alone (how many rows went out before an
+/// error depends on their physical order, which replicas do not share). Notices do not count, nor do OIDs that a replica gave by
+/// itself. `order` names the output columns (from 0) by which the rows are ordered: then the sequence of their values counts too.
 pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("steeldb 2026 result digest");
     if let Some(sqlstate) = frames.iter().find_map(sqlstate) {
@@ -22,6 +22,7 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
         b'C',
         tag.and_then(|f| f.get(5..)).unwrap_or(b""),
     );
+    frames.iter().for_each(|f| description(&mut hasher, f));
     let mut rows: Vec<[u8; 32]> = frames
         .iter()
         .filter(|f| matches!(f.first(), Some(b'D' | b'd')))
@@ -36,6 +37,57 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
         sequence(&mut hasher, frames, order);
     }
     Digest(*hasher.finalize().as_bytes())
+}
+
+/// OIDs from here on are given by each server (PostgreSQL's FirstNormalObjectId).
+const FIRST_OWN_OID: u32 = 16_384;
+
+/// How rows and parameters are to be read: a client that was told other types reads other values out of the same bytes, one that
+/// was told other names takes one column for another. Of a column the table, its attribute and the type's size are left out: the
+/// first are numbers of the server's own, the last follows from the type. What is malformed counts as it is.
+fn description(hasher: &mut blake3::Hasher, frame: &[u8]) {
+    match frame.first() {
+        Some(b'T') => {
+            let fields = columns_of_description(frame);
+            text(hasher, b'T', &(fields.len() as u64).to_be_bytes());
+            for (name, field) in fields {
+                text(hasher, b'N', name);
+                type_of(hasher, field.get(6..10));
+                // The modifier and the format.
+                text(hasher, b'F', field.get(12..).unwrap_or_default());
+            }
+        }
+        Some(b't') => {
+            let types = frame.get(7..).unwrap_or_default().chunks(4);
+            text(hasher, b't', &(types.len() as u64).to_be_bytes());
+            types.for_each(|oid| type_of(hasher, Some(oid)));
+        }
+        _ => {}
+    }
+}
+
+fn type_of(hasher: &mut blake3::Hasher, oid: Option<&[u8]>) {
+    let oid = oid.and_then(|oid| <[u8; 4]>::try_from(oid).ok());
+    let oid = oid.map(|oid| u32::from_be_bytes(oid).min(FIRST_OWN_OID));
+    text(hasher, b'O', &oid.unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// The names of a RowDescription's columns with the 18 bytes that follow each; a malformed one ends in what it has.
+fn columns_of_description(frame: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut fields = Vec::new();
+    let mut rest = frame.get(7..).unwrap_or_default();
+    while !rest.is_empty() {
+        let end = rest
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        let after = after.get(1..).unwrap_or_default();
+        let (field, next) = after.split_at(after.len().min(18));
+        fields.push((name, field));
+        rest = next;
+    }
+    fields
 }
 
 /// Whether every element is one backend message, whole, of a kind that a statement's outcome may hold. Messages of the
@@ -162,6 +214,48 @@ mod tests {
         assert!(!is_whole(&[Bytes::new()]));
     }
 
+    /// A RowDescription of one column.
+    fn described(name: &str, table: u32, oid: u32, modifier: i32, format: i16) -> Bytes {
+        let mut body = 1u16.to_be_bytes().to_vec();
+        body.extend_from_slice(format!("{name}\0").as_bytes());
+        body.extend_from_slice(&table.to_be_bytes());
+        body.extend_from_slice(&3i16.to_be_bytes());
+        body.extend_from_slice(&oid.to_be_bytes());
+        body.extend_from_slice(&8i16.to_be_bytes());
+        body.extend_from_slice(&modifier.to_be_bytes());
+        body.extend_from_slice(&format.to_be_bytes());
+        frame(b'T', &body)
+    }
+
+    #[test]
+    fn how_rows_are_to_be_read_counts_and_the_servers_own_numbers_do_not() {
+        let of = |description| digest(&[description, row(&[Some("1")]), tag("SELECT 1")], None);
+        let right = of(described("balance", 16_400, 20, -1, 1));
+        assert_eq!(of(described("balance", 16_999, 20, -1, 1)), right);
+        let own = of(described("mood", 16_400, 16_500, -1, 0));
+        assert_eq!(of(described("mood", 16_400, 99_999, -1, 0)), own);
+        for other in [
+            described("debt", 16_400, 20, -1, 1),
+            described("balance", 16_400, 701, -1, 1),
+            described("balance", 16_400, 16_500, -1, 1),
+            described("balance", 16_400, 20, 7, 1),
+            described("balance", 16_400, 20, -1, 0),
+            frame(b'n', b""),
+        ] {
+            assert_ne!(of(other), right);
+        }
+        let parameters = |oids: &[u32]| {
+            let mut body = (oids.len() as u16).to_be_bytes().to_vec();
+            oids.iter()
+                .for_each(|oid| body.extend_from_slice(&oid.to_be_bytes()));
+            digest(&[frame(b't', &body), frame(b'n', b"")], None)
+        };
+        assert_ne!(parameters(&[20]), parameters(&[701]));
+        assert_ne!(parameters(&[20]), parameters(&[]));
+        assert_ne!(parameters(&[20, 25]), parameters(&[25, 20]));
+        assert_eq!(parameters(&[16_500]), parameters(&[16_501]));
+    }
+
     #[test]
     fn rows_are_a_multiset_unless_an_order_is_named() {
         let (a, b) = (row(&[Some("1"), Some("x")]), row(&[Some("2"), Some("x")]));
@@ -214,6 +308,10 @@ mod tests {
             b"D\0\0\0\x06\xff\xff",
             b"D\0\0\0\x0a\0\x01\x7f\xff\xff\xff",
             b"E\0\0",
+            b"T",
+            b"T\0\0\0\x09\0\x01abc",
+            b"T\0\0\0\x09\0\x01a\0\x01",
+            b"t\0\0\0\x09\0\x01a",
             b"",
         ] {
             digest(&[Bytes::copy_from_slice(bytes)], Some(&[0, 9]));

@@ -12,6 +12,8 @@ pub(super) enum Block<T> {
 }
 
 pub(super) struct Open<T> {
+    /// From 1; of this session.
+    pub number: u64,
     pub transaction: State<T>,
     /// Begun by BEGIN; else it ends with the string or the Sync that it belongs to.
     pub explicit: bool,
@@ -84,6 +86,14 @@ impl<T> Block<T> {
         match self {
             Block::Open(open) => Some(open),
             Block::Idle => None,
+        }
+    }
+
+    /// Zero outside of a block.
+    pub fn number(&self) -> u64 {
+        match self {
+            Block::Open(open) => open.number,
+            Block::Idle => 0,
         }
     }
 

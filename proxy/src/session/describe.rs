@@ -1,4 +1,8 @@
-//! Descriptions: asked of the master, without executing anything.
+//! Descriptions: asked without executing anything.
+//!
+//! A client that is told wrong types sends other values than it means, and reads others than there are. So outside of blocks a
+//! quorum describes; in a block the master does, and the others compare it at the commit. Until then the client goes by one
+//! replica's word: if the block ends otherwise, the statement is described again before it is next executed.
 
 use super::portal::{Bound, Progress};
 use super::prepared::Prepared;
@@ -20,9 +24,45 @@ impl<D: Database> Session<'_, D> {
     /// PostgreSQL has a look at the statement, as it does at every Parse.
     pub(super) async fn check(&mut self, prepared: &Prepared) -> Result<(), Trouble> {
         if !prepared.is_checked() && !self.block.is_failed() {
-            self.description(prepared).await?;
+            // Only an error is told, and the shim has errors confirmed.
+            self.description(prepared, true).await?;
         }
         Ok(())
+    }
+
+    /// Before an execution: what the client was told must be true.
+    pub(super) async fn reassure(&mut self, prepared: &Prepared) -> Result<(), Trouble> {
+        if prepared.is_doubtful(self.block.number()) && !self.block.is_failed() {
+            self.told_description(prepared).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody but the master could describe the statement: other majors have other catalogs.
+    fn is_masters_alone(&mut self, statement: &sql::Statement) -> bool {
+        match &statement.kind {
+            sql::Kind::CatalogRead | sql::Kind::Show { .. } => true,
+            sql::Kind::Cursor(sql::Cursor::Declare) => statement.unvalidated,
+            sql::Kind::Cursor(cursor) => self.reads_catalogs(*cursor, statement),
+            _ => statement.unvalidated,
+        }
+    }
+
+    /// The block whose end confirms what is said of the statement now, or does not; zero where nothing waits for an end.
+    pub(super) fn said_by(&mut self, statement: &sql::Statement) -> u64 {
+        match self.is_masters_alone(statement) {
+            true => 0,
+            false => self.block.number(),
+        }
+    }
+
+    /// What the client is told from now on.
+    async fn told_description(&mut self, prepared: &Prepared) -> Result<Description, Trouble> {
+        let unvalidated = self.is_masters_alone(&prepared.statement);
+        let description = self.description(prepared, unvalidated).await?;
+        let block = self.said_by(&prepared.statement);
+        prepared.tell(&description.parameters, description.rows.as_ref(), block)?;
+        Ok(description)
     }
 
     /// ParameterDescription, then RowDescription or NoData; before them the ParseComplete, if it is still owed.
@@ -31,7 +71,7 @@ impl<D: Database> Session<'_, D> {
         prepared: &Prepared,
         parsed: bool,
     ) -> Result<(), Trouble> {
-        let description = self.description(prepared).await?;
+        let description = self.told_description(prepared).await?;
         if parsed {
             backend::parse_complete(&mut self.wire.out);
         }
@@ -49,7 +89,7 @@ impl<D: Database> Session<'_, D> {
         if statement::gives_no_rows(&bound.prepared.statement) {
             return self.rows(None).await;
         }
-        let description = self.description(&bound.prepared).await?;
+        let description = self.told_description(&bound.prepared).await?;
         let rows = match description.rows {
             Some(rows) => Some(
                 frame::with_formats(&rows, &bound.result_formats)
@@ -68,9 +108,19 @@ impl<D: Database> Session<'_, D> {
         Ok(())
     }
 
-    async fn description(&mut self, prepared: &Prepared) -> Result<Description, Trouble> {
+    /// `unvalidated`: by the master alone.
+    async fn description(
+        &mut self,
+        prepared: &Prepared,
+        unvalidated: bool,
+    ) -> Result<Description, Trouble> {
+        // What is doubtful is asked as it was asked before.
+        let types = match prepared.is_doubtful(self.block.number()) {
+            true => prepared.types.clone(),
+            false => prepared.parameter_types(),
+        };
         let mut description = Description {
-            parameters: prepared.types.clone(),
+            parameters: types.clone(),
             rows: None,
         };
         // Data definition may hold parameters in a query of its own: PostgreSQL knows them.
@@ -87,11 +137,11 @@ impl<D: Database> Session<'_, D> {
             return Ok(description);
         }
         let call = Call {
-            types: &prepared.types,
+            types: &types,
             describe_only: true,
             ..Call::simple(&prepared.statement)
         };
-        let outcome = self.operate(call, true).await?;
+        let outcome = self.operate(call, unvalidated).await?;
         let mut failed = false;
         for found in outcome.frames {
             match frame::kind(&found) {

@@ -26,7 +26,7 @@ impl<D: Database> Session<'_, D> {
             return self.in_block(operation, unvalidated).await;
         }
         let how = match &call.statement.kind {
-            _ if unvalidated || operation.describe_only => Autocommit::Read { unvalidated: true },
+            _ if unvalidated || operation.describe_only => Autocommit::Read { unvalidated },
             // A function that catches every error would hide that it wanted to write.
             sql::Kind::Read if call.statement.calls_user => Autocommit::Write,
             sql::Kind::Read => Autocommit::Read { unvalidated: false },
@@ -80,7 +80,7 @@ impl<D: Database> Session<'_, D> {
             return Err(super::transaction::aborted().into());
         };
         open.touched = true;
-        open.evidence |= !unvalidated && !operation.describe_only;
+        open.evidence |= !unvalidated;
         let cancel = transaction.canceller();
         let (running, cancelled) = self.seat.running();
         let started = Instant::now();

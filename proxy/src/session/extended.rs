@@ -164,6 +164,7 @@ impl<D: Database> Session<'_, D> {
             return Err(transaction::aborted().into());
         }
         let bound = Bound {
+            types: prepared.parameter_types(),
             prepared,
             parameters: bind.parameters,
             parameter_formats: bind.parameter_formats,
@@ -216,6 +217,9 @@ impl<D: Database> Session<'_, D> {
                 );
             }
         }
+        if !described {
+            self.reassure(&bound.prepared).await?;
+        }
         let copy_in = match statement.kind {
             sql::Kind::CopyIn => Some(self.copy_data(bound.call()).await?),
             _ => None,
@@ -241,6 +245,11 @@ impl<D: Database> Session<'_, D> {
     async fn perform(&mut self, execution: Execution) -> Result<(), Trouble> {
         let bound: Arc<Bound> = execution.bound;
         self.description = None;
+        let prepared = &bound.prepared;
+        let told = execution.described.then(|| {
+            let block = self.said_by(&prepared.statement);
+            (prepared.as_ref(), block)
+        });
         let call = Call {
             described: execution.described,
             copy_in: execution
@@ -253,19 +262,23 @@ impl<D: Database> Session<'_, D> {
             // A receipt is one row, whatever the limit.
             && !receipt::is_asked(&bound.prepared.statement);
         if let Some(max_rows) = execution.max_rows.filter(|_| returns_rows) {
-            self.perform_in_parts(&execution.portal, call, max_rows)
+            self.perform_in_parts(&execution.portal, call, max_rows, told)
                 .await?;
         } else {
             let complete = self.statement(call).await?;
             self.wire.forward(complete).await?;
-            self.finish(&execution.portal);
+            self.finish(&execution.portal, told);
         }
-        bound.prepared.set_checked();
+        prepared.set_checked();
         self.wire.out.extend_from_slice(&execution.after);
         Ok(())
     }
 
-    fn finish(&mut self, name: &str) {
+    /// `told`: the client hears the description of the rows, from whom `Prepared::tell` says.
+    fn finish(&mut self, name: &str, told: Option<(&Prepared, u64)>) {
+        if let (Some((prepared, block)), Some(rows)) = (told, &self.description) {
+            prepared.tell_rows(rows, block);
+        }
         // The statement may have ended the transaction, and the portal with it.
         if let Ok(portal) = self.portals.get(name) {
             portal.description = self.description.take();
@@ -279,6 +292,7 @@ impl<D: Database> Session<'_, D> {
         name: &str,
         call: Call<'_>,
         max_rows: usize,
+        told: Option<(&Prepared, u64)>,
     ) -> Result<(), Trouble> {
         let unvalidated = self.unvalidated(call.statement)?;
         let (mut outcome, keyed) = self.operate_keyed(call, unvalidated).await?;
@@ -293,7 +307,7 @@ impl<D: Database> Session<'_, D> {
         });
         rest.complete = self.answer(outcome, call).await?;
         self.note_settings(call.statement)?;
-        self.finish(name);
+        self.finish(name, told);
         self.hand_out(name, rest, Some(max_rows)).await
     }
 

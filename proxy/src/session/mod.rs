@@ -62,6 +62,8 @@ pub(crate) struct Session<'a, D: Database> {
     seat: Seat,
     ledger: Ledger,
     block: Block<D::Transaction>,
+    /// How many there were.
+    blocks: u64,
     statements: Statements,
     portals: Portals,
     held: Held,
@@ -88,6 +90,7 @@ impl<'a, D: Database> Session<'a, D> {
             seat,
             ledger,
             block: Block::Idle,
+            blocks: 0,
             statements: Statements::default(),
             portals: Portals::default(),
             held: Held::Nothing,

@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Bound {
     pub prepared: Arc<Prepared>,
+    /// Of the parameters.
+    pub types: Vec<u32>,
     pub parameters: Vec<Option<Bytes>>,
     pub parameter_formats: Vec<i16>,
     pub result_formats: Vec<i16>,
@@ -20,7 +22,7 @@ pub(super) struct Bound {
 impl Bound {
     pub fn call(&self) -> Call<'_> {
         Call {
-            types: &self.prepared.types,
+            types: &self.types,
             parameters: &self.parameters,
             parameter_formats: &self.parameter_formats,
             result_formats: &self.result_formats,
@@ -32,7 +34,7 @@ impl Bound {
 
     fn size(&self) -> usize {
         let values = self.parameters.iter().flatten().map(Bytes::len);
-        values.sum::<usize>() + 16 * self.parameters.len()
+        values.sum::<usize>() + 16 * self.parameters.len() + 4 * self.types.len()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::statement::is_utility;
 use crate::limits;
-use crate::wire::Fault;
+use crate::wire::{Fault, frame};
+use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A prepared statement.
 #[derive(Debug)]
@@ -14,6 +15,17 @@ pub(super) struct Prepared {
     pub types: Vec<u32>,
     /// PostgreSQL has accepted it once, or would not look at it before it is executed.
     checked: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// What the client was told of a statement, and goes by whenever it executes it.
+#[derive(Debug, Default)]
+struct Told {
+    parameters: Option<Vec<u32>>,
+    /// RowDescription with all columns as text.
+    rows: Option<Bytes>,
+    /// The block whose master said so, until its commit confirms it; zero: it is confirmed, or nothing was told.
+    block: u64,
 }
 
 impl Prepared {
@@ -23,6 +35,64 @@ impl Prepared {
             statement,
             types,
             checked,
+            told: Mutex::default(),
+        }
+    }
+
+    /// The types of the parameters that the client will send: those that it was told, if it was. PostgreSQL settles them with Parse
+    /// too, whatever becomes of the tables.
+    pub fn parameter_types(&self) -> Vec<u32> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.parameters
+            .clone()
+            .unwrap_or_else(|| self.types.clone())
+    }
+
+    /// Takes down what the client is told, by the master of the block of this number or (zero) by a quorum.
+    ///
+    /// # Errors
+    /// 0A000 when it was told something else before.
+    pub fn tell(&self, parameters: &[u32], rows: Option<&Bytes>, block: u64) -> Result<(), Fault> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let described = told.parameters.is_some();
+        let known = told.parameters.as_deref();
+        let same_rows = match (&told.rows, rows) {
+            (Some(told), Some(rows)) => frame::reads_alike(told, rows),
+            (Some(_), None) => false,
+            (None, rows) => !described || rows.is_none(),
+        };
+        if !same_rows || known.is_some_and(|known| known != parameters) {
+            return Err(Fault::error(
+                "0A000",
+                "cached plan must not change result type",
+            ));
+        }
+        let confirmed = described && told.block == 0;
+        *told = Told {
+            parameters: Some(parameters.to_vec()),
+            rows: rows.cloned(),
+            block: if confirmed { 0 } else { block },
+        };
+        Ok(())
+    }
+
+    /// The same of rows that the client was told with a portal: it goes by what it heard last.
+    pub fn tell_rows(&self, rows: &Bytes, block: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.rows = frame::with_formats(rows, &[]);
+        told.block = block;
+    }
+
+    /// Whether what the client goes by was said by the master of another block than this one, which was not committed.
+    pub fn is_doubtful(&self, block: u64) -> bool {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.block != 0 && told.block != block
+    }
+
+    fn confirm(&self, block: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.block == block {
+            told.block = 0;
         }
     }
 
@@ -103,6 +173,13 @@ impl Statements {
         }
         self.bytes += size;
         Ok(())
+    }
+
+    /// The block was committed: what its master said of statements is true.
+    pub fn confirm(&self, block: u64) {
+        self.named
+            .values()
+            .for_each(|prepared| prepared.confirm(block));
     }
 
     pub fn remove(&mut self, name: &str) -> bool {

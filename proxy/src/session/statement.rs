@@ -301,7 +301,11 @@ impl<D: Database> Session<'_, D> {
     }
 
     /// Whether the cursor was declared over catalogs: then it is open at the master alone.
-    fn reads_catalogs(&mut self, cursor: sql::Cursor, statement: &sql::Statement) -> bool {
+    pub(super) fn reads_catalogs(
+        &mut self,
+        cursor: sql::Cursor,
+        statement: &sql::Statement,
+    ) -> bool {
         let mut words = statement.text.split_whitespace();
         let name = match cursor {
             sql::Cursor::Declare => words.nth(1),

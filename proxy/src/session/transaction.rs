@@ -37,7 +37,9 @@ impl<D: Database> Session<'_, D> {
         };
         let before = self.ledger.current().clone();
         let transaction = modes.begin(&self.database, &before);
+        self.blocks += 1;
         self.block = Block::Open(Box::new(Open {
+            number: self.blocks,
             transaction: State::Live(transaction),
             explicit,
             failed: false,
@@ -195,6 +197,7 @@ impl<D: Database> Session<'_, D> {
             self.ledger.restore(&open.before);
             return Err(error.into());
         }
+        self.statements.confirm(open.number);
         Ok(true)
     }
 

@@ -93,7 +93,7 @@ async fn descriptions_cost_one_question() {
         .ask(&[parse("p", "SELECT a"), describe('S', "p"), flush(), sync()])
         .await;
     assert_eq!(heard, ["1", "t", "T a:0", "Z I"]);
-    assert_eq!(front.database.asked(), ["master describe SELECT a"]);
+    assert_eq!(front.database.asked(), ["read describe SELECT a"]);
     let heard = client
         .ask(&[parse("q", "BEGIN"), describe('S', "q"), sync()])
         .await;

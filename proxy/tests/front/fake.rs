@@ -113,7 +113,8 @@ fn outcome(frames: Vec<Bytes>, in_block: bool) -> Outcome {
     }
 }
 
-/// `rows N` in a statement gives N rows; `fail` an error; `doom` the end of the transaction; `hang` waits for a cancel.
+/// `rows N` in a statement gives N rows; `fail` an error; `doom` the end of the transaction; `hang` waits for a cancel; `twofaced` is described
+/// otherwise in a block than outside; `typed` has a parameter of the type int8.
 async fn run(
     operation: &Operation,
     in_block: bool,
@@ -146,19 +147,30 @@ async fn run(
         return Ok(outcome(vec![error("22012", "division by zero")], in_block));
     }
     let query = matches!(word.as_str(), "SELECT" | "SHOW" | "FETCH") || sql.contains("RETURNING");
-    let description = match query {
+    // What is twofaced has another column in a block.
+    let name = match sql.contains("twofaced") && in_block {
+        true => b'b',
+        false => b'a',
+    };
+    let mut description = match query {
         true => frame(
             b'T',
             b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
         ),
         false => frame(b'n', b""),
     };
+    if query {
+        let mut named = BytesMut::from(&description[..]);
+        named[7] = name;
+        description = named.freeze();
+    }
     if operation.describe_only {
-        let mut types = vec![0, operation.parameter_types.len() as u8];
-        operation
-            .parameter_types
-            .iter()
-            .for_each(|oid| types.put_u32(*oid));
+        let mut oids = operation.parameter_types.clone();
+        if sql.contains("typed") && oids.is_empty() {
+            oids.push(20);
+        }
+        let mut types = vec![0, oids.len() as u8];
+        oids.iter().for_each(|oid| types.put_u32(*oid));
         return Ok(outcome(vec![frame(b't', &types), description], in_block));
     }
     let mut frames = vec![description];
@@ -203,7 +215,11 @@ fn described(operation: &Operation) -> String {
     } else {
         ""
     };
-    format!("{verb}{}", operation.sql)
+    let types = match &operation.parameter_types[..] {
+        types if operation.sql.contains("typed") && !types.is_empty() => format!(" {types:?}"),
+        _ => String::new(),
+    };
+    format!("{verb}{}{types}", operation.sql)
 }
 
 impl Database for Fake {

@@ -6,6 +6,7 @@ mod cancel;
 mod client;
 mod confirmation;
 mod copy;
+mod descriptions;
 mod extended;
 mod failed;
 mod fake;

@@ -172,7 +172,7 @@ async fn refuse(
 ) -> Result<Claim, Error> {
     let parsed = Statement {
         describe: Describe::Statement,
-        ..statement(operation, false)
+        ..statement(operation)
     };
     let mut outcomes = session.run(vec![back(), release(), parsed]).await?;
     match outcomes.pop().filter(|outcome| outcome.error.is_some()) {
@@ -210,21 +210,16 @@ impl Newest {
 }
 
 /// The statement of an operation as everybody executes it, the master too.
-pub fn executed(
-    operation: &Operation,
-    claims: Option<&Claims>,
-    token: &str,
-    describe: bool,
-) -> Statement {
+pub fn executed(operation: &Operation, claims: Option<&Claims>, token: &str) -> Statement {
     let Some(skipping) = skipping(operation) else {
-        return statement(&provision::sealed(operation, token), describe);
+        return statement(&provision::sealed(operation, token));
     };
     let claims = claims.map(|claims| (&claims.key[..], &claims.rows[..]));
     Statement {
         sql: skipping.replay(claims).into(),
         // It names rows, so nobody meets it again.
         cached: false,
-        ..statement(operation, describe)
+        ..statement(operation)
     }
 }
 

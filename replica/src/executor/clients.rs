@@ -328,7 +328,6 @@ impl Executor {
             operation,
             evidence: ran.evidence,
             write_set: ran.write_set,
-            failed: ran.failed,
         };
         let mut word = None;
         if session.auto {

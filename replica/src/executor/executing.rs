@@ -72,7 +72,7 @@ impl Bench {
                FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'",
             JUDGING_BUDGET.as_millis()
         )));
-        statements.push(statement(&exec.operation, true));
+        statements.push(statement(&exec.operation));
         match session.run(statements).await {
             Ok(mut outcomes) => {
                 let last = outcomes.pop().unwrap_or_default();

@@ -168,7 +168,7 @@ pub async fn run(
             statements.push(adopt::replay(token, &step.evidence.sequences, window));
         }
         let claimed = step.evidence.claims.as_ref();
-        statements.push(claiming::executed(&step.operation, claimed, token, false));
+        statements.push(claiming::executed(&step.operation, claimed, token));
         let own = statements.len() - 1;
         let mut and = |statement| {
             statements.push(statement);

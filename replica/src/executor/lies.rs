@@ -3,15 +3,17 @@
 //!
 //! Lies about answers are told of statements that carry a marker in their text, so that one cluster can tell many stories.
 
+mod frames;
+
 use super::Executor;
 use super::contents::Contents;
 use super::jobs::error_frame;
 use super::judge::reason;
 use super::opening::{SAVEPOINT, quiet};
 use super::operation::Ran;
-use bytes::Bytes;
 use consensus::{Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
+use frames::{a_century_later, altered, later, misnamed, mistyped, one_more, rows_of};
 use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +32,8 @@ pub enum Lie {
     /// Answers to marked statements. `lie:row`: one bit of a row is another. `lie:count`: one row more was changed.
     /// `lie:time`: every year is a century later, in what is answered and in what is written. `lie:smuggle`: a row more
     /// rides behind a notice. `lie:error`: the statement is said to have failed. `lie:write`: the write set names a row
-    /// that was not written. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:swap`: it
+    /// that was not written. `lie:names`: columns have other names. `lie:types`: columns and parameters that are integers are
+    /// said to be floats. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:swap`: it
     /// is that to the marked statement before. `lie:ahead`: sequences are said to have given values further on.
     /// `lie:again`: everything is as it was the first time, the sequences' values too. `lie:drop`: the transaction's
     /// statements up to this one are undone, and said to be done. `lie:ghost`: a row is claimed that is not there.
@@ -241,6 +244,12 @@ impl Lies {
                 *frame = later(frame).into();
             }
         }
+        if operation.sql.contains("lie:names") {
+            outcome.frames.iter_mut().for_each(misnamed);
+        }
+        if operation.sql.contains("lie:types") {
+            outcome.frames.iter_mut().for_each(mistyped);
+        }
         if operation.sql.contains("lie:swap") {
             let now = outcome.clone();
             outcome = locked(&self.last).replace(now).unwrap_or(outcome);
@@ -434,51 +443,4 @@ impl Executor {
 
 fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// The rows that a write set leaves.
-fn rows_of(set: &mut WriteSet) -> impl Iterator<Item = &mut String> {
-    let rows = set.events.iter_mut().filter_map(|event| match event {
-        Event::Rows { new, .. } => Some(new),
-        _ => None,
-    });
-    rows.flatten()
-}
-
-/// The last digit of a command's tag, its number of rows, with one more.
-fn one_more(frame: &mut Bytes) {
-    let mut tag = frame.to_vec();
-    if tag.first() != Some(&b'C') {
-        return;
-    }
-    if let Some(digit) = tag.iter_mut().rev().find(|byte| byte.is_ascii_digit()) {
-        *digit = b'0' + (*digit - b'0' + 1) % 10;
-    }
-    *frame = tag.into();
-}
-
-/// Every year of this century in the text, a century later.
-fn later(text: &[u8]) -> Vec<u8> {
-    let mut text = text.to_vec();
-    for at in 0..text.len().saturating_sub(4) {
-        let year = text[at..at + 4].iter().all(u8::is_ascii_digit) && text[at + 4] == b'-';
-        if year && text[at..at + 2] == *b"20" {
-            text[at + 1] = b'1';
-        }
-    }
-    text
-}
-
-fn a_century_later(row: &str) -> String {
-    // Digits for digits.
-    String::from_utf8_lossy(&later(row.as_bytes())).into_owned()
-}
-
-/// The row with one bit of its last value flipped.
-fn altered(row: &Bytes) -> Bytes {
-    let mut row = row.to_vec();
-    if let Some(last) = row.last_mut() {
-        *last ^= 1;
-    }
-    row.into()
 }

@@ -105,18 +105,17 @@ pub fn first_error(outcomes: Vec<Outcome>) -> Option<ErrorFields> {
     outcomes.into_iter().find_map(|o| o.error)
 }
 
-/// The statement of an operation. `describe`: the client reads the answer, so its columns are described.
-pub fn statement(operation: &Operation, describe: bool) -> Statement {
+/// The statement of an operation. How its rows are to be read is part of the answer, so it is compared too.
+pub fn statement(operation: &Operation) -> Statement {
     Statement {
         sql: operation.sql.as_str().into(),
         parameter_types: operation.parameter_types.clone(),
         parameters: operation.parameters.clone(),
         parameter_formats: operation.parameter_formats.clone(),
         result_formats: operation.result_formats.clone(),
-        describe: match (operation.describe_only, describe) {
-            (true, _) => Describe::Statement,
-            (false, true) => Describe::Portal,
-            (false, false) => Describe::None,
+        describe: match operation.describe_only {
+            true => Describe::Statement,
+            false => Describe::Portal,
         },
         copy_in: operation.copy_in.clone(),
         cached: !operation.parameters.is_empty() || !operation.parameter_types.is_empty(),

@@ -92,7 +92,7 @@ async fn execute(
         }
         statements.push(claiming::release());
     }
-    statements.push(claiming::executed(operation, claims.as_ref(), token, true));
+    statements.push(claiming::executed(operation, claims.as_ref(), token));
     let mut outcomes = session.run(statements).await?;
     let outcome = outcomes.pop().unwrap_or_default();
     let captured = match capture::of(&outcome, Journal::Unasked) {

@@ -217,7 +217,7 @@ async fn execute(
         None => {
             let pid = session.pid();
             let work = session.run(vec![
-                statement(&read.operation, true),
+                statement(&read.operation),
                 quiet("ROLLBACK"),
                 quiet("RESET ALL"),
             ]);

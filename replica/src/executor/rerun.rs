@@ -32,12 +32,7 @@ pub async fn transaction(
             expected.push(Expected::Success);
         }
         let claimed = step.evidence.claims.as_ref();
-        statements.push(claiming::executed(
-            &step.operation,
-            claimed,
-            mark.token,
-            false,
-        ));
+        statements.push(claiming::executed(&step.operation, claimed, mark.token));
         statements.push(journal::ask());
         expected.extend([Expected::Step(step), Expected::Journal]);
     }

@@ -17,8 +17,6 @@ pub struct Done {
     pub operation: Operation,
     pub evidence: Evidence,
     pub write_set: WriteSet,
-    /// It ended in an error.
-    pub failed: bool,
 }
 
 /// The last answer, for a client whose link broke before it came.
@@ -141,9 +139,7 @@ impl TxSession {
     pub fn note(&mut self, tx: TxId, epoch: u64, done: Done, key: &SigningKey) -> Signature {
         let fresh = || Account::new(tx, epoch);
         let account = self.account.get_or_insert_with(fresh);
-        if Self::counts(&done) {
-            account.add(&done.operation, &done.evidence);
-        }
+        account.add(&done.operation, &done.evidence);
         let word = account.sign(key);
         self.done.push(done);
         word
@@ -163,24 +159,18 @@ impl TxSession {
         }
     }
 
-    /// Whether an operation that ran is among the steps of a Commit: a mere description leaves no trace.
-    fn counts(done: &Done) -> bool {
-        done.failed || !done.operation.describe_only
-    }
-
     /// The write sets of the ordered steps, if they are the operations that this replica ran for the client, with the
     /// results that it sent (DESIGN.md: every replica checks that the ordered operations are those that it ran).
     pub fn confirms(&self, steps: &[Step]) -> Result<Vec<WriteSet>, String> {
-        let ran: Vec<&Done> = self.done.iter().filter(|d| Self::counts(d)).collect();
-        if ran.len() != steps.len() {
+        if self.done.len() != steps.len() {
             return Err(format!(
                 "{} operations were run, {} are ordered",
-                ran.len(),
+                self.done.len(),
                 steps.len()
             ));
         }
         let mut write_sets = Vec::with_capacity(steps.len());
-        for (number, (done, step)) in ran.iter().zip(steps).enumerate() {
+        for (number, (done, step)) in self.done.iter().zip(steps).enumerate() {
             let (own, ordered) = (&done.evidence, &step.evidence);
             let same = done.operation == step.operation
                 && (own.result == ordered.result || ordered.is_uncompared())

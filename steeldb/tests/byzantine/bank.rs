@@ -42,6 +42,8 @@ const LIES: &[&str] = &[
     "lie:swap",
     "lie:ahead",
     "lie:again",
+    "lie:names",
+    "lie:types",
 ];
 /// How long no client at all may be served.
 const STANDSTILL: Duration = Duration::from_secs(60);
