@@ -15,7 +15,7 @@ mod state;
 pub use membership::links;
 pub use past::{load, recover, recover_from};
 pub use run::{
-    Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, Repeat, RoundTrips, ToService, Wire,
-    inbound, record, size, start,
+    Delivered, Inbound, LAST_WORDS, OrderEvents, OrderHandle, OrderParts, Repeat, RoundTrips,
+    ToService, Wire, inbound, record, size, start,
 };
 pub use state::StateParts;

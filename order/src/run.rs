@@ -27,6 +27,7 @@ use inbox::INBOX;
 use leaving::Leaving;
 
 pub use inbox::{Inbound, OrderHandle, RoundTrips};
+pub use leaving::LAST_WORDS;
 pub use parts::{Delivered, OrderEvents, OrderParts, Repeat, ToService, Wire, inbound};
 
 /// Records of the total order in the decision log.

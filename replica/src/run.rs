@@ -7,7 +7,7 @@ use crate::postgres::{self, PostgresServer, StopMode};
 use crate::server::Care;
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{ReplicaId, Request, View, Views};
+use consensus::{Height, ReplicaId, Request, Status, View, Views};
 use net::{Budget, Event, Events, PeerId};
 use order::log::{Log, LogOptions};
 use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
@@ -140,7 +140,7 @@ async fn once(
         endpoint: endpoint.clone(),
         wire: Arc::new(crate::wire::TransactionWire),
         recovered,
-        finished: Some(finished_seen),
+        finished: Some(finished_seen.clone()),
         // PostgreSQL's state is not offered as checkpoints yet: the log is never cut.
         state: None,
         own_record: false,
@@ -222,12 +222,13 @@ async fn once(
             None => std::future::pending().await,
         }
     };
+    let last_votes = (status.clone(), finished_seen);
     let mut result = tokio::select! {
         () = shutdown => Ok(()),
         fatal = executor.run(executor::Inputs { notes, decided, frames, links, durable, repeats, status }) => Err(Error::Stopped(fatal)),
         how = ended => Err(Error::Stopped(Fatal::Postgres(how))),
         error = log.failed() => Err(Error::Log(error)),
-        view = removed(me, links_since, views_seen) => Err(Error::Removed { replica: me.0, view }),
+        view = removed(me, links_since, views_seen, last_votes) => Err(Error::Removed { replica: me.0, view }),
     };
     if let Err(Error::Stopped(Fatal::Postgres(_))) = &result
         && let Some(damage) = damage()
@@ -246,12 +247,29 @@ async fn once(
     result
 }
 
-/// Ends when a view does not name this replica any more.
-async fn removed(me: ReplicaId, since: u64, mut views: watch::Receiver<Arc<View>>) -> u64 {
+/// Ends when a view does not name this replica any more, and what was ordered before that is finished here or nobody listens
+/// any more: it was a voter there.
+async fn removed(
+    me: ReplicaId,
+    since: u64,
+    mut views: watch::Receiver<Arc<View>>,
+    (status, mut finished): (watch::Receiver<Status>, watch::Receiver<Height>),
+) -> u64 {
     let gone = |view: &Arc<View>| view.id >= since && !view.replicas.contains_key(&me);
     let view = views.wait_for(gone).await.ok().map(|view| view.id);
     match view {
-        Some(view) => view,
+        Some(view) => {
+            let decided = status.borrow().height;
+            let done = finished.wait_for(|height| *height >= decided);
+            if tokio::time::timeout(order::LAST_WORDS, done).await.is_err() {
+                tracing::warn!(
+                    view,
+                    decided,
+                    "removed before what it had to vote on was finished"
+                );
+            }
+            view
+        }
         // The order has ended; whoever waits for it tells.
         None => std::future::pending().await,
     }

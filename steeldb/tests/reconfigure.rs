@@ -85,6 +85,22 @@ async fn a_replica_is_replaced_and_another_gets_a_new_key() {
     ended_well(&cluster, load, 4).await;
 }
 
+/// What is under way when a member is removed needs its vote, since another one is gone: four of five have to vote.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_removed_votes_on_what_was_ordered_before() {
+    let cluster = Cluster::start();
+    let load = Load::start(&cluster, 8).await;
+    load.more(40).await;
+    cluster.succeed(&["reconfigure", "add"]);
+    cluster.succeed(&["kill", "--replica", "4"]);
+    load.more(40).await;
+    let said = cluster.succeed(&["reconfigure", "remove", "--replica", "3"]);
+    assert!(said.contains("view 2: 4 replicas"), "{said}");
+    load.more(40).await;
+    cluster.succeed(&["start", "--replica", "4"]);
+    ended_well(&cluster, load, 4).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_that_only_crash_bear_the_loss_of_one() {
     let cluster = Cluster::absent();

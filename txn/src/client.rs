@@ -62,7 +62,7 @@ pub enum ClientMessage {
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     pub replica: u16,
     pub regency: u64,

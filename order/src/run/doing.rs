@@ -36,6 +36,8 @@ impl Order {
         if self.view.id >= self.links_since {
             self.links_follow(&old);
         }
+        // Whoever sees the view finds the height that made it.
+        self.status.send_replace(self.core.status());
         self.views.send_replace(self.view.clone());
     }
 

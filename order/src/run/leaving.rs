@@ -2,7 +2,8 @@
 //!
 //! A view cuts the links to the members that it does not name, or names by another key. Whoever has not decided the height
 //! that made the view would never learn of it: its peers refuse it. Two things mend that. Links to removed members stay open for some
-//! seconds, in which nothing is heard but where they stand and their question for decisions. And a replica that nobody speaks with tries its other key.
+//! seconds, in which nothing is heard of the order but where they stand and their question for decisions. And a replica that nobody speaks with tries its
+//! other key. One that was removed keeps its links as long: what was ordered before it left is voted on in the view that named it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::past::load;
 use super::{Done, Order};
 
 /// How long the links to a member that was removed stay open.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Decisions that it is sent at a time.
 const DECISIONS: usize = 64;
 /// How often this replica looks whether anybody speaks with it.
@@ -41,7 +42,9 @@ impl Order {
     pub(super) fn links_follow(&mut self, old: &View) {
         self.leaving = Leaving::default();
         match crate::membership::with_leavers(old, &self.view) {
-            Some(both) if self.view.replicas.contains_key(&self.me) => {
+            // Whoever runs this replica stops it.
+            Some(both) if !self.view.replicas.contains_key(&self.me) => self.change_links(&both),
+            Some(both) => {
                 let gone = |id: &&ReplicaId| !self.view.replicas.contains_key(*id);
                 self.leaving.leavers = both.replicas.keys().filter(gone).copied().collect();
                 self.change_links(&both);
@@ -52,7 +55,7 @@ impl Order {
                     let _ = done.send(Done::Parted { view });
                 });
             }
-            _ => self.change_links(&self.view),
+            None => self.change_links(&self.view),
         }
     }
 

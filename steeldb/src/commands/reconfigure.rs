@@ -2,6 +2,7 @@
 
 mod advise;
 mod master;
+mod settled;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -138,7 +139,7 @@ fn describe(cluster: &Cluster) -> String {
     )
 }
 
-/// Orders the change and writes the membership that it makes.
+/// Orders the change, writes the membership that it makes, and waits until nobody depends on the one before.
 async fn change(
     layout: &Layout,
     cluster: &Cluster,
@@ -165,7 +166,7 @@ async fn change(
         .await
         .map_err(|e| refused(e.to_string()).next(status()))?;
     progress.step(format!("ordering the change to view {}", next.id));
-    admin.shim.reconfigure(&change).await.map_err(|error| {
+    let height = admin.shim.reconfigure(&change).await.map_err(|error| {
         let failure = match error.sqlstate.as_str() {
             "08007" => Failure::new("it is not known whether the membership has changed"),
             _ => Failure::new("the membership is as it was"),
@@ -173,6 +174,7 @@ async fn change(
         failure.cause(error).next(status())
     })?;
     write(layout, cluster, &file)?;
+    settled::settled(&admin.shim, &before, &next, height, progress).await?;
     Ok(file)
 }
 
