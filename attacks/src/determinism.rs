@@ -111,6 +111,22 @@ pub async fn agree(cluster: &Cluster) {
         client.query_one(&insert, &[]).await.unwrap();
     }
 
+    // A cursor that the master alone has open, in a block that all judge; what a driver prepares of it is its word too.
+    client
+        .batch_execute(
+            "BEGIN; INSERT INTO parent DEFAULT VALUES;
+             DECLARE c CURSOR FOR SELECT oid, relname FROM pg_class; DECLARE d CURSOR FOR SELECT id FROM parent ORDER BY id",
+        )
+        .await
+        .unwrap();
+    for sql in ["FETCH 3 FROM c", "MOVE c", "FETCH 3 FROM d", "CLOSE c"] {
+        client
+            .query(sql, &[])
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+
     let uuids = column(&client, "SELECT count(*) = count(DISTINCT u) FROM parent")
         .await
         .unwrap();

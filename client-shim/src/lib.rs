@@ -17,6 +17,7 @@ mod settings;
 mod shim;
 mod transaction;
 
+pub use consensus::Digest;
 pub use error::ShimError;
 pub use settings::{Reads, Settings};
 pub use shim::{AuditReport, Committed, Shim};

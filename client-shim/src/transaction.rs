@@ -135,6 +135,15 @@ impl Transaction {
         if self.ended {
             return Err(ShimError::retry("the transaction is over"));
         }
+        if self.steps.len() >= txn::limits::STEPS_PER_TRANSACTION {
+            self.give_up();
+            let most = txn::limits::STEPS_PER_TRANSACTION;
+            let error = ShimError::new(
+                "54000",
+                format!("a transaction has {most} statements at most"),
+            );
+            return Err(error.hint("Commit in between. Preparing a statement counts as one."));
+        }
         let step = self.sent;
         self.sent += 1;
         let result = self.ask(step, &operation).await;

@@ -28,7 +28,7 @@ use proxy::{Proxy, ProxyConfig};
 use replica::executor::lies::{self, Lie};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once};
@@ -106,7 +106,7 @@ impl Cluster {
             .unwrap();
         // PostgreSQL's account has to pass.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-        let ports = free_ports(5);
+        let ports = net::free_ports(5, 0);
         let (file, keys) = members(&ports);
         let path = dir.path().join("cluster.toml");
         std::fs::write(&path, file.to_text()).unwrap();
@@ -370,15 +370,6 @@ fn members(ports: &[u16]) -> (cluster::Cluster, BTreeMap<String, Identity>) {
         },
         keys,
     )
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    held.iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect()
 }
 
 /// Runs a future in a thread with a runtime of its own.

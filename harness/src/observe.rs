@@ -38,9 +38,10 @@ impl Cluster {
             if statuses.len() == 4 && statuses.values().all(|s| Some(s.applied) == decided) {
                 return;
             }
+            let ended = self.ended.lock().unwrap().clone();
             assert!(
                 Instant::now() < until,
-                "the replicas do not settle: {statuses:#?}"
+                "the replicas do not settle: {ended:?} {statuses:#?}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

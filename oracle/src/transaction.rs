@@ -6,6 +6,7 @@ use pgsession::{Error, Outcome, Session, Statement};
 use replica::executor::again::{
     AGREED, Journal, ask_journal, captured, executed, quiet, sequence_values, set_alike,
 };
+use sql::CatalogCursors;
 use txn::{Event, Step, WriteSet};
 
 /// Where an operation's outcome lies, that of the count of reports after it, and that of the count of sequence values that were
@@ -34,8 +35,9 @@ pub async fn run(
     let mut statements = prefix;
     let mut places = Vec::with_capacity(steps.len());
     let mut found = Vec::new();
+    let mut cursors = CatalogCursors::default();
     for (number, step) in steps.iter().enumerate() {
-        if step.evidence.is_uncompared() && is_for_the_master_alone(step) {
+        if step.evidence.is_uncompared() && is_for_the_master_alone(step, &mut cursors) {
             continue;
         }
         let values = &step.evidence.sequences;
@@ -154,10 +156,14 @@ fn ended(outcomes: &[Outcome], write_sets: &[WriteSet]) -> Option<String> {
 }
 
 /// What only one server can answer: catalogs, plans, settings.
-fn is_for_the_master_alone(step: &Step) -> bool {
+fn is_for_the_master_alone(step: &Step, cursors: &mut CatalogCursors) -> bool {
     use sql::Kind;
     sql::statement(&step.operation.sql).is_ok_and(|statement| {
-        statement.unvalidated || matches!(statement.kind, Kind::CatalogRead | Kind::Show { .. })
+        let alone = statement.unvalidated
+            || cursors.has(&statement)
+            || matches!(statement.kind, Kind::CatalogRead | Kind::Show { .. });
+        cursors.declared(&statement, alone);
+        alone
     })
 }
 

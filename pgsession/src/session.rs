@@ -40,6 +40,8 @@ pub struct Session {
     parameters: BTreeMap<String, String>,
     transaction: u8,
     prepared: Prepared,
+    /// Of the schema that the prepared statements were made under.
+    generation: u64,
     broken: bool,
 }
 
@@ -67,6 +69,7 @@ impl Session {
             parameters: BTreeMap::new(),
             transaction: b'I',
             prepared: Prepared::default(),
+            generation: 0,
             broken: false,
         };
         session.stream.write_all(&hello).await?;
@@ -131,6 +134,13 @@ impl Session {
     /// another one changed the schema: inside a transaction a stale statement costs an error.
     pub fn forget_statements(&mut self) {
         self.prepared.forget_all();
+    }
+
+    /// Forgets what is prepared if that was in another generation of the schema than this one.
+    pub fn in_generation(&mut self, generation: u64) {
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            self.forget_statements();
+        }
     }
 
     /// Runs statements in one pipeline, each ended by its own Sync; an error of one stands in its

@@ -10,6 +10,7 @@ mod classify;
 mod concurrently;
 mod content;
 mod copy;
+mod cursors;
 mod ddl;
 mod decode;
 mod lexer;
@@ -29,6 +30,7 @@ mod tokens;
 mod transaction;
 mod volatile;
 
+pub use cursors::CatalogCursors;
 pub use prepare::{Call, Template};
 pub use roworder::{Doubt, Limit};
 pub use settings::{reported, travels};

@@ -7,22 +7,14 @@ use std::time::{Duration, Instant};
 use crate::failure::Failure;
 use crate::layout::Member;
 
-/// Where ports are taken from: below what the kernel gives to outgoing connections, which could take a port while the
-/// cluster is down.
-const RANGE: std::ops::Range<u16> = 20_000..32_000;
-
 /// So many free loopback ports, chosen at random, none of them `not`.
 pub fn free(count: usize, not: u16) -> Result<Vec<u16>, Failure> {
-    let length = RANGE.end - RANGE.start;
-    let first = rand::random_range(0..length);
-    let candidates = (0..length).map(|step| RANGE.start + (first + step) % length);
-    let is_free =
-        |port: &u16| *port != not && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let ports: Vec<u16> = candidates.filter(is_free).take(count).collect();
+    let ports = net::free_ports(count, not);
     if ports.len() < count {
         return Err(Failure::new(format!(
             "no {count} free ports between {} and {} on 127.0.0.1",
-            RANGE.start, RANGE.end
+            net::PORTS.start,
+            net::PORTS.end
         ))
         .next("end what holds them, or give the replicas' addresses with `steeldb init --hosts`"));
     }
@@ -73,16 +65,6 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn free_ports_can_be_listened_on_and_differ() {
-        let ports = free(7, 0).unwrap();
-        let listeners: Vec<_> = ports
-            .iter()
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).unwrap())
-            .collect();
-        assert_eq!(listeners.len(), 7);
-    }
 
     #[test]
     fn a_taken_port_is_named_with_a_way_out() {

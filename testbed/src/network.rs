@@ -112,6 +112,11 @@ impl Drop for Namespace {
 
 /// A free port of an address of this machine, or of a host, whose ports nobody else uses.
 pub fn free_port(address: Ipv4Addr) -> Result<SocketAddr, Error> {
+    if address.is_loopback()
+        && let Some(port) = net::free_ports(1, 0).first()
+    {
+        return Ok((address, *port).into());
+    }
     match std::net::TcpListener::bind((address, 0)) {
         Ok(listener) => listener
             .local_addr()

@@ -6,6 +6,8 @@ pub const OPEN_TRANSACTIONS_PER_CLIENT: usize = 120;
 pub const OPEN_TRANSACTIONS: usize = 150;
 /// Operations of one transaction (SQLSTATE 54000 at the client).
 pub const STEPS_PER_TRANSACTION: usize = 100_000;
+/// How often a replica that was removed asks for the verdicts that it waits for, milliseconds.
+pub const LEAVER_FETCH_MS: u64 = 25;
 /// Rows that one query with SKIP LOCKED may take (SQLSTATE 53400).
 pub const CLAIMED_ROWS: usize = 10_000;
 /// Decided heights that an autocommit write may lag behind the state that its master read (DESIGN.md, 7: K).

@@ -22,7 +22,7 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
         b'C',
         tag.and_then(|f| f.get(5..)).unwrap_or(b""),
     );
-    frames.iter().for_each(|f| description(&mut hasher, f));
+    descriptions(&mut hasher, frames);
     let mut rows: Vec<[u8; 32]> = frames
         .iter()
         .filter(|f| matches!(f.first(), Some(b'D' | b'd')))
@@ -42,6 +42,29 @@ pub fn digest(frames: &[Bytes], order: Option<&[u16]>) -> Digest {
 /// OIDs from here on are given by each server (PostgreSQL's FirstNormalObjectId).
 const FIRST_OWN_OID: u32 = 16_384;
 
+/// Everything else that a client goes by, each at its place among the rows: a driver begins anew at a description, and takes an
+/// empty query's answer for the end. Notices and reports of settings are left out; NoData counts where it is not the only word.
+fn descriptions(hasher: &mut blake3::Hasher, frames: &[Bytes]) {
+    let described = |f: &&Bytes| matches!(f.first(), Some(b'T' | b'n'));
+    let contested = frames.iter().filter(described).count() > 1;
+    let mut rows: u64 = 0;
+    for frame in frames {
+        let counts = match frame.first() {
+            Some(b'D' | b'd') => {
+                rows += 1;
+                false
+            }
+            Some(b'T' | b't' | b'I' | b'G' | b'H' | b'c' | b's') => true,
+            Some(b'n') => contested,
+            _ => false,
+        };
+        if counts {
+            text(hasher, b'@', &rows.to_be_bytes());
+            description(hasher, frame);
+        }
+    }
+}
+
 /// How rows and parameters are to be read: a client that was told other types reads other values out of the same bytes, one that
 /// was told other names takes one column for another. Of a column the table, its attribute and the type's size are left out: the
 /// first are numbers of the server's own, the last follows from the type. What is malformed counts as it is.
@@ -49,7 +72,8 @@ fn description(hasher: &mut blake3::Hasher, frame: &[u8]) {
     match frame.first() {
         Some(b'T') => {
             let fields = columns_of_description(frame);
-            text(hasher, b'T', &(fields.len() as u64).to_be_bytes());
+            text(hasher, b'T', frame.get(5..7).unwrap_or_default());
+            text(hasher, b'#', &(fields.len() as u64).to_be_bytes());
             for (name, field) in fields {
                 text(hasher, b'N', name);
                 type_of(hasher, field.get(6..10));
@@ -62,7 +86,14 @@ fn description(hasher: &mut blake3::Hasher, frame: &[u8]) {
             text(hasher, b't', &(types.len() as u64).to_be_bytes());
             types.for_each(|oid| type_of(hasher, Some(oid)));
         }
-        _ => {}
+        // What follows has no numbers of a server's own.
+        kind => {
+            text(
+                hasher,
+                kind.copied().unwrap_or(0),
+                frame.get(5..).unwrap_or_default(),
+            );
+        }
     }
 }
 
@@ -244,6 +275,34 @@ mod tests {
         ] {
             assert_ne!(of(other), right);
         }
+        let (described, row, tag) = (
+            described("balance", 16_400, 20, -1, 1),
+            row(&[Some("1")]),
+            tag("SELECT 1"),
+        );
+        let none = frame(b'n', b"");
+        let mut one_of_two = described.to_vec();
+        one_of_two[6] = 2;
+        for other in [
+            vec![row.clone(), described.clone(), tag.clone()],
+            vec![described.clone(), none.clone(), row.clone(), tag.clone()],
+            vec![
+                described.clone(),
+                row.clone(),
+                tag.clone(),
+                frame(b'I', b""),
+            ],
+            vec![one_of_two.into(), row.clone(), tag.clone()],
+            vec![
+                described.clone(),
+                frame(b'H', b"\0\0\x01\0\0"),
+                row.clone(),
+                tag.clone(),
+            ],
+        ] {
+            assert_ne!(digest(&other, None), right, "{other:?}");
+        }
+        assert_eq!(digest(&[none, tag.clone()], None), digest(&[tag], None));
         let parameters = |oids: &[u32]| {
             let mut body = (oids.len() as u16).to_be_bytes().to_vec();
             oids.iter()

@@ -4,7 +4,6 @@ use crate::database::Database;
 use crate::settings::Settings;
 use client_shim::{Isolation, ShimError};
 use pgwire::messages::response::TransactionStatus;
-use std::collections::BTreeSet;
 
 pub(super) enum Block<T> {
     Idle,
@@ -14,6 +13,8 @@ pub(super) enum Block<T> {
 pub(super) struct Open<T> {
     /// From 1; of this session.
     pub number: u64,
+    /// Its master said how rows of prepared statements are to be read, which its commit confirms.
+    pub tells: bool,
     pub transaction: State<T>,
     /// Begun by BEGIN; else it ends with the string or the Sync that it belongs to.
     pub explicit: bool,
@@ -28,7 +29,7 @@ pub(super) struct Open<T> {
     pub before: Settings,
     pub savepoints: Vec<Savepoint>,
     /// Cursors over catalogs, which the master alone has open.
-    pub catalog_cursors: BTreeSet<String>,
+    pub catalog_cursors: sql::CatalogCursors,
     /// Names that SET LOCAL touched: RESET ALL has to know them.
     pub local: Vec<String>,
 }

@@ -5,7 +5,7 @@
 //! replica's word: if the block ends otherwise, the statement is described again before it is next executed.
 
 use super::portal::{Bound, Progress};
-use super::prepared::Prepared;
+use super::prepared::{Prepared, Said};
 use super::statement::{self, Call};
 use super::{Session, Trouble};
 use crate::database::Database;
@@ -30,10 +30,21 @@ impl<D: Database> Session<'_, D> {
         Ok(())
     }
 
-    /// Before an execution: what the client was told must be true.
-    pub(super) async fn reassure(&mut self, prepared: &Prepared) -> Result<(), Trouble> {
-        if prepared.is_doubtful(self.block.number()) && !self.block.is_failed() {
+    /// Before an execution: what the client was told must be true. `described`: it is told anew how rows are to be read.
+    pub(super) async fn reassure(
+        &mut self,
+        prepared: &Prepared,
+        described: bool,
+    ) -> Result<(), Trouble> {
+        let block = self.block.number();
+        if self.block.is_failed() {
+            return Ok(());
+        }
+        if !described && prepared.is_doubtful(block) {
             self.told_description(prepared).await?;
+        } else if described && prepared.has_doubtful_parameters(block) {
+            let (description, said) = self.said_description(prepared).await?;
+            prepared.tell_parameters(&description.parameters, said)?;
         }
         Ok(())
     }
@@ -42,27 +53,43 @@ impl<D: Database> Session<'_, D> {
     fn is_masters_alone(&mut self, statement: &sql::Statement) -> bool {
         match &statement.kind {
             sql::Kind::CatalogRead | sql::Kind::Show { .. } => true,
-            sql::Kind::Cursor(sql::Cursor::Declare) => statement.unvalidated,
-            sql::Kind::Cursor(cursor) => self.reads_catalogs(*cursor, statement),
+            sql::Kind::Cursor(_) => match self.block.open() {
+                Some(open) => open.catalog_cursors.has(statement),
+                None => statement.unvalidated,
+            },
             _ => statement.unvalidated,
         }
     }
 
-    /// The block whose end confirms what is said of the statement now, or does not; zero where nothing waits for an end.
-    pub(super) fn said_by(&mut self, statement: &sql::Statement) -> u64 {
-        match self.is_masters_alone(statement) {
-            true => 0,
-            false => self.block.number(),
+    /// Who says now how the statement's rows are to be read.
+    pub(super) fn said_by(&mut self, statement: &sql::Statement) -> Said {
+        if self.is_masters_alone(statement) {
+            return Said::Confirmed;
+        }
+        match self.block.open() {
+            Some(open) => {
+                open.tells = true;
+                Said::InBlock(open.number)
+            }
+            None => Said::Confirmed,
         }
     }
 
     /// What the client is told from now on.
     async fn told_description(&mut self, prepared: &Prepared) -> Result<Description, Trouble> {
+        let (description, said) = self.said_description(prepared).await?;
+        prepared.tell(&description.parameters, description.rows.as_ref(), said)?;
+        Ok(description)
+    }
+
+    /// What is said of the statement, and who says so.
+    async fn said_description(
+        &mut self,
+        prepared: &Prepared,
+    ) -> Result<(Description, Said), Trouble> {
         let unvalidated = self.is_masters_alone(&prepared.statement);
         let description = self.description(prepared, unvalidated).await?;
-        let block = self.said_by(&prepared.statement);
-        prepared.tell(&description.parameters, description.rows.as_ref(), block)?;
-        Ok(description)
+        Ok((description, self.said_by(&prepared.statement)))
     }
 
     /// ParameterDescription, then RowDescription or NoData; before them the ParseComplete, if it is still owed.
@@ -115,7 +142,7 @@ impl<D: Database> Session<'_, D> {
         unvalidated: bool,
     ) -> Result<Description, Trouble> {
         // What is doubtful is asked as it was asked before.
-        let types = match prepared.is_doubtful(self.block.number()) {
+        let types = match prepared.has_doubtful_parameters(self.block.number()) {
             true => prepared.types.clone(),
             false => prepared.parameter_types(),
         };

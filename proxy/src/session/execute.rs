@@ -124,6 +124,14 @@ impl<D: Database> Session<'_, D> {
         let mut complete = Bytes::new();
         let mut failed = false;
         self.description = None;
+        let rows = outcome.frames.iter().find(|f| frame::kind(f) == b'T');
+        if let (Some(prepared), Some(rows), false) = (call.prepared, rows, call.described)
+            && (self.block.is_open() || only_reads(call.statement))
+            && prepared.contradicts(rows)
+        {
+            // As PostgreSQL says before it executes anything. What is committed already is not taken back by an error.
+            return Err(super::prepared::changed().into());
+        }
         let undescribed = call.simple
             && is_described_late(call.statement)
             && outcome
@@ -172,6 +180,11 @@ impl<D: Database> Session<'_, D> {
         let moved = frame::relocated(found, |position| call.statement.client_position(position));
         self.wire.forward(moved).await
     }
+}
+
+/// Nothing of it is committed outside of a block.
+fn only_reads(statement: &sql::Statement) -> bool {
+    matches!(statement.kind, sql::Kind::Read | sql::Kind::CatalogRead) && !statement.calls_user
 }
 
 pub(super) async fn expiry(limit: Option<Duration>) {

@@ -2,7 +2,7 @@
 
 use super::held::{Execution, Held};
 use super::portal::{Bound, Progress, Rest};
-use super::prepared::Prepared;
+use super::prepared::{Prepared, Said};
 use super::statement::{self, Call};
 use super::{Session, Trouble, receipt, transaction};
 use crate::database::Database;
@@ -217,9 +217,7 @@ impl<D: Database> Session<'_, D> {
                 );
             }
         }
-        if !described {
-            self.reassure(&bound.prepared).await?;
-        }
+        self.reassure(&bound.prepared, described).await?;
         let copy_in = match statement.kind {
             sql::Kind::CopyIn => Some(self.copy_data(bound.call()).await?),
             _ => None,
@@ -246,10 +244,7 @@ impl<D: Database> Session<'_, D> {
         let bound: Arc<Bound> = execution.bound;
         self.description = None;
         let prepared = &bound.prepared;
-        let told = execution.described.then(|| {
-            let block = self.said_by(&prepared.statement);
-            (prepared.as_ref(), block)
-        });
+        let told = execution.described.then_some(prepared.as_ref());
         let call = Call {
             described: execution.described,
             copy_in: execution
@@ -262,23 +257,32 @@ impl<D: Database> Session<'_, D> {
             // A receipt is one row, whatever the limit.
             && !receipt::is_asked(&bound.prepared.statement);
         if let Some(max_rows) = execution.max_rows.filter(|_| returns_rows) {
-            self.perform_in_parts(&execution.portal, call, max_rows, told)
-                .await?;
+            let done = self.perform_in_parts(&execution.portal, call, max_rows, told);
+            done.await?;
         } else {
-            let complete = self.statement(call).await?;
-            self.wire.forward(complete).await?;
-            self.finish(&execution.portal, told);
+            let complete = self.statement(call).await;
+            self.note_told(told, complete.is_err());
+            self.wire.forward(complete?).await?;
+            self.finish(&execution.portal);
         }
         prepared.set_checked();
         self.wire.out.extend_from_slice(&execution.after);
         Ok(())
     }
 
-    /// `told`: the client hears the description of the rows, from whom `Prepared::tell` says.
-    fn finish(&mut self, name: &str, told: Option<(&Prepared, u64)>) {
-        if let (Some((prepared, block)), Some(rows)) = (told, &self.description) {
-            prepared.tell_rows(rows, block);
-        }
+    /// The client has heard how rows of this statement are to be read. What comes before an error nobody compares.
+    fn note_told(&mut self, told: Option<&Prepared>, failed: bool) {
+        let (Some(prepared), Some(rows)) = (told, self.description.clone()) else {
+            return;
+        };
+        let said = match failed {
+            true => Said::Alone,
+            false => self.said_by(&prepared.statement),
+        };
+        prepared.tell_rows(&rows, said);
+    }
+
+    fn finish(&mut self, name: &str) {
         // The statement may have ended the transaction, and the portal with it.
         if let Ok(portal) = self.portals.get(name) {
             portal.description = self.description.take();
@@ -292,7 +296,7 @@ impl<D: Database> Session<'_, D> {
         name: &str,
         call: Call<'_>,
         max_rows: usize,
-        told: Option<(&Prepared, u64)>,
+        told: Option<&Prepared>,
     ) -> Result<(), Trouble> {
         let unvalidated = self.unvalidated(call.statement)?;
         let (mut outcome, keyed) = self.operate_keyed(call, unvalidated).await?;
@@ -305,9 +309,11 @@ impl<D: Database> Session<'_, D> {
             }
             _ => true,
         });
-        rest.complete = self.answer(outcome, call).await?;
+        let complete = self.answer(outcome, call).await;
+        self.note_told(told, complete.is_err());
+        rest.complete = complete?;
         self.note_settings(call.statement)?;
-        self.finish(name, told);
+        self.finish(name);
         self.hand_out(name, rest, Some(max_rows)).await
     }
 

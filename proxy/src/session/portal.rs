@@ -22,6 +22,7 @@ pub(super) struct Bound {
 impl Bound {
     pub fn call(&self) -> Call<'_> {
         Call {
+            prepared: Some(&self.prepared),
             types: &self.types,
             parameters: &self.parameters,
             parameter_formats: &self.parameter_formats,

@@ -4,9 +4,10 @@ use super::statement::is_utility;
 use crate::limits;
 use crate::wire::{Fault, frame};
 use bytes::Bytes;
+use client_shim::Digest;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A prepared statement.
 #[derive(Debug)]
@@ -21,11 +22,51 @@ pub(super) struct Prepared {
 /// What the client was told of a statement, and goes by whenever it executes it.
 #[derive(Debug, Default)]
 struct Told {
-    parameters: Option<Vec<u32>>,
-    /// RowDescription with all columns as text.
-    rows: Option<Bytes>,
-    /// The block whose master said so, until its commit confirms it; zero: it is confirmed, or nothing was told.
-    block: u64,
+    parameters: Option<(Vec<u32>, Said)>,
+    /// How rows are to be read, with all columns as text; `None` in it: there are none.
+    rows: Option<(Option<Digest>, Said)>,
+}
+
+/// Who said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// A quorum, or the master's word was confirmed.
+    Confirmed,
+    /// The master of the block of this number: its commit confirms it.
+    InBlock(u64),
+    /// The master, and nothing will confirm it.
+    Alone,
+}
+
+impl Said {
+    /// What is confirmed stays so, whoever says it once more.
+    fn after(self, known: Option<Said>) -> Said {
+        match known {
+            Some(Said::Confirmed) => Said::Confirmed,
+            _ => self,
+        }
+    }
+
+    /// Nobody confirmed it, nor will this block.
+    fn is_doubtful(self, block: u64) -> bool {
+        match self {
+            Said::Confirmed => false,
+            Said::InBlock(number) => number != block,
+            Said::Alone => true,
+        }
+    }
+}
+
+/// OIDs from here on are given by each server.
+const FIRST_OWN_OID: u32 = 16_384;
+
+/// The statement is not what the client was told that it is. Drivers prepare it again when they read this routine.
+pub(super) fn changed() -> Fault {
+    Fault::error("0A000", "cached plan must not change result type").outdated()
+}
+
+fn reading(rows: &Bytes) -> Digest {
+    client_shim::result_digest(std::slice::from_ref(rows), None)
 }
 
 impl Prepared {
@@ -40,60 +81,104 @@ impl Prepared {
     }
 
     /// The types of the parameters that the client will send: those that it was told, if it was. PostgreSQL settles them with Parse
-    /// too, whatever becomes of the tables.
+    /// too, whatever becomes of the tables. Types that have other numbers at other servers are left to each.
     pub fn parameter_types(&self) -> Vec<u32> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.parameters
-            .clone()
-            .unwrap_or_else(|| self.types.clone())
+        let told = self.told();
+        let Some((parameters, _)) = &told.parameters else {
+            return self.types.clone();
+        };
+        let own = |place: usize| self.types.get(place).copied().unwrap_or(0);
+        let types = parameters.iter().enumerate();
+        types
+            .map(|(place, oid)| {
+                if *oid < FIRST_OWN_OID {
+                    *oid
+                } else {
+                    own(place)
+                }
+            })
+            .collect()
     }
 
-    /// Takes down what the client is told, by the master of the block of this number or (zero) by a quorum.
+    /// Takes down what the client is told.
     ///
     /// # Errors
     /// 0A000 when it was told something else before.
-    pub fn tell(&self, parameters: &[u32], rows: Option<&Bytes>, block: u64) -> Result<(), Fault> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let described = told.parameters.is_some();
-        let known = told.parameters.as_deref();
-        let same_rows = match (&told.rows, rows) {
-            (Some(told), Some(rows)) => frame::reads_alike(told, rows),
-            (Some(_), None) => false,
-            (None, rows) => !described || rows.is_none(),
-        };
-        if !same_rows || known.is_some_and(|known| known != parameters) {
-            return Err(Fault::error(
-                "0A000",
-                "cached plan must not change result type",
-            ));
+    pub fn tell(&self, parameters: &[u32], rows: Option<&Bytes>, said: Said) -> Result<(), Fault> {
+        let rows = rows.map(reading);
+        let known = self.told().rows;
+        if known.is_some_and(|(known, _)| known != rows) {
+            return Err(changed());
         }
-        let confirmed = described && told.block == 0;
-        *told = Told {
-            parameters: Some(parameters.to_vec()),
-            rows: rows.cloned(),
-            block: if confirmed { 0 } else { block },
-        };
+        self.tell_parameters(parameters, said)?;
+        self.told().rows = Some((rows, said.after(known.map(|(_, said)| said))));
+        Ok(())
+    }
+
+    /// The same of its parameters alone.
+    ///
+    /// # Errors
+    /// As [`Prepared::tell`].
+    pub fn tell_parameters(&self, parameters: &[u32], said: Said) -> Result<(), Fault> {
+        let mut told = self.told();
+        let alike =
+            |(one, other): (&u32, &u32)| *one.min(&FIRST_OWN_OID) == *other.min(&FIRST_OWN_OID);
+        let known = told.parameters.as_ref();
+        let same = known.is_none_or(|(known, _)| {
+            known.len() == parameters.len() && known.iter().zip(parameters).all(alike)
+        });
+        if !same {
+            return Err(changed());
+        }
+        let said = said.after(known.map(|(_, said)| *said));
+        told.parameters = Some((parameters.to_vec(), said));
         Ok(())
     }
 
     /// The same of rows that the client was told with a portal: it goes by what it heard last.
-    pub fn tell_rows(&self, rows: &Bytes, block: u64) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.rows = frame::with_formats(rows, &[]);
-        told.block = block;
+    pub fn tell_rows(&self, rows: &Bytes, said: Said) {
+        let text = frame::with_formats(rows, &[]);
+        self.told().rows = Some((text.as_ref().map(reading), said));
     }
 
-    /// Whether what the client goes by was said by the master of another block than this one, which was not committed.
+    /// Whether the types of parameters that the client goes by are one replica's word that was not confirmed.
+    pub fn has_doubtful_parameters(&self, block: u64) -> bool {
+        let told = self.told();
+        told.parameters
+            .as_ref()
+            .is_some_and(|(_, said)| said.is_doubtful(block))
+    }
+
+    /// The same of anything that it goes by.
     pub fn is_doubtful(&self, block: u64) -> bool {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.block != 0 && told.block != block
+        let told = self.told();
+        let rows = told
+            .rows
+            .as_ref()
+            .is_some_and(|(_, said)| said.is_doubtful(block));
+        drop(told);
+        rows || self.has_doubtful_parameters(block)
+    }
+
+    /// Whether rows of this description are not what the client was told to expect.
+    pub fn contradicts(&self, rows: &Bytes) -> bool {
+        let known = self.told().rows.as_ref().map(|(known, _)| *known);
+        known.is_some_and(|known| known != frame::with_formats(rows, &[]).as_ref().map(reading))
     }
 
     fn confirm(&self, block: u64) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.block == block {
-            told.block = 0;
+        let mut told = self.told();
+        let Told { parameters, rows } = &mut *told;
+        let said = parameters.iter_mut().map(|(_, said)| said);
+        for said in said.chain(rows.iter_mut().map(|(_, said)| said)) {
+            if *said == Said::InBlock(block) {
+                *said = Said::Confirmed;
+            }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_checked(&self) -> bool {

@@ -1,6 +1,6 @@
 //! One statement, whichever protocol brought it: what the front does itself, and what goes to the database.
 
-use super::prepared::missing;
+use super::prepared::{Prepared, missing};
 use super::{Session, Trouble, receipt};
 use crate::database::Database;
 use crate::wire::{Fault, backend, frame};
@@ -11,6 +11,8 @@ use client_shim::Operation;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
     pub statement: &'a sql::Statement,
+    /// What it was prepared as, with what the client was told of it.
+    pub prepared: Option<&'a Prepared>,
     /// Another text to execute instead of the statement's.
     pub text: Option<&'a str>,
     pub types: &'a [u32],
@@ -32,6 +34,7 @@ impl<'a> Call<'a> {
     pub fn simple(statement: &'a sql::Statement) -> Call<'a> {
         Call {
             statement,
+            prepared: None,
             text: None,
             types: &[],
             parameters: &[],
@@ -289,7 +292,7 @@ impl<D: Database> Session<'_, D> {
         use sql::Kind;
         match &statement.kind {
             Kind::Read | Kind::CatalogRead | Kind::Show { .. } => Ok(statement.unvalidated),
-            Kind::Cursor(cursor) => Ok(self.reads_catalogs(*cursor, statement)),
+            Kind::Cursor(_) => Ok(self.reads_catalogs(statement)),
             // EXPLAIN ANALYZE of a write: its timings are the master's own, and no commit could hold them.
             _ if statement.unvalidated && !self.block.is_explicit() => Err(Fault::error(
                 "0A000",
@@ -301,38 +304,13 @@ impl<D: Database> Session<'_, D> {
     }
 
     /// Whether the cursor was declared over catalogs: then it is open at the master alone.
-    pub(super) fn reads_catalogs(
-        &mut self,
-        cursor: sql::Cursor,
-        statement: &sql::Statement,
-    ) -> bool {
-        let mut words = statement.text.split_whitespace();
-        let name = match cursor {
-            sql::Cursor::Declare => words.nth(1),
-            _ => words.last(),
-        };
-        let name = name.unwrap_or_default();
-        let name = match name
-            .strip_prefix('"')
-            .and_then(|name| name.strip_suffix('"'))
-        {
-            Some(quoted) => quoted.to_owned(),
-            None => name.to_ascii_lowercase(),
-        };
+    fn reads_catalogs(&mut self, statement: &sql::Statement) -> bool {
         let Some(open) = self.block.open() else {
             return false;
         };
-        match cursor {
-            sql::Cursor::Declare if statement.unvalidated => {
-                open.catalog_cursors.insert(name);
-                true
-            }
-            sql::Cursor::Declare => {
-                open.catalog_cursors.remove(&name);
-                false
-            }
-            _ => open.catalog_cursors.contains(&name),
-        }
+        let alone = open.catalog_cursors.has(statement);
+        open.catalog_cursors.declared(statement, alone);
+        alone
     }
 
     async fn discard(&mut self, what: sql::Discard) -> Result<&'static str, Trouble> {

@@ -7,7 +7,6 @@ use crate::database::{Database, Transaction as _};
 use crate::limits;
 use crate::wire::{Fault, backend};
 use bytes::Bytes;
-use std::collections::BTreeSet;
 
 /// What PostgreSQL says to everything but an end of the block.
 pub(super) fn aborted() -> Fault {
@@ -40,6 +39,7 @@ impl<D: Database> Session<'_, D> {
         self.blocks += 1;
         self.block = Block::Open(Box::new(Open {
             number: self.blocks,
+            tells: false,
             transaction: State::Live(transaction),
             explicit,
             failed: false,
@@ -48,7 +48,7 @@ impl<D: Database> Session<'_, D> {
             modes,
             before,
             savepoints: Vec::new(),
-            catalog_cursors: BTreeSet::new(),
+            catalog_cursors: sql::CatalogCursors::default(),
             local: Vec::new(),
         }));
     }
@@ -197,7 +197,9 @@ impl<D: Database> Session<'_, D> {
             self.ledger.restore(&open.before);
             return Err(error.into());
         }
-        self.statements.confirm(open.number);
+        if open.tells {
+            self.statements.confirm(open.number);
+        }
         Ok(true)
     }
 

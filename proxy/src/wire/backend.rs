@@ -95,6 +95,8 @@ pub(crate) fn error(out: &mut BytesMut, fault: Fault) {
     info.detail = fault.detail.map(plain);
     info.hint = fault.hint.map(plain);
     info.position = fault.position.map(|position| position.to_string());
+    let routine = fault.outdated.then_some("RevalidateCachedQuery");
+    info.routine = routine.map(str::to_owned);
     put(out, ErrorResponse::from(info));
 }
 

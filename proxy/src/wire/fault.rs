@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub(crate) struct Fault {
     /// The connection ends with it.
     pub fatal: bool,
+    /// A prepared statement is to be prepared again: drivers know it by the name of PostgreSQL's function that says so.
+    pub outdated: bool,
     pub sqlstate: Cow<'static, str>,
     pub message: String,
     pub detail: Option<String>,
@@ -20,6 +22,7 @@ impl Fault {
     pub fn error(sqlstate: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Fault {
         Fault {
             fatal: false,
+            outdated: false,
             sqlstate: sqlstate.into(),
             message: message.into(),
             detail: None,
@@ -42,6 +45,11 @@ impl Fault {
 
     pub fn hint(mut self, hint: impl Into<String>) -> Fault {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn outdated(mut self) -> Fault {
+        self.outdated = true;
         self
     }
 

@@ -98,13 +98,6 @@ pub(crate) fn with_formats(frame: &Bytes, formats: &[i16]) -> Option<Bytes> {
     Some(build(b'T', &changed))
 }
 
-/// Whether two RowDescriptions name the same columns of the same types: what a client has to know to read rows. Their tables may
-/// have other numbers at another server.
-pub(crate) fn reads_alike(one: &Bytes, other: &Bytes) -> bool {
-    let read = |frame: &Bytes| client_shim::result_digest(std::slice::from_ref(frame), None);
-    read(one) == read(other)
-}
-
 /// The types of a ParameterDescription.
 pub(crate) fn parameter_types(frame: &Bytes) -> Vec<u32> {
     let types = body(frame).get(2..).unwrap_or_default().chunks_exact(4);

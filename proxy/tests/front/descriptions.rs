@@ -111,3 +111,82 @@ async fn parameters_are_of_the_types_that_the_client_was_told() {
         ]
     );
 }
+
+/// A lie about a parameter would write other bytes, so no description of rows alone makes up for it.
+#[tokio::test]
+async fn types_of_parameters_are_asked_again_whatever_is_described_with_the_portal() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    client.query("BEGIN").await;
+    client
+        .ask(&[
+            parse("p", "INSERT typed twofaced"),
+            describe('S', "p"),
+            sync(),
+        ])
+        .await;
+    client.query("ROLLBACK").await;
+    front.database.asked();
+    for _ in 0..2 {
+        let heard = client
+            .ask(&[bind("", "p"), describe('P', ""), execute("", 0), sync()])
+            .await;
+        assert_eq!(
+            heard[1..],
+            [
+                "E ERROR 0A000 cached plan must not change result type",
+                "Z I"
+            ]
+        );
+        let described = "read describe INSERT typed twofaced";
+        assert_eq!(front.database.asked(), [described], "it is not executed");
+    }
+}
+
+/// The digest of an error is its SQLSTATE, so the description before it is one replica's word.
+#[tokio::test]
+async fn what_comes_before_an_error_is_not_believed() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    client.ask(&[parse("p", "SELECT fail late"), sync()]).await;
+    let heard = client
+        .ask(&[bind("", "p"), describe('P', ""), execute("", 0), sync()])
+        .await;
+    assert_eq!(
+        heard[1..],
+        ["T b:0", "E ERROR 22012 division by zero", "Z I"]
+    );
+    front.database.asked();
+    let heard = executed(&mut client).await;
+    assert_eq!(
+        heard[1..],
+        [
+            "E ERROR 0A000 cached plan must not change result type",
+            "Z I"
+        ]
+    );
+    assert_eq!(front.database.asked(), ["read describe SELECT fail late"]);
+}
+
+#[tokio::test]
+async fn rows_of_another_shape_are_not_handed_out_undescribed() {
+    let front = Front::start().await;
+    let mut client = Client::connect(front.address).await;
+    let heard = client
+        .ask(&[parse("p", "SELECT twofaced"), describe('S', "p"), sync()])
+        .await;
+    assert_eq!(heard, ["1", "t", "T a:0", "Z I"]);
+    assert_eq!(
+        executed(&mut client).await[1..],
+        ["D 1", "C SELECT 1", "Z I"]
+    );
+    client.query("BEGIN").await;
+    let heard = executed(&mut client).await;
+    assert_eq!(
+        heard[1..],
+        [
+            "E ERROR 0A000 cached plan must not change result type",
+            "Z E"
+        ]
+    );
+}

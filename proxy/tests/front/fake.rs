@@ -113,8 +113,16 @@ fn outcome(frames: Vec<Bytes>, in_block: bool) -> Outcome {
     }
 }
 
+/// A RowDescription of one column of this name.
+fn described_as(name: u8) -> Bytes {
+    let mut body = *b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0";
+    body[2] = name;
+    frame(b'T', &body)
+}
+
 /// `rows N` in a statement gives N rows; `fail` an error; `doom` the end of the transaction; `hang` waits for a cancel; `twofaced` is described
-/// otherwise in a block than outside; `typed` has a parameter of the type int8.
+/// otherwise in a block than outside; `typed` has a parameter of the type int8, or if it is
+/// `twofaced` too float8 in a block; what will `fail late` describes its column as `b` before the error.
 async fn run(
     operation: &Operation,
     in_block: bool,
@@ -143,8 +151,12 @@ async fn run(
             in_block,
         ));
     }
-    if sql.contains("fail") {
-        return Ok(outcome(vec![error("22012", "division by zero")], in_block));
+    if sql.contains("fail") && !(sql.contains("late") && operation.describe_only) {
+        let mut frames = vec![error("22012", "division by zero")];
+        if sql.contains("late") {
+            frames.insert(0, described_as(b'b'));
+        }
+        return Ok(outcome(frames, in_block));
     }
     let query = matches!(word.as_str(), "SELECT" | "SHOW" | "FETCH") || sql.contains("RETURNING");
     // What is twofaced has another column in a block.
@@ -152,22 +164,14 @@ async fn run(
         true => b'b',
         false => b'a',
     };
-    let mut description = match query {
-        true => frame(
-            b'T',
-            b"\0\x01a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
-        ),
+    let description = match query {
+        true => described_as(name),
         false => frame(b'n', b""),
     };
-    if query {
-        let mut named = BytesMut::from(&description[..]);
-        named[7] = name;
-        description = named.freeze();
-    }
     if operation.describe_only {
         let mut oids = operation.parameter_types.clone();
         if sql.contains("typed") && oids.is_empty() {
-            oids.push(20);
+            oids.push(if name == b'b' { 701 } else { 20 });
         }
         let mut types = vec![0, oids.len() as u8];
         oids.iter().for_each(|oid| types.put_u32(*oid));

@@ -131,6 +131,10 @@ impl Executor {
     pub(super) fn applied(&mut self, height: Height, index: u32) {
         if let Some(item) = self.items.get_mut(&(height, index)) {
             item.busy = false;
+            let mut steps = super::jobs::steps_of(&item.ordered).iter();
+            if steps.any(|step| step.evidence.schema_change) {
+                self.bench.pool.schema_changed();
+            }
         }
         self.engine
             .applied(now_ms(), height, index, &mut self.actions);

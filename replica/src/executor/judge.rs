@@ -3,6 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::claiming;
+use super::cursors::Followed;
 use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet};
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
@@ -147,8 +148,9 @@ pub async fn run(
     let prefix = statements.len();
     let asks = habit.is_seen();
     let mut places: Vec<Option<Place>> = Vec::with_capacity(steps.len());
+    let mut followed = Followed::default();
     for step in steps {
-        match admissible(&step.operation, step.evidence.is_uncompared()) {
+        match followed.executes(step) {
             Ok(true) => {}
             Ok(false) => {
                 places.push(None);

@@ -159,7 +159,6 @@ impl Lies {
         ran.evidence.result = ran.outcome.result;
         if marked("lie:error") {
             ran.outcome.transaction = b'E';
-            ran.failed = true;
         }
         if marked("lie:write") {
             ran.write_set.events.push(Event::Rows {
@@ -194,7 +193,6 @@ impl Lies {
                 ran.outcome.result = txn::result::digest(&ran.outcome.frames, None);
                 ran.outcome.transaction = b'E';
                 ran.evidence.result = ran.outcome.result;
-                ran.failed = true;
             }
         }
         ran.evidence.write = ran.write_set.digest();

@@ -16,6 +16,7 @@ mod contents;
 mod control;
 mod copy;
 mod copying;
+mod cursors;
 mod decided;
 mod executing;
 mod jobs;

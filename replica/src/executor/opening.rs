@@ -118,7 +118,10 @@ pub fn statement(operation: &Operation) -> Statement {
             false => Describe::Portal,
         },
         copy_in: operation.copy_in.clone(),
-        cached: !operation.parameters.is_empty() || !operation.parameter_types.is_empty(),
+        // What is only described is asked anew: a server keeps the types of a statement that it has prepared, whatever becomes of
+        // the tables, and others may have prepared it at another time.
+        cached: !operation.describe_only
+            && (!operation.parameters.is_empty() || !operation.parameter_types.is_empty()),
     }
 }
 

@@ -16,7 +16,6 @@ pub struct Ran {
     pub outcome: Outcome,
     pub evidence: Evidence,
     pub write_set: WriteSet,
-    pub failed: bool,
     /// PostgreSQL's error.
     pub error: Option<ErrorFields>,
     /// What it did to the transaction's savepoints.
@@ -47,7 +46,6 @@ impl Ran {
                 claims: None,
             },
             write_set: WriteSet::default(),
-            failed: true,
             error,
             savepoint: None,
         }
@@ -138,7 +136,6 @@ async fn execute(
         },
         evidence,
         write_set: captured.write_set,
-        failed: outcome.error.is_some(),
         error: outcome.error,
         savepoint,
     })

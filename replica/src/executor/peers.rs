@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cluster::channel;
 use consensus::{ClientId, Height, ReplicaId};
 use net::PeerId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 use txn::Ballot;
@@ -100,10 +100,20 @@ impl Executor {
         }
     }
 
+    /// To the members, and to those that were removed and have votes to cast still.
     pub(super) fn broadcast_peers(&self, message: &PeerMessage) {
-        for replica in self.view.replicas.keys().filter(|r| **r != self.me) {
-            self.send_peer(*replica, message);
+        let mut to: BTreeSet<ReplicaId> = self.connected_peers().into_iter().collect();
+        to.extend(self.view.replicas.keys());
+        to.remove(&self.me);
+        for replica in to {
+            self.send_peer(replica, message);
         }
+    }
+
+    fn all_connected(&self) -> bool {
+        let connected = self.connected_peers();
+        let mut members = self.view.replicas.keys();
+        members.all(|member| *member == self.me || connected.contains(member))
     }
 
     pub(super) fn peer_frame(&mut self, from: ReplicaId, payload: &Bytes) {
@@ -184,8 +194,7 @@ impl Executor {
     }
 
     pub(super) fn link(&mut self, peer: PeerId, up: bool) {
-        let connected = self.connected_peers();
-        let all = connected.len() + 1 == self.view.replicas.len();
+        let all = self.all_connected();
         self.engine.network(self.regency.1 == self.me, all);
         match peer {
             PeerId::Replica(id) => {
@@ -220,7 +229,7 @@ impl Executor {
     /// Who leads the consensus, for `status` and for the ordering of votes.
     pub(super) fn regency_is(&mut self, regency: u64, leader: ReplicaId) {
         self.regency = (regency, leader);
-        let all = self.connected_peers().len() + 1 == self.view.replicas.len();
+        let all = self.all_connected();
         self.engine.network(leader == self.me, all);
     }
 

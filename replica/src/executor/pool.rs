@@ -2,6 +2,7 @@
 
 use deadpool::unmanaged::{self, Object};
 use pgsession::{Error, Session, Target};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Idle sessions kept; more are closed when they come back.
 const MAX_IDLE: usize = 64;
@@ -10,6 +11,8 @@ const MAX_IDLE: usize = 64;
 pub struct Pool {
     target: Target,
     idle: unmanaged::Pool<Session>,
+    /// Schema changes so far.
+    generation: AtomicU64,
 }
 
 impl Pool {
@@ -17,7 +20,14 @@ impl Pool {
         Pool {
             target,
             idle: unmanaged::Pool::new(MAX_IDLE),
+            generation: AtomicU64::new(0),
         }
+    }
+
+    /// The schema is another from now on. PostgreSQL keeps the types of parameters with a prepared statement, so the sessions would
+    /// read what clients send otherwise than those of other replicas, and refuse what has other columns now.
+    pub fn schema_changed(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An idle session, or a new one.
@@ -26,12 +36,15 @@ impl Pool {
     /// When PostgreSQL does not accept another session.
     pub async fn get(&self) -> Result<Session, Error> {
         while let Ok(idle) = self.idle.try_get() {
-            let session = Object::take(idle);
+            let mut session = Object::take(idle);
             if !session.is_broken() {
+                session.in_generation(self.generation.load(Ordering::Relaxed));
                 return Ok(session);
             }
         }
-        Session::connect(&self.target).await
+        let mut session = Session::connect(&self.target).await?;
+        session.in_generation(self.generation.load(Ordering::Relaxed));
+        Ok(session)
     }
 
     /// Takes back a session that is idle and reset. One that is anything else, or too many, is closed.

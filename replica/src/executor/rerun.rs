@@ -3,8 +3,8 @@
 use super::adopt::{AGREED, Failure, Mark, checked, mark_statement, replay};
 use super::capture;
 use super::claiming;
+use super::cursors::Followed;
 use super::journal::{self, Journal};
-use super::judge::admissible;
 use super::opening::{Opening, quiet};
 use pgsession::{Outcome, Session};
 use txn::Step;
@@ -21,10 +21,10 @@ pub async fn transaction(
 ) -> Result<(), Failure> {
     let mut statements = opening.statements();
     let mut expected = vec![Expected::Success; statements.len()];
+    let mut followed = Followed::default();
     for step in steps {
-        if !admissible(&step.operation, step.evidence.is_uncompared())
-            .map_err(|r| Failure::Inadmissible(r.message))?
-        {
+        let executes = followed.executes(step);
+        if !executes.map_err(|r| Failure::Inadmissible(r.message))? {
             continue;
         }
         if !step.evidence.sequences.is_empty() {

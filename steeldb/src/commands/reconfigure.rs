@@ -13,6 +13,8 @@ use consensus::{Change, PublicKey, ReplicaId, Step};
 use net::Identity;
 use replica::Postgres;
 
+use settled::{Ordered, settled};
+
 use crate::commands::{Where, start};
 use crate::failure::Failure;
 use crate::initialise;
@@ -139,13 +141,25 @@ fn describe(cluster: &Cluster) -> String {
     )
 }
 
-/// Orders the change, writes the membership that it makes, and waits until nobody depends on the one before.
+/// Has the change ordered, and waits until nobody depends on the members before it.
 async fn change(
     layout: &Layout,
     cluster: &Cluster,
     steps: Vec<Step>,
     progress: &Progress,
 ) -> Result<Cluster, Failure> {
+    let (file, ordered) = order(layout, cluster, steps, progress).await?;
+    settled(&ordered, progress).await?;
+    Ok(file)
+}
+
+/// Orders the change and writes the membership that it makes. It is over when it is [`settled`].
+async fn order(
+    layout: &Layout,
+    cluster: &Cluster,
+    steps: Vec<Step>,
+    progress: &Progress,
+) -> Result<(Cluster, Ordered), Failure> {
     let before = cluster.membership();
     let change = Change {
         base: before.id,
@@ -174,8 +188,13 @@ async fn change(
         failure.cause(error).next(status())
     })?;
     write(layout, cluster, &file)?;
-    settled::settled(&admin.shim, &before, &next, height, progress).await?;
-    Ok(file)
+    let ordered = Ordered {
+        administrator: admin,
+        before,
+        after: next,
+        height,
+    };
+    Ok((file, ordered))
 }
 
 /// The new cluster file, wherever one lies. The first one is kept: logs begin in it.
@@ -230,8 +249,9 @@ async fn add(layout: &Layout, cluster: &Cluster, progress: &Progress) -> Result<
             ))
             .next("move it away"));
     }
-    let after = change(layout, cluster, vec![step], progress).await?;
+    let (after, ordered) = order(layout, cluster, vec![step], progress).await?;
     let height = start::bring_back(layout, id, CATCH_UP, progress).await?;
+    settled(&ordered, progress).await?;
     Ok(format!(
         "{member} has joined and caught up to height {height}; view {}: {}",
         after.view,
@@ -289,8 +309,8 @@ async fn replace(
         id: ReplicaId(id),
         key: public(&key)?,
     };
-    let after = match change(layout, cluster, vec![step], progress).await {
-        Ok(after) => after,
+    let (after, ordered) = match order(layout, cluster, vec![step], progress).await {
+        Ok(done) => done,
         Err(failure) => {
             return Err(failure.next(format!(
                 "the old directory is {}; move it back and `steeldb start` it, or try again",
@@ -299,6 +319,7 @@ async fn replace(
         }
     };
     let height = start::bring_back(layout, id, CATCH_UP, progress).await?;
+    settled(&ordered, progress).await?;
     Ok(format!(
         "{member} is a new one and caught up to height {height}; view {}. The old directory is {}",
         after.view,

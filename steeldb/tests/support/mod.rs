@@ -8,7 +8,6 @@ pub mod load;
 pub mod programs;
 pub mod source;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -207,6 +206,5 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    net::free_ports(1, 0)[0]
 }

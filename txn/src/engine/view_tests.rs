@@ -178,3 +178,26 @@ fn votes_are_signed_with_the_key_that_the_view_of_their_height_names() {
         );
     }
 }
+
+#[test]
+fn one_that_is_removed_asks_for_verdicts_often_and_votes_on_what_was_ordered_before() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    let commit = group.commit(tx, false);
+    let height = group.decide(vec![commit]);
+    change(&mut group, &with(&[4], &[3]));
+    for replica in 0..4 {
+        group.judge(replica, height, 0, Ballot::Commit);
+    }
+    let mut due = |replica: usize| {
+        let engine = &mut group.engines[replica];
+        let mut asked = Vec::new();
+        let now = group.now + limits::LEAVER_FETCH_MS;
+        engine.timer(now, &mut asked);
+        asked.iter().any(|a| matches!(a, Action::FetchVotes { .. }))
+    };
+    assert!(due(3), "it has little time");
+    assert!(!due(0));
+    group.exchange();
+    assert_eq!(group.verdicts(2, height), Some(vec![(0, Verdict::Commit)]));
+}

@@ -151,7 +151,11 @@ impl Engine {
     pub fn timer(&mut self, now_ms: u64, out: &mut Vec<Action>) {
         let wait = self.patience();
         let front = self.queue.front().map_or(0, |state| state.height);
-        let needed = self.view_at(front).sync();
+        let (needed, fetch_after) = match self.is_leaving() {
+            // Nobody orders votes for it any more, and it has little time.
+            true => (usize::MAX, limits::LEAVER_FETCH_MS),
+            false => (self.view_at(front).sync(), 2 * limits::VOTE_PATIENCE_MS),
+        };
         let mut order = None;
         let mut fetch = None;
         if let Some(state) = self.queue.front_mut() {
@@ -175,7 +179,7 @@ impl Engine {
                 .iter()
                 .any(|i| i.verdict.is_none() && i.is_voted_kind() && i.tally.seen() < needed);
             let since = state.votes_fetched_at.or(state.started_at);
-            if unfinished && since.is_some_and(|s| now_ms >= s + 2 * limits::VOTE_PATIENCE_MS) {
+            if unfinished && since.is_some_and(|s| now_ms >= s + fetch_after) {
                 state.votes_fetched_at = Some(now_ms);
                 fetch = Some(state.height);
             }
@@ -186,6 +190,11 @@ impl Engine {
         if let Some(height) = fetch {
             out.push(Action::FetchVotes { height });
         }
+    }
+
+    /// The newest view does not name this replica: it votes on what was ordered before, and learns verdicts from others alone.
+    fn is_leaving(&self) -> bool {
+        !self.view().replicas.contains_key(&self.me)
     }
 
     /// How long the leader waits for the last votes: about as long as they usually take, and not at all once they have
@@ -227,8 +236,12 @@ impl Engine {
                 }));
             }
         }
+        let fetch_after = match self.is_leaving() {
+            true => limits::LEAVER_FETCH_MS,
+            false => 2 * limits::VOTE_PATIENCE_MS,
+        };
         if let Some(since) = state.votes_fetched_at.or(state.started_at) {
-            earliest(since + 2 * limits::VOTE_PATIENCE_MS);
+            earliest(since + fetch_after);
         }
         next
     }

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use client_shim::{ReplicaStatus, Shim};
+use client_shim::ReplicaStatus;
 use consensus::{Height, ReplicaId, View};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::operator::Operator;
 use crate::progress::Progress;
 
 /// How long replicas may take to answer one inquiry.
@@ -21,21 +22,30 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long it may take in all.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until what was ordered up to the change at `height` is final.
+/// A change that is ordered, with the views before and after it.
+pub struct Ordered {
+    pub administrator: Operator,
+    pub before: View,
+    pub after: View,
+    pub height: Height,
+}
+
+/// Waits until what was ordered up to the change is final.
 ///
 /// # Errors
 /// When it does not become so in a minute. The change is ordered all the same.
-pub async fn settled(
-    shim: &Shim,
-    before: &View,
-    after: &View,
-    height: Height,
-    progress: &Progress,
-) -> Result<(), Failure> {
+pub async fn settled(change: &Ordered, progress: &Progress) -> Result<(), Failure> {
+    let Ordered {
+        administrator,
+        before,
+        after,
+        height,
+    } = change;
     let until = Instant::now() + LIMIT;
     let needed = needed(before, after);
     loop {
-        let done = done(&shim.statuses(ASK).await, before, after, height);
+        let statuses = administrator.shim.statuses(ASK).await;
+        let done = done(&statuses, before, after, *height);
         if done >= needed {
             return Ok(());
         }
@@ -56,10 +66,10 @@ pub async fn settled(
     }
 }
 
-/// Members of both views, by the same key.
+/// Members of both views; one that was replaced too, which has applied it when it has caught up.
 fn stayed<'a>(before: &'a View, after: &'a View) -> impl Iterator<Item = ReplicaId> + 'a {
-    let same = |(id, key): &(&ReplicaId, _)| after.replicas.get(id) == Some(*key);
-    before.replicas.iter().filter(same).map(|(id, _)| *id)
+    let members = before.replicas.keys().copied();
+    members.filter(|id| after.replicas.contains_key(id))
 }
 
 /// So many that f+1 correct ones are among them, as far as there are so many.
@@ -98,9 +108,12 @@ mod tests {
     fn so_many_that_stayed_have_applied_it() {
         let five = view(&[(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)]);
         let four = view(&[(0, 0), (1, 1), (2, 2), (4, 4)]);
-        let replaced = view(&[(0, 0), (1, 1), (2, 9), (4, 4)]);
+        let three = View {
+            f: 0,
+            ..view(&[(0, 0), (1, 1), (2, 2)])
+        };
         assert_eq!(needed(&five, &four), 3);
-        assert_eq!(needed(&four, &replaced), 3);
+        assert_eq!(needed(&four, &three), 1);
         let at = |replica, applied| {
             let status = ReplicaStatus {
                 replica,
@@ -111,6 +124,6 @@ mod tests {
         };
         let statuses = [at(0, 7), at(1, 6), at(2, 8), at(3, 9), at(4, 7)].into();
         assert_eq!(done(&statuses, &five, &four, 7), 3, "not the removed one");
-        assert_eq!(done(&statuses, &four, &replaced, 7), 2, "not the new one");
+        assert_eq!(done(&statuses, &four, &four, 7), 3);
     }
 }
