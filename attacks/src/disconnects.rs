@@ -103,9 +103,9 @@ async fn what_a_client_held_is_free_once_it_is_gone() {
         .unwrap();
     raw = Raw::ready(front).await;
     raw.query("UPDATE locks SET n = 1000 WHERE id = 2").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    waiting_for_locks(&cluster, 1).await;
     drop(raw);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    waiting_for_locks(&cluster, 0).await;
     client.batch_execute("COMMIT").await.unwrap();
     let n = column(&client, "SELECT n FROM locks WHERE id = 2")
         .await
@@ -154,11 +154,32 @@ async fn gone(client: &Client, raw: Raw, state: &str) {
     );
 }
 
+/// Waits until so many sessions of all replicas wait for a lock.
+async fn waiting_for_locks(cluster: &Cluster, wanted: u32) {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = cluster.everywhere(WAITING).await;
+        let found: u32 = found
+            .iter()
+            .map(|count| count[0].parse::<u32>().unwrap())
+            .sum();
+        if found == wanted {
+            return;
+        }
+        assert!(
+            Instant::now() < until,
+            "{found} wait for locks, not {wanted}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// No transaction is open by the order, and no session of clients does anything at any replica.
 async fn quiet(cluster: &Cluster) {
     const BUSY: &str =
         "SELECT count(*) FROM pg_stat_activity WHERE usename = 'postgres' AND state <> 'idle'";
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(30);
     loop {
         let open: u64 = cluster
             .statuses()

@@ -45,6 +45,7 @@ async fn a_master_that_jumps_a_sequence_far_ahead_is_refused_and_replaced() {
         column(&client, told).await.unwrap(),
         [format!("{near} {near}")]
     );
+    cluster.settle().await;
     let statuses = cluster.statuses().await;
     assert!(statuses.values().all(|s| s.epoch > 0 && s.master != MASTER));
 

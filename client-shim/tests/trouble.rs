@@ -229,7 +229,7 @@ async fn a_client_that_is_closed_answers_everybody_who_waits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_identity_the_newer_goes_on_and_the_older_hears_it() {
     let group = Group::running().await;
-    let older = group.client_with(0, impatient()).await;
+    let older = group.client(0).await;
     older.invoke("add n").await.unwrap();
     let newer = group.client(0).await;
     // They take the link from each other, so either may need its repetitions.
@@ -254,7 +254,7 @@ async fn what_is_too_long_is_refused_before_it_is_sent() {
                     max_message: 10_000,
                     ..net::Limits::default()
                 },
-                ..impatient()
+                ..Settings::default()
             },
         )
         .await;

@@ -151,7 +151,8 @@ impl Cluster {
             cluster: self.dir.path().join("cluster.toml"),
             identity,
             data,
-            master_timeout_ms: None,
+            // Who stands still for a moment on a busy machine stays the master: what is attacked here is not silence.
+            master_timeout_ms: Some(20_000),
             request_timeout_ms: None,
             sequence_window: None,
             postgres: replica::Postgres {

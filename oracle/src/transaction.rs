@@ -162,7 +162,7 @@ fn is_for_the_master_alone(step: &Step, cursors: &mut CatalogCursors) -> bool {
         let alone = statement.unvalidated
             || cursors.has(&statement)
             || matches!(statement.kind, Kind::CatalogRead | Kind::Show { .. });
-        cursors.declared(&statement, alone);
+        cursors.executed(&statement, alone);
         alone
     })
 }

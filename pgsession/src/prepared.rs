@@ -120,6 +120,9 @@ impl Prepared {
             self.forget_all();
         }
         let first = tag.and_then(|t| t.split(' ').next()).unwrap_or_default();
+        if tag == Some("DISCARD SEQUENCES") {
+            return;
+        }
         if matches!(
             first,
             "CREATE" | "ALTER" | "DROP" | "DO" | "DISCARD" | "DEALLOCATE"
@@ -150,6 +153,17 @@ pub(crate) fn server_name(name: u64) -> String {
 /// Whether the text may change the schema under statements that follow it in a pipeline. What
 /// looks harmless is named; anything else is suspected.
 pub(crate) fn may_change_schema(sql: &str) -> bool {
+    let mut words = sql.split_whitespace();
+    let discards = words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("discard"));
+    if discards
+        && words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("sequences"))
+    {
+        return false;
+    }
     let word = sql
         .trim_start()
         .split(|c: char| !c.is_ascii_alphabetic())

@@ -83,7 +83,8 @@ fn description(hasher: &mut blake3::Hasher, frame: &[u8]) {
         }
         Some(b't') => {
             let types = frame.get(7..).unwrap_or_default().chunks(4);
-            text(hasher, b't', &(types.len() as u64).to_be_bytes());
+            text(hasher, b't', frame.get(5..7).unwrap_or_default());
+            text(hasher, b'#', &(types.len() as u64).to_be_bytes());
             types.for_each(|oid| type_of(hasher, Some(oid)));
         }
         // What follows has no numbers of a server's own.

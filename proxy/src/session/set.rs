@@ -105,6 +105,7 @@ impl<D: Database> Session<'_, D> {
         let call = Call {
             described: false,
             lasting: !local,
+            prepared: None,
             ..call
         };
         let unvalidated = is_kept(name) || !self.block.is_open();

@@ -62,6 +62,8 @@ impl<'a> Call<'a> {
     pub fn with_text(self, text: &'a str) -> Call<'a> {
         Call {
             text: Some(text),
+            // That is another statement than the one that was prepared.
+            prepared: None,
             ..self
         }
     }
@@ -309,7 +311,7 @@ impl<D: Database> Session<'_, D> {
             return false;
         };
         let alone = open.catalog_cursors.has(statement);
-        open.catalog_cursors.declared(statement, alone);
+        open.catalog_cursors.executed(statement, alone);
         alone
     }
 

@@ -190,3 +190,17 @@ async fn rows_of_another_shape_are_not_handed_out_undescribed() {
         ]
     );
 }
+
+/// A RESET is executed as another statement, whose rows nobody described.
+#[tokio::test]
+async fn what_is_executed_instead_is_not_held_against_the_description() {
+    let front = Front::start().await;
+    let mut client = Client::with(front.address, &[("TimeZone", "Europe/Berlin")]).await;
+    client.query("BEGIN").await;
+    let heard = client
+        .ask(&[parse("p", "RESET TimeZone"), describe('S', "p"), sync()])
+        .await;
+    assert_eq!(heard, ["1", "t", "n", "Z T"]);
+    let heard = executed(&mut client).await;
+    assert!(heard.contains(&"C RESET".to_owned()), "{heard:?}");
+}

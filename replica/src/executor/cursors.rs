@@ -1,6 +1,6 @@
 //! Which steps of a transaction a follower executes, cursors considered.
 
-use super::judge::{admissible, reason};
+use super::judge::admissible;
 use sql::{CatalogCursors, Cursor, Kind};
 use txn::Step;
 use txn::client::Reason;
@@ -10,16 +10,32 @@ const WORDS: [&str; 4] = ["declare", "fetch", "move", "close"];
 
 /// Looks at the steps of one transaction in their order.
 #[derive(Default)]
-pub struct Followed(CatalogCursors);
+pub struct Followed {
+    cursors: CatalogCursors,
+    /// A cursor was declared that this replica does not have.
+    lacks_some: bool,
+}
+
+/// What a follower makes of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Follow {
+    Execute,
+    /// Its answer may differ here because of a cursor that only the master has: that blames nobody.
+    ExecuteUnblamed,
+    PassOver,
+}
 
 impl Followed {
     /// Whether followers execute the step; a cursor that they did not declare they cannot read.
     ///
     /// # Errors
-    /// Why no replica may: what its client may not send, or an answer that is to be compared and cannot be.
-    pub fn executes(&mut self, step: &Step) -> Result<bool, Reason> {
+    /// Why no replica may.
+    pub fn follow(&mut self, step: &Step) -> Result<Follow, Reason> {
         let uncompared = step.evidence.is_uncompared();
-        let executes = admissible(&step.operation, uncompared)?;
+        let executes = match admissible(&step.operation, uncompared)? {
+            true => Follow::Execute,
+            false => Follow::PassOver,
+        };
         let text = step.operation.sql.as_str();
         let about_cursor = |word: &&str| {
             text.get(..word.len())
@@ -31,21 +47,21 @@ impl Followed {
         let Ok(statement) = sql::statement(text) else {
             return Ok(executes);
         };
-        if statement.kind == Kind::Cursor(Cursor::Declare) {
-            if !step.operation.describe_only {
-                self.0.declared(&statement, !executes);
-            }
-            return Ok(executes);
+        let follow = match statement.kind {
+            Kind::Cursor(Cursor::Declare) => executes,
+            _ if uncompared && self.cursors.has(&statement) => Follow::PassOver,
+            Kind::Cursor(_) if self.lacks_some => Follow::ExecuteUnblamed,
+            _ => executes,
+        };
+        if !step.operation.describe_only {
+            let alone = follow == Follow::PassOver;
+            self.lacks_some |= alone;
+            self.cursors.executed(&statement, alone);
         }
-        match (self.0.has(&statement), uncompared) {
-            (false, _) => Ok(executes),
-            (true, true) => Ok(false),
-            (true, false) => Err(reason(
-                "40001",
-                "an answer is to be compared that the master alone could give",
-                "The cursor was declared over catalogs.",
-            )),
-        }
+        Ok(match (self.lacks_some, follow) {
+            (true, Follow::Execute) => Follow::ExecuteUnblamed,
+            (_, follow) => follow,
+        })
     }
 }
 
@@ -72,15 +88,20 @@ mod tests {
     #[test]
     fn followers_pass_over_a_cursor_that_they_did_not_declare_and_over_no_other() {
         let mut followed = Followed::default();
-        let mut executes = |sql: &str, unvalidated| followed.executes(&step(sql, unvalidated));
-        let catalog = "DECLARE c CURSOR FOR SELECT * FROM pg_class";
-        assert_eq!(executes(catalog, true), Ok(false));
-        assert_eq!(executes("FETCH 1 FROM c", true), Ok(false));
-        let refused = executes("FETCH 1 FROM c", false).unwrap_err();
-        assert_eq!(refused.sqlstate, "40001");
+        let mut follow = |sql: &str, unvalidated| followed.follow(&step(sql, unvalidated)).unwrap();
         let table = "DECLARE d CURSOR FOR SELECT * FROM t";
-        assert_eq!(executes(table, true), Ok(true), "whatever its client says");
-        assert_eq!(executes("FETCH 1 FROM d", true), Ok(true));
-        assert_eq!(executes("FETCH 1 FROM d", false), Ok(true));
+        assert_eq!(
+            follow(table, true),
+            Follow::Execute,
+            "whatever its client says"
+        );
+        assert_eq!(follow("FETCH 1 FROM d", true), Follow::Execute);
+        assert_eq!(follow("FETCH 1 FROM d", false), Follow::Execute);
+        let catalog = "DECLARE c CURSOR FOR SELECT * FROM pg_class";
+        assert_eq!(follow(catalog, true), Follow::PassOver);
+        assert_eq!(follow("FETCH 1 FROM c", true), Follow::PassOver);
+        assert_eq!(follow("FETCH 1 FROM c", false), Follow::ExecuteUnblamed);
+        assert_eq!(follow(catalog, false), Follow::ExecuteUnblamed, "it failed");
+        assert_eq!(follow("SELECT 1", false), Follow::Execute);
     }
 }

@@ -3,7 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::claiming;
-use super::cursors::Followed;
+use super::cursors::{Follow, Followed};
 use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet};
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
@@ -118,6 +118,8 @@ struct Place {
     rest: Option<usize>,
     /// The query for the rows that the master claims.
     claims: Option<usize>,
+    /// That its answer differs is nobody's lie.
+    unblamed: bool,
 }
 
 /// SQLSTATE of a recorded value that lies too far ahead of where its sequence stands.
@@ -150,14 +152,15 @@ pub async fn run(
     let mut places: Vec<Option<Place>> = Vec::with_capacity(steps.len());
     let mut followed = Followed::default();
     for step in steps {
-        match followed.executes(step) {
-            Ok(true) => {}
-            Ok(false) => {
+        let unblamed = match followed.follow(step) {
+            Ok(Follow::Execute) => false,
+            Ok(Follow::ExecuteUnblamed) => true,
+            Ok(Follow::PassOver) => {
                 places.push(None);
                 continue;
             }
             Err(why) => return Report::abort(why),
-        }
+        };
         let claims = match claiming::check(step) {
             Ok(check) => check.map(|check| {
                 statements.push(check);
@@ -183,6 +186,7 @@ pub async fn run(
             journal,
             rest,
             claims,
+            unblamed,
         }));
     }
     // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
@@ -237,6 +241,7 @@ fn compare(
             journal,
             rest,
             claims,
+            unblamed,
         }) = found
         else {
             write_sets.push(WriteSet::default());
@@ -301,7 +306,7 @@ fn compare(
             // A query that skips may be refused at the master before it has claimed any row. That it runs here blames nobody.
             let refused =
                 step.evidence.claims.is_none() && claiming::skipping(&step.operation).is_some();
-            return match refused {
+            return match refused || *unblamed {
                 true => Report::abort(why),
                 false => Report::differs(why),
             };

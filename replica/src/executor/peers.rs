@@ -16,6 +16,8 @@ use txn::client::ReplicaMessage;
 use txn::peer::PeerMessage;
 use txn::word::Account;
 
+/// How often the master is looked after.
+const LOOK: Duration = Duration::from_millis(100);
 /// Heights that a master may lag behind before it counts as silent.
 const MASTER_LAG: Height = 200;
 /// After so long without a link a client with open transactions counts as gone; said again as often.
@@ -44,6 +46,8 @@ pub struct MasterWatch {
     /// Clients with open transactions that are not connected, since when or since it was last said.
     absent: BTreeMap<ClientId, Instant>,
     ticked: Option<Instant>,
+    /// When this replica looked last.
+    looked: Instant,
 }
 
 impl MasterWatch {
@@ -62,7 +66,18 @@ impl MasterWatch {
             blame: Blame::default(),
             absent: BTreeMap::new(),
             ticked: None,
+            looked: Instant::now(),
         }
+    }
+
+    /// Time in which this replica itself stood still is none in which the master was silent: what it said waits to be read.
+    fn looks(&mut self, now: Instant) {
+        let late = now
+            .saturating_duration_since(self.looked)
+            .saturating_sub(2 * LOOK);
+        self.looked = now;
+        self.heard = self.heard.max((self.heard + late).min(now));
+        self.down_since = self.down_since.map(|since| (since + late).min(now));
     }
 
     fn silent(&self, now: Instant) -> bool {
@@ -285,6 +300,7 @@ impl Executor {
         self.start_waiting_reads();
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         let now = Instant::now();
+        self.watch.looks(now);
         let drained = self.engine.moving().is_some() && now >= self.watch.drain_until;
         if drained && self.votes_again(now) {
             tracing::warn!(
@@ -443,5 +459,26 @@ impl Executor {
         if !heights.is_empty() {
             self.send_peer(to, &PeerMessage::Verdicts { first, heights });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stood_still_itself_does_not_find_the_master_silent() {
+        let start = Instant::now();
+        let patience = Duration::from_millis(1_500);
+        let mut watch = MasterWatch::new(patience);
+        watch.heard = start;
+        watch.looks(start);
+        watch.looks(start + Duration::from_secs(3));
+        assert!(!watch.silent(start + Duration::from_secs(3)), "it slept");
+        // Awake, it is right.
+        for tick in 0..20 {
+            watch.looks(start + Duration::from_secs(3) + LOOK * tick);
+        }
+        assert!(watch.silent(start + Duration::from_secs(5)));
     }
 }

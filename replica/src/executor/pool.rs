@@ -30,6 +30,11 @@ impl Pool {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The session goes by the schema of now.
+    pub fn renew(&self, session: &mut Session) {
+        session.in_generation(self.generation.load(Ordering::Relaxed));
+    }
+
     /// An idle session, or a new one.
     ///
     /// # Errors
@@ -38,12 +43,12 @@ impl Pool {
         while let Ok(idle) = self.idle.try_get() {
             let mut session = Object::take(idle);
             if !session.is_broken() {
-                session.in_generation(self.generation.load(Ordering::Relaxed));
+                self.renew(&mut session);
                 return Ok(session);
             }
         }
         let mut session = Session::connect(&self.target).await?;
-        session.in_generation(self.generation.load(Ordering::Relaxed));
+        self.renew(&mut session);
         Ok(session)
     }
 

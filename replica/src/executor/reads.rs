@@ -207,6 +207,7 @@ async fn execute(
         let _open = gate.read().await;
         let refused = first_error(session.run(statements).await?);
         *at = height.load(Ordering::Acquire);
+        bench.pool.renew(&mut session);
         refused
     };
     let frames = match refused {

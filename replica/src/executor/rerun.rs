@@ -3,7 +3,7 @@
 use super::adopt::{AGREED, Failure, Mark, checked, mark_statement, replay};
 use super::capture;
 use super::claiming;
-use super::cursors::Followed;
+use super::cursors::{Follow, Followed};
 use super::journal::{self, Journal};
 use super::opening::{Opening, quiet};
 use pgsession::{Outcome, Session};
@@ -23,8 +23,9 @@ pub async fn transaction(
     let mut expected = vec![Expected::Success; statements.len()];
     let mut followed = Followed::default();
     for step in steps {
-        let executes = followed.executes(step);
-        if !executes.map_err(|r| Failure::Inadmissible(r.message))? {
+        let follow = followed.follow(step);
+        let follow = follow.map_err(|r| Failure::Inadmissible(r.message))?;
+        if follow == Follow::PassOver {
             continue;
         }
         if !step.evidence.sequences.is_empty() {

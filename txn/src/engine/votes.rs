@@ -192,7 +192,8 @@ impl Engine {
         }
     }
 
-    /// The newest view does not name this replica: it votes on what was ordered before, and learns verdicts from others alone.
+    /// The newest view does not name this replica: it votes on what was ordered before, and learns verdicts from others alone. So does one that
+    /// joins, until it comes to the view that names it.
     fn is_leaving(&self) -> bool {
         !self.view().replicas.contains_key(&self.me)
     }
@@ -240,7 +241,10 @@ impl Engine {
             true => limits::LEAVER_FETCH_MS,
             false => 2 * limits::VOTE_PATIENCE_MS,
         };
-        if let Some(since) = state.votes_fetched_at.or(state.started_at) {
+        let open = |item: &Item| item.verdict.is_none() && item.is_voted_kind();
+        if let Some(since) = state.votes_fetched_at.or(state.started_at)
+            && state.items.iter().any(open)
+        {
             earliest(since + fetch_after);
         }
         next

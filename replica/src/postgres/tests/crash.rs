@@ -40,7 +40,12 @@ async fn a_killed_postmaster_is_noticed_and_started_again() {
             .execute("SELECT count(*) FROM generate_series(1, 10000000000)")
             .await
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut other = client(&server).await;
+    let working = format!("SELECT state FROM pg_stat_activity WHERE pid = {backend}");
+    while ask(&mut other, &working).await.as_deref() != Some("active") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(other);
     kill(Pid::from_raw(server.pid().unwrap()), Signal::SIGKILL).unwrap();
     let end = tokio::time::timeout(Duration::from_secs(5), server.ended())
         .await
