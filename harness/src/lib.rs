@@ -37,6 +37,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_postgres::{Client, NoTls};
 
+/// How long a cluster may take to start, and what is waited for to come: two tests' clusters may share two slow cores. Nothing that is
+/// measured waits so long.
+const START: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One cluster at a time: two cores carry no more.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Panics of the threads of replicas and of the proxy.
@@ -132,7 +137,7 @@ impl Cluster {
         cluster.start_front(stopping);
         cluster
             .operator
-            .ready(Duration::from_secs(60))
+            .ready(START)
             .await
             .expect("the cluster comes up");
         cluster.settle().await;
@@ -200,7 +205,7 @@ impl Cluster {
     }
 
     async fn wait_for_front(&self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + PATIENCE;
         while self.try_client().await.is_err() {
             assert!(Instant::now() < until, "the proxy does not serve");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -264,7 +269,7 @@ impl Cluster {
     /// A client that speaks to the replicas itself.
     pub async fn mallory(&self) -> Shim {
         let shim = connect(&self.file, MALLORY, self.key("mallory")).await;
-        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim.ready(PATIENCE).await.unwrap();
         shim
     }
 
@@ -272,7 +277,7 @@ impl Cluster {
     pub async fn administrator(&self) -> Shim {
         let key = self.key("administrator");
         let shim = connect(&self.file, ADMINISTRATOR, key).await;
-        shim.ready(Duration::from_secs(10)).await.unwrap();
+        shim.ready(PATIENCE).await.unwrap();
         shim
     }
 
@@ -297,7 +302,10 @@ impl Cluster {
             "{:?}",
             self.ended.lock().unwrap()
         );
-        assert_eq!(self.statuses().await.len(), 4, "every replica answers");
+        let until = Instant::now() + PATIENCE;
+        while self.statuses().await.len() < 4 {
+            assert!(Instant::now() < until, "every replica answers");
+        }
         self.stop();
         let panics = std::mem::take(&mut *PANICS.lock().unwrap());
         assert!(panics.is_empty(), "{panics:#?}");

@@ -39,7 +39,7 @@ impl Link {
         };
         let wanted = config.dial.len().saturating_sub(missing);
         let (endpoint, events) = Endpoint::start(config).await.unwrap();
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + crate::PATIENCE;
         while endpoint.connected().len() < wanted {
             assert!(Instant::now() < until, "the replicas take the link");
             tokio::time::sleep(Duration::from_millis(20)).await;

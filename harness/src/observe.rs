@@ -31,7 +31,7 @@ impl Cluster {
 
     /// Waits until every replica has applied what any of them has decided.
     pub async fn settle(&self) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + crate::PATIENCE;
         loop {
             let statuses = self.statuses().await;
             let decided = statuses.values().map(|s| s.decided).max();
@@ -59,7 +59,7 @@ impl Cluster {
 
     /// Asserts that all four replicas hold the same tables at one height.
     pub async fn audit(&self) {
-        let reports = self.operator.audit(Duration::from_secs(20)).await.unwrap();
+        let reports = self.operator.audit(crate::PATIENCE).await.unwrap();
         assert_eq!(reports.len(), 4, "every replica answers the audit");
         let first = &reports[&ReplicaId(0)];
         for (replica, report) in &reports {

@@ -87,7 +87,7 @@ pub(super) async fn ask(
 }
 
 /// A replica on loopback runs when its process does; of another machine nothing is known.
-fn might_run(layout: &Layout, id: u16, address: std::net::SocketAddr) -> bool {
+pub(super) fn might_run(layout: &Layout, id: u16, address: std::net::SocketAddr) -> bool {
     !address.ip().is_loopback() || members::process(layout, Member::Replica(id)).is_some()
 }
 

@@ -11,7 +11,7 @@ use consensus::ReplicaId;
 use oracle::Replayed;
 
 use crate::audit::Audit;
-use crate::commands::Where;
+use crate::commands::{Where, status};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::members;
@@ -118,7 +118,7 @@ async fn compare(
     };
     progress.step("connecting to the replicas");
     operator.shim.ready(CONNECT).await.map_err(failed)?;
-    all_connected(operator, cluster.replicas.len()).await;
+    all_connected(operator, layout, cluster).await;
     progress.step("the replicas read their tables");
     let reports = operator.shim.audit(timeout).await.map_err(failed)?;
     Ok((Audit::new(cluster, &reports), reports))
@@ -130,17 +130,22 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long the rest may take.
 const STRAGGLERS: Duration = Duration::from_secs(3);
 
+/// The same of those whose processes run: they answer, sooner or later.
+const RUNNING: Duration = Duration::from_secs(20);
+
 /// A quorum answers already; those that start up with it get a moment to be there too.
-async fn all_connected(operator: &Operator, replicas: usize) {
-    let until = tokio::time::Instant::now() + STRAGGLERS;
-    while operator
-        .shim
-        .statuses(Duration::from_millis(500))
-        .await
-        .len()
-        < replicas
-    {
-        if tokio::time::Instant::now() >= until {
+async fn all_connected(operator: &Operator, layout: &Layout, cluster: &Cluster) {
+    let start = tokio::time::Instant::now();
+    loop {
+        let answered = operator.shim.statuses(Duration::from_millis(500)).await;
+        let silent = cluster.replicas.iter();
+        let mut silent = silent.filter(|r| !answered.contains_key(&ReplicaId(r.id)));
+        let patience = match silent.clone().next() {
+            None => return,
+            Some(_) if silent.any(|r| status::might_run(layout, r.id, r.address)) => RUNNING,
+            Some(_) => STRAGGLERS,
+        };
+        if start.elapsed() >= patience {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
