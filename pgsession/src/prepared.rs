@@ -250,9 +250,27 @@ mod tests {
         assert!(matches!(run(&mut prepared, "select 1"), Use::Kept(..)));
     }
 
+    /// Every transaction of a client begins with it: nothing would ever be kept.
+    #[test]
+    fn to_forget_sequences_forgets_no_statements() {
+        let mut prepared = Prepared::default();
+        run(&mut prepared, "select 1");
+        prepared.observe(Some("DISCARD SEQUENCES"), b'I');
+        assert!(matches!(run(&mut prepared, "select 1"), Use::Kept(..)));
+        prepared.observe(Some("DISCARD ALL"), b'I');
+        assert!(matches!(run(&mut prepared, "select 1"), Use::Keep(..)));
+        assert!(may_change_schema("DISCARD ALL"));
+        assert!(may_change_schema("DISCARD PLANS"));
+    }
+
     #[test]
     fn only_statements_known_as_harmless_keep_the_cache_usable() {
-        for sql in ["SELECT 1", " insert into t", "with x as (select 1) select"] {
+        for sql in [
+            "SELECT 1",
+            " insert into t",
+            "with x as (select 1) select",
+            "discard sequences",
+        ] {
             assert!(!may_change_schema(sql), "{sql}");
         }
         for sql in [
