@@ -1,4 +1,4 @@
-//! One replica lies when all compare their tables: nobody throws away what is right.
+//! One replica lies when all compare their tables, or what they know besides: nobody throws away what is right.
 
 use consensus::ReplicaId;
 use harness::{Cluster, failure};
@@ -57,6 +57,43 @@ async fn a_lying_auditor_makes_no_correct_replica_rebuild() {
     cluster.settle().await;
     for (replica, status) in cluster.statuses().await {
         assert_eq!(status.rebuilt, None, "{replica}");
+    }
+    cluster.lies(LIAR, &[]);
+    cluster.audit().await;
+    cluster.end().await;
+}
+
+/// A checkpoint counts when f+1 have the same state: one liar neither makes one nor keeps the others from it, and nobody doubts itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_lies_about_its_state_keeps_nobody_from_a_checkpoint() {
+    const EVERY: u64 = 10;
+    let cluster = Cluster::start_checkpointing(EVERY).await;
+    let client = cluster.client().await;
+    let create = "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)";
+    client.batch_execute(create).await.unwrap();
+    cluster.lies(LIAR, &[Lie::OtherState]);
+    let before = cluster.statuses().await;
+    let first = before.values().map(|status| status.applied).max().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    for replica in 0..4 {
+        let server = cluster.at(replica).await;
+        loop {
+            let insert = "INSERT INTO t DEFAULT VALUES";
+            client.batch_execute(insert).await.unwrap();
+            let floor = "SELECT height FROM steel.floor";
+            let floor = server.query_opt(floor, &[]).await.unwrap();
+            let floor = floor.map_or(0, |row| row.get::<_, i64>(0));
+            // What was agreed on while it lied.
+            if floor as u64 > first + EVERY {
+                break;
+            }
+            assert!(Instant::now() < until, "replica {replica}: {floor}");
+        }
+    }
+    cluster.settle().await;
+    for (replica, status) in cluster.statuses().await {
+        let same = status.postgres_pid == before[&replica].postgres_pid;
+        assert!(same && status.rebuilt.is_none(), "{replica} began anew");
     }
     cluster.lies(LIAR, &[]);
     cluster.audit().await;

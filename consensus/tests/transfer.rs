@@ -330,6 +330,16 @@ fn a_transfer_that_the_log_overtook_ends() {
     assert!(!world.sink.is_busy());
 }
 
+/// Its order has all decisions; what its service lacks of them is nowhere any more.
+#[test]
+fn a_service_that_is_behind_its_order_gets_a_state_all_the_same() {
+    let mut world = World::new(4, &[(3, &[12])]);
+    world.sink.reached(20);
+    world.at_sink(|sink, now, out| sink.want_behind(now, 5, out));
+    world.run(5_000);
+    world.assert_received(12);
+}
+
 #[test]
 fn every_bit_of_a_checkpoint_is_covered_by_its_root() {
     let (view, made) = checkpoints(4);

@@ -67,6 +67,7 @@ pub struct Cluster {
     keys: BTreeMap<String, Identity>,
     audit_every_s: u64,
     copy_from_height: u64,
+    checkpoint_every: Option<u64>,
     /// Directories of the replicas' servers; none: the machine's own.
     servers: [Option<PathBuf>; 4],
     stop: watch::Sender<bool>,
@@ -79,28 +80,34 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
-        Cluster::start_with(0, u64::MAX, Default::default()).await
+        Cluster::start_with(0, u64::MAX, None, Default::default()).await
     }
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
-        Cluster::start_with(audit_every_s, u64::MAX, Default::default()).await
+        Cluster::start_with(audit_every_s, u64::MAX, None, Default::default()).await
     }
 
     /// One whose replicas copy the database whenever they make their data anew.
     pub async fn start_copying() -> Cluster {
-        Cluster::start_with(0, 0, Default::default()).await
+        Cluster::start_with(0, 0, None, Default::default()).await
+    }
+
+    /// One whose replicas look at their state every so many heights.
+    pub async fn start_checkpointing(every: u64) -> Cluster {
+        Cluster::start_with(0, u64::MAX, Some(every), Default::default()).await
     }
 
     /// One whose replicas run PostgreSQL of these majors; 0: the machine's own.
     pub async fn start_on(majors: [u32; 4]) -> Cluster {
         let servers = majors.map(|major| (major > 0).then(|| programs::programs(major)));
-        Cluster::start_with(0, u64::MAX, servers).await
+        Cluster::start_with(0, u64::MAX, None, servers).await
     }
 
     async fn start_with(
         audit_every_s: u64,
         copy_from_height: u64,
+        checkpoint_every: Option<u64>,
         servers: [Option<PathBuf>; 4],
     ) -> Cluster {
         let one = ONE.lock().await;
@@ -125,6 +132,7 @@ impl Cluster {
             keys,
             audit_every_s,
             copy_from_height,
+            checkpoint_every,
             servers,
             stop,
             threads: Vec::new(),
@@ -159,6 +167,9 @@ impl Cluster {
             // Who stands still for a moment on a busy machine stays the master: what is attacked here is not silence.
             master_timeout_ms: Some(20_000),
             request_timeout_ms: None,
+            pipeline: None,
+            checkpoint_every: self.checkpoint_every,
+            log_segment_mib: None,
             sequence_window: None,
             postgres: replica::Postgres {
                 bin_dir: self.servers[usize::from(id)].clone(),

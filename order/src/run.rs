@@ -158,6 +158,7 @@ pub fn start(parts: OrderParts) -> (OrderHandle, OrderEvents) {
                 out,
                 room: Budget::new(REPLAY_BYTES),
                 done,
+                later: parts.later,
             };
             state.tasks().spawn(feed.run(parts.begin, live));
             (Some(state), decided)
@@ -382,6 +383,11 @@ impl Order {
                     self.core.handle(now, Input::LinkDown(peer), actions)
                 }
                 Inbound::Submit(op) => self.submit(op, actions),
+                Inbound::WantState { above } => {
+                    if let Some(state) = &mut self.state {
+                        state.want_behind(now, above);
+                    }
+                }
             }
         }
         if requests.is_empty() {

@@ -9,7 +9,7 @@ use consensus::transfer::{
 };
 use consensus::{Height, Message, ReplicaId, Summary, View};
 use net::{Endpoint, PeerId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::background::Background;
 use crate::checkpoint::{CheckpointError, Checkpoints, Incoming, Loaded};
@@ -27,6 +27,10 @@ pub struct StateParts {
     pub limits: TransferLimits,
     /// The one that the replica begins with, if there is one.
     pub begin: Option<Loaded>,
+    /// The service may need later decisions before it knows its state after a height, so nobody waits for it meanwhile.
+    pub later: bool,
+    /// The log is kept from this height on, whatever checkpoints there are: somebody else needs it.
+    pub needed: Option<watch::Receiver<Height>>,
 }
 
 /// What was done in the background.
@@ -35,6 +39,8 @@ pub(crate) enum StateDone {
         list: ChunkList,
         written: bool,
     },
+    /// The service has no state to give.
+    NotTaken,
     /// A state that the service came through again, after a restart.
     Replayed(ChunkList),
     Begun {
@@ -77,6 +83,9 @@ pub(crate) struct State {
     /// One checkpoint is written at a time.
     writing: Arc<tokio::sync::Mutex<()>>,
     taking: usize,
+    /// A checkpoint is fetched that the order itself does not need.
+    behind: bool,
+    needed: Option<watch::Receiver<Height>>,
     tasks: Background,
     done: mpsc::UnboundedSender<StateDone>,
 }
@@ -94,6 +103,8 @@ impl State {
             checkpoints,
             limits,
             begin,
+            later: _,
+            needed,
         } = parts;
         let mut source = Source::new(limits.clone(), transfer::remembered(&view));
         if let Some(Loaded { list, roots, .. }) = begin {
@@ -119,6 +130,8 @@ impl State {
             incoming: None,
             writing: Arc::default(),
             taking: 0,
+            behind: false,
+            needed: needed.clone(),
             tasks: Background::default(),
             done,
         }
@@ -145,8 +158,11 @@ impl State {
         // The decision is among what was appended so far.
         let decision = log.end();
         self.tasks.spawn(async move {
-            // A service that is gone takes the order with it.
-            let Ok(state) = state.await else { return };
+            // A service that is gone takes the order with it; one that is being made anew has no state.
+            let Ok(state) = state.await else {
+                let _ = done.send(StateDone::NotTaken);
+                return;
+            };
             let _writing = writing.lock_owned().await;
             // Neither root nor file counts before the log holds the decision. A replica that stood on a checkpoint
             // without it after a power loss could not serve it, nor vote on it again, and the others may need either.
@@ -183,8 +199,23 @@ impl State {
         self.receive(out);
     }
 
+    /// The service cannot go on with what it has, though the order can: it needs a state above this height to begin with.
+    pub fn want_behind(&mut self, now: u64, above: Height) {
+        let here = self.checkpoints.heights().unwrap_or_default();
+        if here.last().is_some_and(|newest| *newest > above) {
+            self.behind = false;
+            return;
+        }
+        self.behind = true;
+        let mut out = Vec::new();
+        self.sink.want_behind(now, above, &mut out);
+        self.receive(out);
+    }
+
     pub fn reached(&mut self, height: Height) {
-        self.sink.reached(height);
+        if !self.behind {
+            self.sink.reached(height);
+        }
     }
 
     pub fn hear(&mut self, now: u64, from: ReplicaId, message: StateMessage) {
@@ -221,6 +252,10 @@ impl State {
                 self.source.remember(list.height, list.root());
                 written.then(|| self.keep(now, &list)).flatten()
             }
+            StateDone::NotTaken => {
+                self.taking -= 1;
+                None
+            }
             StateDone::Replayed(list) => {
                 self.source.remember(list.height, list.root());
                 None
@@ -241,6 +276,7 @@ impl State {
             }
             StateDone::Received(loaded) => {
                 self.incoming = None;
+                self.behind = false;
                 for (height, root) in &loaded.roots {
                     self.source.remember(*height, *root);
                 }
@@ -277,6 +313,11 @@ impl State {
                 tracing::warn!(%error, "an old checkpoint was not deleted");
             }
         });
+        let needed = self
+            .needed
+            .as_ref()
+            .map_or(Height::MAX, |needed| *needed.borrow());
+        let below = below.min(needed.saturating_sub(1));
         Some(Outcome::Cut { below })
     }
 

@@ -2,11 +2,18 @@
 
 use crate::postgres::{MayDiffer, PostgresConfig};
 use crate::run::Error;
+use consensus::MAX_PIPELINE;
+use order::log::LogOptions;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use txn::limits;
+
+/// Heights between two checkpoints where the configuration says nothing: some minutes of work. Each member writes one in its turn, and
+/// keeps the log from its second newest on.
+const CHECKPOINT_EVERY: u64 = 5_000;
+const LEAST_CHECKPOINT_EVERY: u64 = 10;
 
 /// What a replica is started with. Paths are absolute or relative to the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +31,16 @@ pub struct Config {
     /// Each of the two stages before a leader is replaced, milliseconds; default 800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
+    /// Instances of consensus in flight at once, 1 (the next begins when the one before is decided) to 16; default 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<usize>,
+    /// Heights between two checkpoints, 10 at least; 0: never, and then the log is never cut. Default 5,000, or 0 where replicas may run
+    /// several majors of PostgreSQL: a copy needs f + 1 others of one's own, and without one the whole history. Equal at all replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+    /// The log is cut by whole segments of this size, MiB, 1 to 1,024; default 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_segment_mib: Option<u32>,
     /// Draws by which a value that the master records of a sequence may lie ahead; default 1,048,576. Equal at all replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_window: Option<u64>,
@@ -123,6 +140,56 @@ impl Config {
         self.request_timeout_ms.unwrap_or(default)
     }
 
+    /// Instances of consensus in flight at once.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn pipeline(&self) -> Result<usize, Error> {
+        let default = consensus::Settings::default().pipeline;
+        let pipeline = self.pipeline.unwrap_or(default);
+        match (1..=MAX_PIPELINE).contains(&pipeline) {
+            true => Ok(pipeline),
+            false => Err(Error::Config(format!(
+                "pipeline = {pipeline}; choose 1 (one instance after the other) to {MAX_PIPELINE}"
+            ))),
+        }
+    }
+
+    /// How the decision log is kept.
+    ///
+    /// # Errors
+    /// When its segments' size is out of bounds.
+    pub fn log_options(&self) -> Result<LogOptions, Error> {
+        let default = LogOptions::default();
+        match self.log_segment_mib {
+            None => Ok(default),
+            Some(mib @ 1..=1_024) => Ok(LogOptions {
+                segment_bytes: mib << 20,
+                ..default
+            }),
+            Some(mib) => Err(Error::Config(format!(
+                "log_segment_mib = {mib}; choose 1 to 1024"
+            ))),
+        }
+    }
+
+    /// Heights between two checkpoints; 0: never.
+    ///
+    /// # Errors
+    /// When they are too few.
+    pub fn checkpoint_every(&self) -> Result<u64, Error> {
+        let default = match self.postgres.tested_together.len() {
+            0 | 1 => CHECKPOINT_EVERY,
+            _ => 0,
+        };
+        match self.checkpoint_every.unwrap_or(default) {
+            every @ 1..LEAST_CHECKPOINT_EVERY => Err(Error::Config(format!(
+                "checkpoint_every = {every}; choose {LEAST_CHECKPOINT_EVERY} or more, or 0 for none, the same at all replicas"
+            ))),
+            every => Ok(every),
+        }
+    }
+
     /// Draws by which a recorded value of a sequence may lie ahead.
     ///
     /// # Errors
@@ -181,5 +248,66 @@ impl Config {
         config.max_connections = own.max_connections.unwrap_or(config.max_connections);
         config.settings = own.settings.clone().into_iter().collect();
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(keys: &str) -> Config {
+        let always = "id = 0\ncluster = 'c'\nidentity = 'i'\ndata = 'd'\n";
+        toml::from_str(&format!("{always}{keys}")).expect("a configuration")
+    }
+
+    #[test]
+    fn a_pipeline_has_bounds_and_one_is_one_after_the_other() {
+        assert_eq!(with("").pipeline().unwrap(), consensus::DEFAULT_PIPELINE);
+        assert_eq!(with("pipeline = 1").pipeline().unwrap(), 1);
+        for wrong in ["pipeline = 0", "pipeline = 17"] {
+            let error = with(wrong).pipeline().unwrap_err().to_string();
+            assert!(
+                error.contains(wrong) && error.contains("choose 1"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn segments_have_bounds() {
+        let bytes = |keys| {
+            with(keys)
+                .log_options()
+                .map(|options| options.segment_bytes)
+        };
+        assert_eq!(bytes("").unwrap(), 64 << 20);
+        assert_eq!(bytes("log_segment_mib = 1024").unwrap(), 1 << 30);
+        for wrong in ["log_segment_mib = 0", "log_segment_mib = 1025"] {
+            let error = bytes(wrong).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_not_too_dense() {
+        assert_eq!(with("").checkpoint_every().unwrap(), CHECKPOINT_EVERY);
+        assert_eq!(with("checkpoint_every = 0").checkpoint_every().unwrap(), 0);
+        let mixed = with("postgres.tested_together = [15, 16]");
+        assert_eq!(
+            mixed.checkpoint_every().unwrap(),
+            0,
+            "copies need one major"
+        );
+        let alone = with("postgres.tested_together = [15]");
+        assert_eq!(alone.checkpoint_every().unwrap(), CHECKPOINT_EVERY);
+        let error = with("checkpoint_every = 9").checkpoint_every().unwrap_err();
+        assert!(error.to_string().contains("choose 10"), "{error}");
+    }
+
+    #[test]
+    fn a_sequence_window_has_bounds() {
+        assert_eq!(with("sequence_window = 7").sequence_window().unwrap(), 7);
+        let error = with("sequence_window = 0").sequence_window().unwrap_err();
+        assert!(error.to_string().contains("choose 1"), "{error}");
     }
 }

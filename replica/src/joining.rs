@@ -53,7 +53,8 @@ impl Start {
     /// Starts the links: of the log's view, or of the cluster file's where that is newer, as for one that joins.
     pub async fn join(self, me: ReplicaId, logged: Option<&View>) -> Result<Joined, Error> {
         let filed = self.cluster.membership();
-        let view = logged.filter(|view| view.id >= filed.id).unwrap_or(&filed);
+        // Of one view the file may say anew where members listen.
+        let view = logged.filter(|view| view.id > filed.id).unwrap_or(&filed);
         let Some(mine) = view.replica_key(me) else {
             return Err(Error::Removed {
                 replica: me.0,

@@ -2,6 +2,7 @@
 
 mod config;
 pub mod executor;
+mod genesis;
 mod joining;
 pub mod postgres;
 mod rebuild;

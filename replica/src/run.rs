@@ -2,17 +2,20 @@
 
 use crate::config::Config;
 use crate::executor::{self, Executor, Fatal, Frame, History, Parts};
+use crate::genesis;
 use crate::joining::{Joined, Start};
 use crate::postgres::{self, PostgresServer, StopMode};
-use crate::server::Care;
+use crate::server::{Care, Known};
 use bytes::Bytes;
 use cluster::channel;
-use consensus::{Height, ReplicaId, Request, Status, View, Views};
+use consensus::transfer::TransferLimits;
+use consensus::{Height, Recovered, ReplicaId, Request, Status, View};
 use net::{Budget, Event, Events, PeerId};
-use order::log::{Log, LogOptions};
-use order::{self, Delivered, Inbound, OrderEvents, OrderHandle, OrderParts, ToService};
+use order::checkpoint::{CheckpointError, Checkpoints, Loaded};
+use order::log::{Log, LogError, Replay};
+use order::{self, Inbound, OrderEvents, OrderHandle, OrderParts, StateParts};
 use std::future::Future;
-use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -21,10 +24,12 @@ use txn::client::ClientMessage;
 /// Frames that wait for the executor, and their bytes.
 const FRAMES: usize = 8_192;
 const FRAMES_BYTES: usize = 256 << 20;
-/// Bytes of decisions read again from the log that wait for the executor.
-const REPLAY_BYTES: usize = 64 << 20;
 /// Pause before a replica whose PostgreSQL failed starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before one that is too far behind copies the database: should that not help, it is not done without end.
+const BEHIND_PAUSE: Duration = Duration::from_secs(2);
+/// How long what is left of the last run may hold the log.
+const LOG_FREE: Duration = Duration::from_secs(10);
 
 /// Why a replica does not run.
 #[derive(Debug, thiserror::Error)]
@@ -73,19 +78,61 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                     error,
                     "PostgreSQL failed; the replica recovers"
                 );
-                tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
-                    () = shutdown.as_mut() => return Ok(()),
+                if pause(RESTART_PAUSE, shutdown.as_mut()).await {
+                    return Ok(());
                 }
             }
             Err(
                 Error::Stopped(Fatal::Damaged(why) | Fatal::Diverged(why)) | Error::Unusable(why),
             ) => care.rebuild(&why, false)?,
             Err(Error::Stopped(Fatal::Asked(why))) => care.rebuild(&why, true)?,
+            Err(Error::Stopped(Fatal::Behind { above, why })) => {
+                care.behind(above, &why)?;
+                if pause(BEHIND_PAUSE, shutdown.as_mut()).await {
+                    return Ok(());
+                }
+            }
+            Err(Error::Stopped(Fatal::Unsound(why))) => {
+                tracing::error!(
+                    replica = config.id,
+                    why,
+                    "the replica recovers from its last checkpoint"
+                );
+                if pause(RESTART_PAUSE, shutdown.as_mut()).await {
+                    return Ok(());
+                }
+            }
             Err(Error::Stopped(Fatal::Copied(_))) => care.copied()?,
-            Err(Error::Stopped(Fatal::CopyAgain { suspects, .. })) => care.copy_again(suspects),
+            Err(Error::Stopped(Fatal::CopyAgain { suspects, why })) => {
+                let wait = care.copy_again(suspects, &why);
+                if pause(wait, shutdown.as_mut()).await {
+                    return Ok(());
+                }
+            }
             Err(Error::Stopped(Fatal::CopyNot(_))) => care.copy_not()?,
             other => return other,
+        }
+    }
+}
+
+/// Waits; true when the replica is to stop meanwhile.
+async fn pause(wait: Duration, shutdown: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        () = shutdown => true,
+        () = tokio::time::sleep(wait) => false,
+    }
+}
+
+/// The log of this replica, once nothing of its last run holds it any more.
+async fn open_log(config: &Config) -> Result<(Log, Replay), Error> {
+    let (dir, options) = (config.data.join("log"), config.log_options()?);
+    let until = tokio::time::Instant::now() + LOG_FREE;
+    loop {
+        match Log::open(&dir, options.clone()) {
+            Err(LogError::InUse { .. }) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => return Ok(opened?),
         }
     }
 }
@@ -97,14 +144,25 @@ async fn once(
 ) -> Result<(), Error> {
     let me = ReplicaId(config.id);
     let start = Start::load(config)?;
-    let (log, replay) = Log::open(config.data.join("log"), LogOptions::default())?;
+    let (log, replay) = open_log(config).await?;
     let (first, view) = (start.first.clone(), start.first.clone());
-    let recovered = tokio::task::spawn_blocking(move || order::recover(replay, first))
-        .await
-        .map_err(|e| Error::Recovery(e.to_string()))?
-        .map_err(Error::Recovery)?;
+    let dir = config.data.join("checkpoints");
+    let past = tokio::task::spawn_blocking(move || Past::read(&dir, replay, first));
+    let Past {
+        checkpoints,
+        begin,
+        recovered,
+    } = past.await.map_err(|e| Error::Recovery(e.to_string()))??;
     let last = recovered.height();
-    let mut server = care.start(&view, last, start.joins()).await?;
+    let begins_at = begin.as_ref().map(|begin| begin.summary.height());
+    let known = Known {
+        logged: last,
+        begins_at,
+        joins: start.joins(),
+        member: recovered.view().unwrap_or(&view).replicas.contains_key(&me),
+    };
+    let contacts = recovered.view().unwrap_or(&view).contacts.clone();
+    let mut server = care.start(&view, known).await?;
     let alarm = server.alarm.clone();
     let damage = || {
         let said = alarm.raised().filter(|_| care.may_rebuild());
@@ -116,6 +174,14 @@ async fn once(
     if let Some(why) = history.impossible() {
         return Err(Error::Unusable(why));
     }
+    if let Some(height) = begins_at.filter(|height| !history.is_covered(*height))
+        && server.copy.is_none()
+    {
+        let why =
+            format!("PostgreSQL lacks what came before height {height}, where the log begins");
+        let above = height - 1;
+        return Err(Fatal::Behind { above, why }.into());
+    }
     let Joined {
         endpoint,
         events,
@@ -126,9 +192,12 @@ async fn once(
     } = start.join(me, recovered.view()).await?;
     let settings = consensus::Settings {
         request_timeout_ms: config.request_timeout_ms(),
+        pipeline: config.pipeline()?,
+        checkpoint_every: config.checkpoint_every()?,
         ..Default::default()
     };
     let (finished, finished_seen) = watch::channel(0);
+    let (needed, needed_seen) = watch::channel(Height::MAX);
     let (order, order_events) = order::start(OrderParts {
         me,
         key: key.clone(),
@@ -141,8 +210,14 @@ async fn once(
         wire: Arc::new(crate::wire::TransactionWire),
         recovered,
         finished: Some(finished_seen.clone()),
-        // PostgreSQL's state is not offered as checkpoints yet: the log is never cut.
-        state: None,
+        state: Some(StateParts {
+            checkpoints,
+            limits: TransferLimits::default(),
+            begin,
+            // A height is final by votes that may be ordered after it.
+            later: true,
+            needed: Some(needed_seen),
+        }),
         own_record: false,
     });
     let own_major = server.fingerprint.major();
@@ -159,12 +234,18 @@ async fn once(
     fingerprint
         .settings
         .insert("sequence_window".to_owned(), sequence_window.to_string());
-    let views = Views::genesis(view.clone());
+    fingerprint.settings.extend(genesis::told(&view));
+    fingerprint.settings.insert(
+        "checkpoint_every".to_owned(),
+        config.checkpoint_every()?.to_string(),
+    );
     let parts = Parts {
         me,
         key,
         spare_keys,
         // Who executes learns of the members from the history, who copies has them from the file.
+        first: view.clone(),
+        contacts,
         view: if server.copy.is_some() { members } else { view },
         endpoint: endpoint.clone(),
         log: log.clone(),
@@ -197,9 +278,11 @@ async fn once(
         fingerprint,
         may_differ: config.may_differ(),
         finished,
+        needed,
+        views: config.data.join("views"),
     };
     let OrderEvents {
-        decided: live,
+        decided,
         durable,
         repeats,
         status,
@@ -210,10 +293,6 @@ async fn once(
     let (frames_sender, frames) = mpsc::channel(FRAMES);
     let (links_sender, links) = mpsc::unbounded_channel();
     let dispatcher = tokio::spawn(dispatch(events, order, frames_sender, links_sender));
-    let (decided_sender, decided) = mpsc::channel(64);
-    // What is in the log already is applied from there when the copy is made.
-    let begin = if server.copy.is_some() { last + 1 } else { 1 };
-    let feeder = tokio::spawn(feed(log.clone(), begin..=last, views, live, decided_sender));
     tracing::info!(replica = config.id, height = last, "the replica runs");
     let ended = server.own.as_ref().map(PostgresServer::ended);
     let ended = async {
@@ -236,7 +315,6 @@ async fn once(
         result = Err(damage);
     }
     dispatcher.abort();
-    feeder.abort();
     endpoint.shutdown().await;
     if let Some(server) = &mut server.own
         && let Err(error) = server.stop(StopMode::Fast).await
@@ -275,49 +353,27 @@ async fn removed(
     }
 }
 
-/// First what the log holds, then what is decided now.
-async fn feed(
-    log: Log,
-    logged: RangeInclusive<u64>,
-    mut views: Views,
-    mut live: mpsc::Receiver<ToService>,
-    out: mpsc::Sender<Delivered>,
-) {
-    let room = Budget::new(REPLAY_BYTES);
-    let (mut next, last) = logged.into_inner();
-    while next <= last {
-        // No further than where the core begins: it delivers what follows itself, and may be logging it already.
-        let (log, from, most) = (log.clone(), next, (last - next + 1).min(1_000));
-        let loaded =
-            tokio::task::spawn_blocking(move || order::load(&log, from, most as usize)).await;
-        let decisions = loaded.unwrap_or_default();
-        if decisions.is_empty() {
-            tracing::error!(height = next, "a decision is missing in the log");
-            return;
-        }
-        for decided in decisions {
-            next = decided.height + 1;
-            let view = Arc::new(views.now.clone());
-            views.decided(&decided);
-            if out
-                .send(Delivered {
-                    share: room.take(order::size(&decided)).await,
-                    decided,
-                    view,
-                    position: None,
-                })
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-    // Without checkpoints there is nothing but batches.
-    while let Some(ToService::Execute(delivered)) = live.recv().await {
-        if out.send(delivered).await.is_err() {
-            return;
-        }
+/// What the disk knows of this replica's past.
+struct Past {
+    checkpoints: Checkpoints,
+    /// The newest sound checkpoint.
+    begin: Option<Loaded>,
+    recovered: Recovered,
+}
+
+impl Past {
+    /// A log that does not reach its checkpoint, or begins late and has none, is made up for by the others.
+    fn read(dir: &Path, replay: Replay, first: View) -> Result<Past, Error> {
+        let unusable = |error: CheckpointError| Error::Recovery(error.to_string());
+        let checkpoints = Checkpoints::open(dir).map_err(unusable)?;
+        let begin = checkpoints.newest(&first).map_err(unusable)?;
+        let summary = begin.as_ref().map(|begin| begin.summary.clone());
+        let recovered = order::recover_from(summary, replay, first).map_err(Error::Recovery)?;
+        Ok(Past {
+            checkpoints,
+            begin,
+            recovered,
+        })
     }
 }
 
@@ -374,61 +430,4 @@ fn requests(from: PeerId, payload: &Bytes) -> Option<Vec<Request>> {
     requests
         .retain(|request| request.auth.is_signature() || from == PeerId::Client(request.client.0));
     Some(requests)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use consensus::{Batch, Decided, Proof};
-
-    fn decided(height: u64) -> Decided {
-        Decided {
-            height,
-            regency: 0,
-            batch: Batch {
-                after: ::consensus::Digest::default(),
-                time_ms: height,
-                entries: Vec::new(),
-            },
-            requests: Vec::new(),
-            proof: Proof {
-                regency: 0,
-                accepts: Vec::new(),
-            },
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_decided_while_the_log_is_replayed_comes_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (log, _) = Log::open(dir.path(), LogOptions::default()).unwrap();
-        // The core began at 1,200 and has logged what it decided since.
-        let mut position = None;
-        for height in 1..=2_500 {
-            let payload = postcard::to_stdvec(&decided(height)).unwrap();
-            position = Some(log.append(order::record::DECIDED, height, payload.into()));
-        }
-        log.durable(position.unwrap()).await.unwrap();
-        let (live_sender, live) = mpsc::channel(2_000);
-        for height in 1_201..=2_500 {
-            let delivered = Delivered {
-                decided: decided(height),
-                view: Arc::default(),
-                position: None,
-                share: Default::default(),
-            };
-            live_sender
-                .send(ToService::Execute(delivered))
-                .await
-                .unwrap();
-        }
-        drop(live_sender);
-        let (out, mut fed) = mpsc::channel(10);
-        let views = Views::genesis(consensus::View::default());
-        tokio::spawn(feed(log, 1..=1_200, views, live, out));
-        for height in 1..=2_500 {
-            assert_eq!(fed.recv().await.map(|d| d.decided.height), Some(height));
-        }
-        assert!(fed.recv().await.is_none());
-    }
 }

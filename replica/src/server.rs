@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use consensus::{Height, ReplicaId, View};
 use pgsession::{Alarm, Target};
@@ -29,6 +30,19 @@ pub(crate) struct Server {
     pub copy: Option<CopyWish>,
 }
 
+/// What the replica's own files say of the history.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// The last height in its log.
+    pub logged: Height,
+    /// The height of the checkpoint that its log begins with: what lies before cannot be applied.
+    pub begins_at: Option<Height>,
+    /// It takes a place in a cluster that began without it.
+    pub joins: bool,
+    /// The view after the last height in the log names it.
+    pub member: bool,
+}
+
 /// The care for one replica's server over all its starts.
 pub(crate) struct Care<'a> {
     config: &'a Config,
@@ -43,12 +57,18 @@ struct Copies {
     /// Begun one after another without one that was finished.
     tried: u32,
     suspects: BTreeSet<ReplicaId>,
+    /// The others have cut from their logs what is lacking here, above this height.
+    must: Option<Height>,
+    /// There is no other way: the history is not whole.
+    only: bool,
     /// Why the data were made anew, of which the copy is whole and the log is still to be applied.
     whole: Option<String>,
 }
 
 /// Copies that are tried before the history is applied instead.
 const COPIES: u32 = 5;
+/// Between two of them after that.
+const COPY_PAUSE: Duration = Duration::from_secs(300);
 
 impl<'a> Care<'a> {
     pub fn new(config: &'a Config) -> Care<'a> {
@@ -99,6 +119,15 @@ impl<'a> Care<'a> {
         Ok(())
     }
 
+    /// What is lacking here cannot be had from the others' logs: the next start copies.
+    ///
+    /// # Errors
+    /// Says why that is not done.
+    pub fn behind(&self, above: Height, why: &str) -> Result<(), Error> {
+        self.copies().must = Some(above);
+        self.rebuild(why, true)
+    }
+
     fn copies(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -117,9 +146,21 @@ impl<'a> Care<'a> {
         Ok(())
     }
 
-    /// The next start copies again, without these.
-    pub fn copy_again(&self, suspects: BTreeSet<ReplicaId>) {
-        self.copies().suspects = suspects;
+    /// The next start copies again, without these. How long it waits: where nothing but a copy is left, all are asked again after several
+    /// in vain, but not at once.
+    pub fn copy_again(&self, suspects: BTreeSet<ReplicaId>, why: &str) -> Duration {
+        let mut copies = self.copies();
+        if copies.tried < COPIES || !copies.only {
+            copies.suspects = suspects;
+            return Duration::ZERO;
+        }
+        tracing::error!(
+            why,
+            tried = copies.tried,
+            "the database cannot be copied; where the history is not whole it is tried again later (docs/operations.md)"
+        );
+        copies.suspects.clear();
+        COPY_PAUSE
     }
 
     /// The next start applies the history.
@@ -139,7 +180,8 @@ impl<'a> Care<'a> {
     ///
     /// # Errors
     /// When no server can be had. [`postgres::Error::is_damage`] tells whether its data are the reason.
-    pub async fn start(&self, first: &View, logged: Height, joins: bool) -> Result<Server, Error> {
+    pub async fn start(&self, first: &View, known: Known) -> Result<Server, Error> {
+        let logged = known.logged;
         let alarm = Alarm::default();
         if let Some(dsn) = &self.config.postgres.dsn {
             let address = postgres::external::check(dsn).await?;
@@ -165,7 +207,7 @@ impl<'a> Care<'a> {
             _ if again.is_some() => self.as_it_is(first, 0).await?,
             _ => self.as_it_is(first, logged).await?,
         };
-        let (rebuilding, copy) = self.how(&own, rebuilding, again, logged, joins)?;
+        let (rebuilding, copy) = self.how(&own, rebuilding, again, known)?;
         let token = own.tokens().get(DATABASE).cloned();
         let fingerprint = own.fingerprint().await?;
         let mut server = reached(&own.address(), token, fingerprint, alarm)?;
@@ -181,18 +223,26 @@ impl<'a> Care<'a> {
         own: &PostgresServer,
         rebuilding: Option<String>,
         again: Option<(bool, String)>,
-        logged: Height,
-        joins: bool,
+        known: Known,
     ) -> Result<(Option<String>, Option<CopyWish>), Error> {
         let Some(rebuilds) = self.rebuilds.as_ref().filter(|_| own.is_fresh()) else {
             // What a copy was made for lasts until the log behind it is applied.
             return Ok((self.copies().whole.take().or(rebuilding), None));
         };
-        let from_height = self.config.copy_from_height();
+        let Known { logged, joins, .. } = known;
+        // A history that is not whole cannot be applied.
+        let must = known.begins_at.is_some() || self.copies().must.is_some();
+        let from_height = match must {
+            true => 0,
+            false => self.config.copy_from_height(),
+        };
         let begins = (logged > 0 && logged >= from_height) || (joins && logged == 0);
         let (copies, why) = match (again, rebuilding) {
-            (Some((copies, why)), _) => (copies && self.copies().tried < COPIES, Some(why)),
-            (None, Some(why)) => (begins, Some(why)),
+            (Some((copies, why)), _) => {
+                let goes_on = copies && self.copies().tried < COPIES;
+                (goes_on || must, Some(why))
+            }
+            (None, Some(why)) => (begins || must, Some(why)),
             (None, None) => (begins, joins.then(|| "it joins".into())),
         };
         let (Some(why), true) = (&why, copies) else {
@@ -202,6 +252,7 @@ impl<'a> Care<'a> {
         rebuilds.begin_copy(true, why)?;
         let mut copies = self.copies();
         copies.tried += 1;
+        copies.only = must;
         let wish = CopyWish {
             // Its own log tells how long the history is; else others do.
             from_height: if logged >= from_height {
@@ -210,7 +261,8 @@ impl<'a> Care<'a> {
                 from_height
             },
             suspects: copies.suspects.clone(),
-            joins: logged == 0,
+            joins: logged == 0 || !known.member,
+            fetch_above: copies.must,
         };
         Ok((Some(why.clone()), Some(wish)))
     }

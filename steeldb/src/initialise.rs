@@ -33,6 +33,41 @@ pub struct Plan {
     pub spread: bool,
     /// Which PostgreSQL each replica runs.
     pub servers: Servers,
+    pub shared: Shared,
+}
+
+/// What must be the same in every replica's configuration; nothing said: the defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    pub checkpoint_every: Option<u64>,
+    pub sequence_window: Option<u64>,
+}
+
+impl Shared {
+    /// As the replicas of this cluster have it, those of them that are here.
+    pub fn of(layout: &Layout, cluster: &Cluster) -> Shared {
+        let files = cluster
+            .replicas
+            .iter()
+            .map(|replica| layout.config(Member::Replica(replica.id)));
+        let mut here = files.filter_map(|file| crate::replica_file::read(&file).ok());
+        here.next().map_or_else(Shared::default, |config| Shared {
+            checkpoint_every: config.checkpoint_every,
+            sequence_window: config.sequence_window,
+        })
+    }
+
+    fn text(self) -> String {
+        let keys = [
+            ("checkpoint_every", self.checkpoint_every),
+            ("sequence_window", self.sequence_window),
+        ];
+        let said = keys
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)));
+        said.map(|(key, value)| format!("{key} = {value}\n"))
+            .collect()
+    }
 }
 
 /// Writes the cluster. `cluster.toml` comes last: where it is, the directory is complete.
@@ -56,6 +91,7 @@ pub fn create(layout: &Layout, plan: &Plan) -> Result<Cluster, Failure> {
                 member,
                 plan.cluster_path(),
                 plan.servers.get(&id).unwrap_or(&Postgres::default()),
+                plan.shared,
             )?,
         });
     }
@@ -109,13 +145,14 @@ impl Plan {
     }
 }
 
-fn replica_text(id: u16, cluster: &str, server: &Postgres) -> String {
+fn replica_text(id: u16, cluster: &str, server: &Postgres, shared: Shared) -> String {
     let mut text = format!(
         "# The configuration of replica {id}. Paths are relative to this file; docs/operations.md lists the keys.\n\
          id = {id}\n\
          cluster = \"{cluster}\"\n\
          identity = \"identity\"\n\
-         data = \"data\"\n"
+         data = \"data\"\n{}",
+        shared.text()
     );
     let server = toml::to_string(server).expect("paths, numbers and names are always valid TOML");
     if !server.is_empty() {
@@ -138,6 +175,7 @@ pub fn replica_home(
     member: Member,
     cluster: &str,
     server: &Postgres,
+    shared: Shared,
 ) -> Result<String, Failure> {
     let Member::Replica(id) = member else {
         return Err(Failure::usage(format!("{member} is no replica")));
@@ -146,7 +184,10 @@ pub fn replica_home(
     directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
     // The log holds everything that clients have sent.
     directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
-    directory::write(&layout.config(member), &replica_text(id, cluster, server))?;
+    directory::write(
+        &layout.config(member),
+        &replica_text(id, cluster, server, shared),
+    )?;
     key(&layout.identity(member))
 }
 
@@ -233,7 +274,26 @@ mod tests {
             front: proxy::ProxyConfig::default(),
             spread,
             servers: Servers::new(),
+            shared: Shared::default(),
         }
+    }
+
+    #[test]
+    fn who_joins_later_is_told_what_all_others_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&dir.path().join("db")).unwrap();
+        let shared = Shared {
+            checkpoint_every: Some(40),
+            sequence_window: Some(9),
+        };
+        let plan = Plan {
+            shared,
+            ..plan(false)
+        };
+        let made = create(&layout, &plan).unwrap();
+        assert_eq!(Shared::of(&layout, &made), shared);
+        let other = Layout::new(&dir.path().join("other")).unwrap();
+        assert_eq!(Shared::of(&other, &made), Shared::default());
     }
 
     #[test]

@@ -95,11 +95,20 @@ pub async fn against(
     let until = tokio::time::Instant::now() + LOGGED;
     let (longest, outlines) = loop {
         let (longest, outlines) = logs.outlines().await?;
-        if outlines[&longest].last_final() >= height || tokio::time::Instant::now() >= until {
+        let cut = outlines.values().all(|outline| outline.last_final() == 0);
+        if cut || outlines[&longest].last_final() >= height || tokio::time::Instant::now() >= until
+        {
             break (longest, outlines);
         }
         tokio::time::sleep(LOOK).await;
     };
+    if outlines[&longest].last_final() == 0 && height > 0 {
+        return Err(Failure::new("the decided log could not be replayed")
+            .cause("every log here begins with a checkpoint: the history before it is gone")
+            .next(
+                "to keep it, set checkpoint_every = 0 in every replica.toml when a cluster is new",
+            ));
+    }
     let (config, path) = &logs.0[&longest];
     let outline = &outlines[&longest];
     progress.step("starting a PostgreSQL for the replay");

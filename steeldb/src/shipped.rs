@@ -28,6 +28,7 @@ fn written(member: Member) -> Table {
         front: proxy::ProxyConfig::default(),
         spread: false,
         servers: Default::default(),
+        shared: Default::default(),
     };
     create(&layout, &plan).unwrap();
     let text = std::fs::read_to_string(layout.config(member)).unwrap();
@@ -102,6 +103,19 @@ fn a_replica_that_is_told_nothing_does_what_the_manual_says() {
         (
             "request_timeout_ms",
             config.request_timeout_ms().to_string(),
+        ),
+        ("pipeline", config.pipeline().unwrap().to_string()),
+        (
+            "log_segment_mib",
+            (config.log_options().unwrap().segment_bytes >> 20).to_string(),
+        ),
+        (
+            "checkpoint_every",
+            config.checkpoint_every().unwrap().to_string(),
+        ),
+        (
+            "sequence_window",
+            config.sequence_window().unwrap().to_string(),
         ),
         ("shared_buffers_mib", server.shared_buffers_mib.to_string()),
         ("max_connections", server.max_connections.to_string()),

@@ -114,6 +114,21 @@ fn a_running_cluster_bears_repeated_commands_and_garbage_and_shows_tampering() {
     cluster.succeed(&["kill", "--replica", "1"]);
     let said = cluster.refuse(&["verify"], 1);
     assert!(said.contains("replica 1 did not answer"), "{said}");
+    // Its cluster file is not that of the others: it would take requests otherwise than they do.
+    let ours = std::fs::read_to_string(cluster.data().join("cluster.toml")).unwrap();
+    let theirs = format!("client_authentication = \"macs\"\n{ours}");
+    std::fs::write(cluster.data().join("other.toml"), theirs).unwrap();
+    let file = cluster.data().join("replica-1/replica.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    assert!(config.contains("../cluster.toml"), "{config}");
+    std::fs::write(&file, config.replace("../cluster.toml", "../other.toml")).unwrap();
+    let said = cluster.refuse(&["start", "--replica", "1", "--timeout", "60"], 1);
+    assert!(said.contains("replica 1"), "{said}");
+    let log = std::fs::read_to_string(cluster.data().join("logs/replica-1.log")).unwrap();
+    assert!(
+        log.contains("client_authentication: macs here, signatures there"),
+        "{log}"
+    );
 }
 
 fn port_of(address: &serde_json::Value) -> u16 {

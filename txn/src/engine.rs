@@ -10,11 +10,13 @@ use crate::client::Answer;
 use crate::limits;
 use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
-use consensus::{ClientId, Height, PublicKey, ReplicaId, View};
+use consensus::{ClientId, Digest, Height, PublicKey, ReplicaId, View};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 mod absence;
+mod checkpoint;
 mod decide;
 mod item;
 mod moving;
@@ -24,6 +26,7 @@ mod told;
 mod votes;
 
 use absence::Absence;
+pub use checkpoint::{EngineState, Settled};
 use item::{HeightState, Item, Kind};
 use suspicion::Suspicion;
 
@@ -108,6 +111,8 @@ pub enum Action {
         height: Height,
         time_ms: u64,
         verdicts: Vec<(u32, Verdict)>,
+        /// What belongs to the state after it: heights may be final one behind the other before this is read.
+        settled: Settled,
     },
     /// Tell the client, once the decision is durable.
     Answer {
@@ -131,7 +136,7 @@ pub enum Action {
 }
 
 /// An open transaction, by the order alone: equal at every correct replica at the same place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     begun: Height,
     time_ms: u64,
@@ -163,6 +168,8 @@ pub struct Engine {
     last_final: Height,
     /// Last final height with a committed schema change.
     schema_changed: Height,
+    /// Of all verdicts up to the last final height.
+    verdicts: Digest,
     /// Vote parts by height: early ones, those in use, and some past ones for peers that ask.
     parts: BTreeMap<Height, Vec<VotePart>>,
     /// Verdicts that members say are final, for heights that are not final here.
@@ -194,6 +201,7 @@ impl Engine {
             decided: 0,
             last_final: 0,
             schema_changed: 0,
+            verdicts: Digest::default(),
             parts: BTreeMap::new(),
             told: BTreeMap::new(),
             leading: false,

@@ -1,7 +1,7 @@
 //! What replicas say to each other about transactions, outside of the total order.
 
 use crate::{ballot::VotePart, copy::CopyMessage, tally::Verdict, write_set::WriteSet};
-use consensus::{Digest, Height};
+use consensus::{Digest, Height, ViewCertificate};
 use serde::{Deserialize, Serialize};
 
 /// Messages between executors.
@@ -44,4 +44,16 @@ pub enum PeerMessage {
     },
     /// About a copy of the database.
     Copy(CopyMessage),
+    /// The digest of the sender's state after a height at which all look at theirs; whether it wants to know the receiver's.
+    State {
+        height: Height,
+        digest: [u8; 32],
+        asks: bool,
+    },
+    /// What was asked for of a height is cut from the sender's log, which begins at `oldest`.
+    Gone { oldest: Height },
+    /// The sender knows the certificates of this many changes of the view, and lacks those that follow.
+    FetchViews { known: u64 },
+    /// Certificates of consecutive changes of the view.
+    Views { certificates: Vec<ViewCertificate> },
 }

@@ -133,6 +133,12 @@ impl Sink {
         }
     }
 
+    /// Like [`want`](Self::want), though the order may be further: its service needs a state above this height.
+    pub fn want_behind(&mut self, now: u64, above: Height, out: &mut Vec<SinkAction>) {
+        self.above = above;
+        self.want(now, above, out);
+    }
+
     /// The replica stands at this height, however it came there: a checkpoint at or below it is of no use any more.
     pub fn reached(&mut self, height: Height) {
         if height <= self.above {

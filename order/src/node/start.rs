@@ -138,6 +138,8 @@ impl Node {
                 checkpoints: past.checkpoints,
                 limits: config.transfer,
                 begin: past.begin,
+                later: false,
+                needed: None,
             }),
         });
         let OrderEvents {

@@ -28,6 +28,8 @@ pub(super) struct Feed {
     /// What waits in there out of the log, in bytes.
     pub room: Budget,
     pub done: mpsc::UnboundedSender<StateDone>,
+    /// States are not waited for: the service may need what follows to know them.
+    pub later: bool,
 }
 
 /// What a decision holds in memory, about.
@@ -96,19 +98,33 @@ impl Feed {
         }
         let (reply, state) = oneshot::channel();
         self.give(ToService::Snapshot { height, reply }).await?;
-        let state: Bytes = state.await.map_err(|_| Ended)?;
-        let (summary, done) = (summary.clone(), self.done.clone());
-        let hashed = tokio::task::spawn_blocking(move || {
-            let content = Content::new(&summary, state)?;
-            Some(content.list(ChunkList::CHUNK_BYTES))
-        });
-        if let Ok(Some(list)) = hashed.await {
-            let _ = done.send(StateDone::Replayed(list));
+        let hashed = hash(summary.clone(), state, self.done.clone());
+        if self.later {
+            tokio::spawn(hashed);
+        } else {
+            // One state at a time.
+            hashed.await;
         }
         Ok(())
     }
 
     async fn give(&self, task: ToService) -> Result<(), Ended> {
         self.out.send(task).await.map_err(|_| Ended)
+    }
+}
+
+/// Remembers the root of a state, if the service has one.
+async fn hash(
+    summary: Summary,
+    state: oneshot::Receiver<Bytes>,
+    done: mpsc::UnboundedSender<StateDone>,
+) {
+    let Ok(state) = state.await else { return };
+    let hashed = tokio::task::spawn_blocking(move || {
+        let content = Content::new(&summary, state)?;
+        Some(content.list(ChunkList::CHUNK_BYTES))
+    });
+    if let Ok(Some(list)) = hashed.await {
+        let _ = done.send(StateDone::Replayed(list));
     }
 }

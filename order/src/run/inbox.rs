@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use consensus::{ReplicaId, Request};
+use consensus::{Height, ReplicaId, Request};
 use net::{Budget, Share};
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +25,10 @@ pub enum Inbound {
     Requests(Vec<Request>),
     /// This replica's own wish.
     Submit(Vec<u8>),
+    /// The service needs a peer's checkpoint above this height to begin with, whatever the order has reached.
+    WantState {
+        above: Height,
+    },
     Link {
         peer: ReplicaId,
         up: bool,
@@ -38,7 +42,7 @@ impl Inbound {
             Self::Consensus { payload, .. } => payload.len(),
             Self::Requests(requests) => requests.iter().map(|r| r.op.len() + OVERHEAD).sum(),
             Self::Submit(op) => op.len(),
-            Self::Link { .. } => 0,
+            Self::Link { .. } | Self::WantState { .. } => 0,
         };
         chosen + OVERHEAD
     }

@@ -172,6 +172,8 @@ impl House {
                 checkpoints,
                 limits: TransferLimits::default(),
                 begin,
+                later: false,
+                needed: None,
             }),
         });
         let OrderEvents {

@@ -9,7 +9,7 @@ use consensus::{ClientId, Height};
 use std::sync::Arc;
 use tokio::time::Instant;
 use txn::client::{Answer, Reason};
-use txn::engine::{Action, Doom};
+use txn::engine::{Action, Doom, Settled};
 use txn::peer::PeerMessage;
 use txn::tally::Verdict;
 use txn::{Ballot, Ordered, TxId, VotePart, WriteSet};
@@ -278,7 +278,13 @@ impl Executor {
     }
 
     /// A height is final: everything of it is applied and its snapshots are taken.
-    pub(super) fn finished(&mut self, height: Height, time_ms: u64, verdicts: &[(u32, Verdict)]) {
+    pub(super) fn finished(
+        &mut self,
+        height: Height,
+        time_ms: u64,
+        verdicts: &[(u32, Verdict)],
+        settled: Settled,
+    ) {
         self.reads.advance(height, time_ms);
         tracing::trace!(target: "timeline", at = "final", height);
         self.finished.send_replace(height);
@@ -290,6 +296,8 @@ impl Executor {
         }
         self.items = self.items.split_off(&(height + 1, 0));
         self.ending = self.ending.split_off(&(height + 1, 0));
+        self.replies.settle(height);
+        self.state_is_final(height, settled);
         if self
             .history
             .as_ref()
@@ -298,6 +306,7 @@ impl Executor {
             // Everything of before the restart is applied: what PostgreSQL had need not be known any more.
             self.history = None;
         }
+        self.gone.retain(|_, oldest| *oldest > height + 1);
         self.rebuilt_up_to(height);
         self.start_waiting_reads();
         self.run_parked();

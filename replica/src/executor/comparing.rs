@@ -38,6 +38,22 @@ impl Comparing {
     }
 }
 
+impl Comparing {
+    /// Requests so far, for a checkpoint.
+    pub fn rounds(&self) -> BTreeMap<ReplicaId, u64> {
+        let asked = self.asked.iter();
+        asked
+            .map(|(asker, (rounds, _))| (*asker, *rounds))
+            .collect()
+    }
+
+    /// Begins with those of a checkpoint.
+    pub fn restore(&mut self, rounds: BTreeMap<ReplicaId, u64>) {
+        let asked = rounds.into_iter();
+        self.asked = asked.map(|(asker, rounds)| (asker, (rounds, 0))).collect();
+    }
+}
+
 impl Executor {
     /// Every 100 ms: asks when it is this replica's turn.
     pub(super) fn comparing_tick(&mut self) {

@@ -4,9 +4,9 @@ use super::copy::inbox::{Post, inbox};
 use super::copy::receive::{Copied, Copier};
 use super::{Executor, Fatal, Frame, Note};
 use cluster::channel;
-use consensus::{Height, ReplicaId};
+use consensus::{Height, ReplicaId, View};
 use net::PeerId;
-use order::Delivered;
+use order::{Delivered, Inbound};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -16,6 +16,8 @@ use txn::peer::PeerMessage;
 
 /// How long f+1 peers may take to say how far they are.
 const GREETING: Duration = Duration::from_secs(30);
+/// Between two times at which the order is asked for a checkpoint; it does nothing once it has one.
+const FETCH: Duration = Duration::from_secs(5);
 
 /// That the database is to be copied.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct CopyWish {
     pub suspects: BTreeSet<ReplicaId>,
     /// Its log is empty: it has no say before the decision is here that made it a member.
     pub joins: bool,
+    /// A checkpoint above this height is fetched too: what lies between is cut from the others' logs.
+    pub fetch_above: Option<Height>,
 }
 
 /// A copy under way.
@@ -38,6 +42,8 @@ pub struct Copying {
     member: bool,
     /// Last height that went by.
     pub passed: Height,
+    /// When a checkpoint was asked for last.
+    fetched: Option<Instant>,
     /// What others say goes to the one that copies.
     post: Option<Post>,
     task: Option<AbortHandle>,
@@ -51,6 +57,7 @@ impl Copying {
             since: Instant::now(),
             said: BTreeMap::new(),
             passed: 0,
+            fetched: None,
             post: None,
             task: None,
         }
@@ -80,6 +87,19 @@ impl Executor {
             self.view.clone_from(view);
         }
         // The order holds clients' requests back for one that is behind.
+        self.finished.send_replace(height);
+        self.begin_copy();
+    }
+
+    /// The order has gone on with a peer's checkpoint, because the logs begin later: what was passed over is not here at all.
+    pub(super) fn pass_to(&mut self, height: Height, view: View) {
+        if let Some(copying) = &mut self.copying {
+            copying.passed = height;
+            copying.member |= view.replicas.contains_key(&self.me);
+        }
+        if self.view.id < view.id {
+            self.view = view;
+        }
         self.finished.send_replace(height);
         self.begin_copy();
     }
@@ -190,6 +210,14 @@ impl Executor {
     /// Every 100 ms.
     pub(super) fn copying_tick(&mut self) {
         self.control.ask_health();
+        if let Some(copying) = &mut self.copying
+            && let Some(above) = copying.wish.fetch_above
+            && copying.fetched.is_none_or(|at| at.elapsed() >= FETCH)
+        {
+            copying.fetched = Some(Instant::now());
+            let order = self.order.clone();
+            tokio::spawn(async move { order.inbound(Inbound::WantState { above }).await });
+        }
         let enough = self.view.one_correct();
         let alone =
             |copying: &Copying| copying.said.len() < enough && copying.since.elapsed() > GREETING;

@@ -61,6 +61,8 @@ pub enum Lie {
     NoWord,
     /// Peers that compare their tables are told that this replica holds other rows.
     OtherContents,
+    /// Peers are told another digest of this replica's state than the one it has.
+    OtherState,
     /// Who copies this replica's database gets one row that is another, in the tables that are big enough.
     CopiedRows,
     /// Who copies it gets a schema of which one definition is another, and which tries to lift its reader up.
@@ -81,7 +83,7 @@ pub enum Lie {
 
 impl Lie {
     /// Every way of lying.
-    pub const ALL: [Lie; 14] = [
+    pub const ALL: [Lie; 15] = [
         Lie::Answers,
         Lie::VoteAbort,
         Lie::VoteCommit,
@@ -94,6 +96,7 @@ impl Lie {
         Lie::TellOtherVerdicts,
         Lie::NoWord,
         Lie::OtherContents,
+        Lie::OtherState,
         Lie::SpoilReceipts,
         Lie::ReceiptsOfOtherWrites,
     ];
@@ -323,6 +326,12 @@ impl Lies {
             }
         }
         tables
+    }
+
+    /// The digest of its state as others hear it.
+    pub(super) fn state(&self, mut digest: [u8; 32]) -> [u8; 32] {
+        digest[0] ^= u8::from(self.tells(Lie::OtherState));
+        digest
     }
 
     /// The schema as others copy it.

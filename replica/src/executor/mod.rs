@@ -9,6 +9,8 @@ mod apply;
 mod audit;
 mod autos;
 mod capture;
+mod certificates;
+mod checkpoint;
 mod claiming;
 mod clients;
 mod comparing;
@@ -52,7 +54,7 @@ use jobs::Bench;
 use net::{Endpoint, PeerId};
 use opening::Opening;
 use order::log::Log;
-use order::{OrderHandle, Repeat};
+use order::{OrderHandle, Repeat, ToService};
 use pool::Pool;
 use session::TxSession;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -163,6 +165,10 @@ pub struct Executor {
     control: control::Control,
     /// While the log is replayed: what PostgreSQL has already.
     history: Option<History>,
+    standing: checkpoint::Standing,
+    /// Peers whose logs begin past what is lacking here, and where.
+    gone: BTreeMap<ReplicaId, Height>,
+    needed: watch::Sender<Height>,
     actions: Vec<Action>,
     last_error: Option<String>,
     counters: (u64, u64, u64),
@@ -213,7 +219,7 @@ impl Executor {
             lies: lies::of(&parts.key),
         };
         let keys = std::iter::once(&parts.key).chain(&parts.spare_keys);
-        let receipts = receipts::Receipts::new(parts.view.clone(), keys.cloned().collect());
+        let receipts = receipts::Receipts::new(parts.first, keys.cloned().collect(), parts.views);
         let mut engine = Engine::new(parts.me, parts.key, parts.view.clone());
         for key in parts.spare_keys {
             engine.offer_key(key);
@@ -221,7 +227,10 @@ impl Executor {
         let executor = Executor {
             engine,
             me: parts.me,
-            view: parts.view,
+            view: View {
+                contacts: parts.contacts,
+                ..parts.view
+            },
             endpoint: parts.endpoint,
             log: parts.log,
             order: parts.order,
@@ -257,6 +266,9 @@ impl Executor {
             reads: reads::Reads::default(),
             receipts,
             history: (!history.is_empty()).then_some(history),
+            standing: checkpoint::Standing::default(),
+            gone: BTreeMap::new(),
+            needed: parts.needed,
             actions: Vec::new(),
             counters: (0, 0, 0),
             fatal: None,
@@ -298,9 +310,8 @@ impl Executor {
             let waits = self.someone_may_wait();
             tokio::select! {
                 Some(note) = notes.recv() => self.note(note),
-                delivered = decided.recv(), if open => match delivered {
-                    Some(delivered) if self.copying.is_some() => self.pass_over(&delivered),
-                    Some(delivered) => self.delivered(delivered),
+                task = decided.recv(), if open => match task {
+                    Some(task) => self.ordered(task),
                     None => return Fatal::OrderEnded,
                 },
                 Some(frame) = frames.recv() => match &self.copying {
@@ -325,6 +336,18 @@ impl Executor {
             if let Some(fatal) = self.fatal.take() {
                 return fatal;
             }
+        }
+    }
+
+    /// What the order has for this replica.
+    fn ordered(&mut self, task: ToService) {
+        match task {
+            ToService::Execute(delivered) if self.copying.is_some() => self.pass_over(&delivered),
+            ToService::Execute(delivered) => self.delivered(delivered),
+            ToService::Snapshot { height, reply } => self.state_wanted(height, reply),
+            ToService::Restore { height, state } => self.restore(height, &state),
+            // PostgreSQL commits only what is final, so values in flight are nothing to it.
+            ToService::Tentative(_) => {}
         }
     }
 
@@ -369,7 +392,8 @@ impl Executor {
                 height,
                 time_ms,
                 verdicts,
-            } => self.finished(height, time_ms, &verdicts),
+                settled,
+            } => self.finished(height, time_ms, &verdicts, settled),
             Action::Answer { .. } => self.answer(action),
             Action::OrderVotes(parts) => self.order.submit(Ordered::Votes(parts).encode()),
             Action::FetchVotes { height } => self.fetch_votes(height),

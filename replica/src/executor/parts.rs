@@ -1,6 +1,7 @@
 //! What the executor is made of, what it listens to, and why it ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::copying::CopyWish;
 use super::note::Note;
 use crate::postgres::{Dumper, Fingerprint, MayDiffer};
 use order::log::{Log, LogError};
-use order::{Delivered, OrderHandle, Repeat};
+use order::{OrderHandle, Repeat, ToService};
 
 /// What a frame counts beyond its payload.
 const OVERHEAD: usize = 512;
@@ -26,6 +27,10 @@ pub struct Parts {
     /// Keys that later views may name for this replica.
     pub spare_keys: Vec<ed25519_dalek::SigningKey>,
     pub view: View,
+    /// The view in which the cluster began.
+    pub first: View,
+    /// Where members listen, as far as the log knows.
+    pub contacts: BTreeMap<ReplicaId, String>,
     pub endpoint: Endpoint,
     pub log: Log,
     pub order: OrderHandle,
@@ -45,6 +50,10 @@ pub struct Parts {
     pub may_differ: MayDiffer,
     /// Tells the order which height is final.
     pub finished: watch::Sender<Height>,
+    /// Tells the order from which height on the log is needed by others that copy.
+    pub needed: watch::Sender<Height>,
+    /// Where the certificates of views lie.
+    pub views: PathBuf,
 }
 
 /// Times and bounds of the executor.
@@ -109,7 +118,7 @@ impl Frame {
 /// What the executor listens to.
 pub struct Inputs {
     pub notes: mpsc::UnboundedReceiver<Note>,
-    pub decided: mpsc::Receiver<Delivered>,
+    pub decided: mpsc::Receiver<ToService>,
     /// Messages of peers and clients.
     pub frames: mpsc::Receiver<Frame>,
     pub links: mpsc::UnboundedReceiver<(PeerId, bool)>,
@@ -145,6 +154,16 @@ pub enum Fatal {
     /// The history is applied instead.
     #[error("the database is not copied: {0}")]
     CopyNot(String),
+    /// The others have cut from their logs what this replica lacks: it copies the database, and begins with a checkpoint above this
+    /// height.
+    #[error("this replica is too far behind: {why}")]
+    Behind { above: Height, why: String },
+    /// What it knows besides PostgreSQL's data is not what the others know.
+    #[error("{0}")]
+    Unsound(String),
+    /// It begins with what it cannot read.
+    #[error("{0}")]
+    Unreadable(String),
     #[error("the order ended")]
     OrderEnded,
     #[error("this replica is not like the others: {0}")]

@@ -70,6 +70,11 @@ impl MasterWatch {
         }
     }
 
+    /// A replica that begins with a checkpoint begins in its epoch.
+    pub fn begins(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
     /// Time in which this replica itself stood still is none in which the master was silent: what it said waits to be read.
     fn looks(&mut self, now: Instant) {
         let late = now
@@ -147,6 +152,7 @@ impl Executor {
                     self.send_peer(from, &PeerMessage::Votes { parts });
                 }
                 self.tell_verdicts(from, height);
+                self.tell_gone(from, height);
             }
             PeerMessage::Verdicts { first, heights } => {
                 self.engine
@@ -161,6 +167,14 @@ impl Executor {
                 let steps = self.own_write_sets(height, index);
                 #[cfg(feature = "lies")]
                 let steps = self.bench.lies.serve(steps);
+                if steps.is_none() {
+                    self.tell_gone(from, height);
+                    // Final here without a write set of its own: it copied past it, or adopted it itself.
+                    if self.engine.final_height() >= height {
+                        let oldest = height + 1;
+                        self.send_peer(from, &PeerMessage::Gone { oldest });
+                    }
+                }
                 self.send_peer(
                     from,
                     &PeerMessage::WriteSets {
@@ -194,6 +208,14 @@ impl Executor {
             PeerMessage::Hello { fingerprint, .. } => self.hello(from, &fingerprint),
             PeerMessage::Contents { height, tables } => self.contents_came(from, height, tables),
             PeerMessage::Copy(message) => self.copy_message(from, message),
+            PeerMessage::State {
+                height,
+                digest,
+                asks,
+            } => self.state_said(from, height, digest, asks),
+            PeerMessage::Gone { oldest } => self.is_gone(from, oldest),
+            PeerMessage::FetchViews { known } => self.tell_views(from, known),
+            PeerMessage::Views { certificates } => self.receipts.views_came(&certificates),
         }
     }
 
@@ -295,6 +317,8 @@ impl Executor {
         self.fetch_tick();
         self.damage_tick();
         self.comparing_tick();
+        self.views_tick();
+        self.states_tick();
         self.sweep();
         self.end_what_nobody_ends();
         self.start_waiting_reads();
@@ -430,6 +454,36 @@ impl Executor {
 
     pub(super) fn fetch_votes(&mut self, height: Height) {
         self.broadcast_peers(&PeerMessage::FetchVotes { height });
+    }
+
+    /// Says so when what a peer asks for was cut from the log.
+    fn tell_gone(&self, to: ReplicaId, height: Height) {
+        let oldest = self.log.next_key(order::record::DECIDED, height);
+        if let Some(oldest) = oldest.filter(|oldest| *oldest > height) {
+            self.send_peer(to, &PeerMessage::Gone { oldest });
+        }
+    }
+
+    /// A peer's log begins past what is lacking here. When nobody else may have it either, the database is copied: all but f of the
+    /// others, so that no f liars have a replica copy while correct ones could help it.
+    fn is_gone(&mut self, from: ReplicaId, oldest: Height) {
+        let last = self.engine.final_height();
+        if oldest <= last + 1 || !self.view.replicas.contains_key(&from) {
+            return;
+        }
+        self.gone.insert(from, oldest);
+        let members = &self.view.replicas;
+        self.gone.retain(|from, _| members.contains_key(from));
+        let others = members.len().saturating_sub(1);
+        let enough = others.saturating_sub(self.view.f.into()).max(1);
+        if self.gone.len() >= enough {
+            self.fail(Fatal::Behind {
+                above: last,
+                why: format!(
+                    "it ends at height {last}, and what follows is cut from the others' logs"
+                ),
+            });
+        }
     }
 
     /// The verdicts of a height that is final here, and of some that follow, as the log has them.

@@ -4,21 +4,30 @@
 //! back from the log, where they are durable, so a receipt can be asked for as far back as the log reaches.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use consensus::{ClientId, Decided, Digest, Height, PublicKey, SigningKey, View, ViewCertificate};
+use consensus::{
+    ClientId, Decided, Digest, Height, PublicKey, ReplicaId, SigningKey, View, ViewCertificate,
+};
 use order::log::{Log, Position};
 use tokio::time::Instant;
 use txn::TxId;
 use txn::client::ReplicaMessage;
 use txn::limits;
+use txn::peer::PeerMessage;
 use txn::receipt::{Fact, Given, Refusal, Signed, Wanted, cluster_digest};
 use txn::tally::Verdict;
 
+use super::certificates::Certificates;
 use super::{Executor, Note, record};
 
 /// Read and signed at a time; each holds one decided batch in memory.
 const AT_ONCE: usize = 2;
+/// Certificates told a peer at a time: each holds a request of an administrator and a batch.
+const VIEWS_TOLD: usize = 16;
+/// How long they may take before they are asked for again.
+const VIEWS_PATIENCE: Duration = Duration::from_secs(1);
 /// How long one waits for its height to be final here.
 const WAITS: Duration = Duration::from_secs(20);
 
@@ -26,14 +35,16 @@ const WAITS: Duration = Duration::from_secs(20);
 pub struct Receipts {
     genesis: View,
     cluster: Digest,
-    /// The changes of the view so far, by their decisions. Every replica replays its whole log at a start, so they are all here.
-    views: Vec<ViewCertificate>,
+    /// The changes of the view so far, by their decisions.
+    views: Certificates,
     /// The keys that a view named for this replica, or will.
     keys: Vec<SigningKey>,
     places: BTreeMap<TxId, (Height, u32)>,
     oldest: VecDeque<TxId>,
     waiting: VecDeque<Asked>,
     running: usize,
+    /// When certificates of views were asked for last.
+    views_asked: Option<Instant>,
 }
 
 struct Asked {
@@ -59,22 +70,30 @@ struct Job {
 }
 
 impl Receipts {
-    pub fn new(genesis: View, keys: Vec<SigningKey>) -> Receipts {
+    pub fn new(genesis: View, keys: Vec<SigningKey>, file: PathBuf) -> Receipts {
         Receipts {
             cluster: cluster_digest(&genesis),
+            views: Certificates::read(file, &genesis),
             genesis,
-            views: Vec::new(),
             keys,
             places: BTreeMap::new(),
             oldest: VecDeque::new(),
             waiting: VecDeque::new(),
             running: 0,
+            views_asked: None,
         }
     }
 
     /// A decision changed the view.
     pub fn view_changed(&mut self, decided: &Decided) {
-        self.views.extend(ViewCertificate::of(decided));
+        if let Some(certificate) = ViewCertificate::of(decided) {
+            self.views.extend(std::slice::from_ref(&certificate));
+        }
+    }
+
+    /// A peer's certificates, of which each proves itself.
+    pub fn views_came(&mut self, certificates: &[ViewCertificate]) {
+        self.views.extend(certificates);
     }
 
     /// A transaction is committed at this place.
@@ -148,6 +167,11 @@ impl Executor {
     fn sign_receipt(&mut self, asked: &Asked) {
         let (client, id) = (asked.client, asked.id);
         let named = self.view.replica_key(self.me);
+        if !self.receipts.views.lead_to(&self.view) {
+            // They are asked for already; others may have them.
+            let given = Given::Refused(Refusal::Unknown);
+            return self.tell(client, &ReplicaMessage::Receipt { id, given });
+        }
         let mut keys = self.receipts.keys.iter();
         let Some(key) = keys.find(|key| named == Some(&PublicKey::of(key))) else {
             let given = Given::Refused(Refusal::NoMember);
@@ -162,7 +186,7 @@ impl Executor {
             genesis: self.receipts.genesis.clone(),
             cluster: self.receipts.cluster,
             view: self.view.id,
-            views: self.receipts.views.clone(),
+            views: self.receipts.views.all().to_vec(),
         };
         self.receipts.running += 1;
         let notes = self.bench.notes.clone();
@@ -175,6 +199,34 @@ impl Executor {
             let message = ReplicaMessage::Receipt { id, given };
             let _ = notes.send(Note::ReceiptMade { client, message });
         });
+    }
+
+    /// Asks for certificates of views that went by while this replica was away, until they are here.
+    pub(super) fn views_tick(&mut self) {
+        let asked = self.receipts.views_asked;
+        let due = asked.is_none_or(|at| at.elapsed() >= VIEWS_PATIENCE);
+        if due && self.history.is_none() && !self.receipts.views.lead_to(&self.view) {
+            self.receipts.views_asked = Some(Instant::now());
+            let known = self.receipts.views.all().len() as u64;
+            self.broadcast_peers(&PeerMessage::FetchViews { known });
+        }
+    }
+
+    /// A peer lacks certificates of views.
+    pub(super) fn tell_views(&self, to: ReplicaId, known: u64) {
+        let all = self.receipts.views.all();
+        let rest = usize::try_from(known)
+            .ok()
+            .and_then(|known| all.get(known..));
+        let certificates: Vec<ViewCertificate> = rest
+            .into_iter()
+            .flatten()
+            .take(VIEWS_TOLD)
+            .cloned()
+            .collect();
+        if !certificates.is_empty() {
+            self.send_peer(to, &PeerMessage::Views { certificates });
+        }
     }
 
     pub(super) fn receipt_made(&mut self, client: ClientId, message: &ReplicaMessage) {

@@ -16,6 +16,8 @@ pub struct History {
     /// Last height in the log, or in PostgreSQL where that is ahead: what it decides up to there cannot be judged any more.
     last: Height,
     logged: Height,
+    /// Last height of which the log has votes or verdicts.
+    told: Height,
     /// Items whose effects PostgreSQL has, read back as a set: commits issued in parallel survive a kill with holes.
     applied: BTreeSet<(Height, u32)>,
     /// Up to here PostgreSQL's contents were copied from others: they have everything, and name no places.
@@ -52,6 +54,10 @@ impl History {
             .map_err(|e| e.to_string())?
             .map_err(|e| e.to_string())?;
         let pool = Pool::new(superuser.clone());
+        // Votes and verdicts of heights whose decisions are missing stand too: what they speak of is not judged again.
+        let told = history.verdicts.keys().chain(history.votes.keys());
+        history.told = told.copied().max().unwrap_or(0);
+        history.last = history.last.max(history.told);
         let mut session = pool.get().await.map_err(|e| e.to_string())?;
         let queries = [
             "SELECT height, index FROM steel.applied",
@@ -88,11 +94,21 @@ impl History {
             || height == self.floor && self.copied_to.is_none_or(|place| index <= place)
     }
 
+    /// The height was in the log at the restart.
+    pub fn is_logged(&self, height: Height) -> bool {
+        height <= self.logged
+    }
+
+    /// PostgreSQL says that it has everything up to this height.
+    pub fn is_covered(&self, height: Height) -> bool {
+        self.floor >= height
+    }
+
     /// Why PostgreSQL's data cannot be those that this log made.
     pub fn impossible(&self) -> Option<String> {
         let newest = self.newest();
         // A copy goes as far as the others were, and the log may still be on its way.
-        let logged = self.logged.max(self.floor);
+        let logged = self.logged.max(self.told).max(self.floor);
         let ahead = newest > logged + AHEAD_OF_LOG || (logged == 0 && newest > 0);
         ahead.then(|| {
             format!(
@@ -169,13 +185,13 @@ fn places(outcome: &pgsession::Outcome) -> Vec<(Height, u32)> {
 }
 
 fn read_log(log: &Log, history: &mut History) -> Result<(), LogError> {
-    pieces(log, record::VERDICTS, history.last, |height, payload| {
+    pieces(log, record::VERDICTS, |height, payload| {
         if let Ok(verdicts) = postcard::from_bytes(payload) {
             history.verdicts.insert(height, verdicts);
         }
     })?;
     let (verdicts, votes) = (&history.verdicts, &mut history.votes);
-    pieces(log, record::VOTES, history.last, |height, payload| {
+    pieces(log, record::VOTES, |height, payload| {
         if verdicts.contains_key(&height) {
             return;
         }
@@ -187,13 +203,9 @@ fn read_log(log: &Log, history: &mut History) -> Result<(), LogError> {
     })
 }
 
-fn pieces(
-    log: &Log,
-    kind: u8,
-    last: Height,
-    mut each: impl FnMut(Height, &[u8]),
-) -> Result<(), LogError> {
+fn pieces(log: &Log, kind: u8, mut each: impl FnMut(Height, &[u8])) -> Result<(), LogError> {
     let mut from = 1;
+    let last = log.last_key(kind).unwrap_or(0);
     while from <= last {
         let records = log.read(kind, from..=last, PIECE)?;
         let Some(end) = records.last().map(|r| r.key) else {

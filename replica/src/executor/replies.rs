@@ -3,6 +3,7 @@
 use super::Executor;
 use bytes::Bytes;
 use consensus::{ClientId, Height};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use txn::client::{Answer, ReplicaMessage, Reply};
 use txn::engine::Action;
@@ -17,6 +18,19 @@ pub struct Replies {
     /// Answers that wait for their decision to be durable.
     waiting: BTreeMap<Height, Vec<(ClientId, Bytes)>>,
     durable: Height,
+    /// Answers of heights that are not final here, by their places.
+    unsettled: BTreeMap<(Height, u32), (ClientId, u64, u64, u64, Answer)>,
+    settled: Settled,
+}
+
+/// The last answers to each client as they are in a checkpoint: equal at all replicas, so without what each says of its own
+/// accord (why it aborted, what an `Exec` came to).
+pub type Settled = BTreeMap<ClientId, SettledOf>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledOf {
+    incarnation: u64,
+    by_seq: BTreeMap<u64, (Height, u32, u64, Answer)>,
 }
 
 #[derive(Default)]
@@ -58,6 +72,53 @@ impl Replies {
         }
     }
 
+    /// A height is final: its answers are known, in the order of their places.
+    pub fn settle(&mut self, height: Height) {
+        let later = self.unsettled.split_off(&(height + 1, 0));
+        let settled = std::mem::replace(&mut self.unsettled, later);
+        for ((height, index), (client, incarnation, seq, time_ms, answer)) in settled {
+            let of = self.settled.entry(client).or_default();
+            if incarnation > of.incarnation {
+                *of = SettledOf {
+                    incarnation,
+                    ..SettledOf::default()
+                };
+            }
+            if incarnation == of.incarnation {
+                of.by_seq.insert(seq, (height, index, time_ms, answer));
+                while of.by_seq.len() > limits::REPLIES_PER_CLIENT {
+                    of.by_seq.pop_first();
+                }
+            }
+        }
+    }
+
+    /// Answers of all heights up to the last final one.
+    pub fn settled(&self) -> &Settled {
+        &self.settled
+    }
+
+    /// Begins with the answers of a checkpoint.
+    pub fn restore(&mut self, settled: Settled, epoch: u64) {
+        for (client, of) in &settled {
+            for (seq, (height, index, time_ms, answer)) in &of.by_seq {
+                let reply = Reply {
+                    incarnation: of.incarnation,
+                    seq: *seq,
+                    height: *height,
+                    index: *index,
+                    time_ms: *time_ms,
+                    epoch,
+                    answer: answer.clone(),
+                    reason: None,
+                    frames: Vec::new(),
+                };
+                self.keep(*client, of.incarnation, *seq, encoded(reply));
+            }
+        }
+        self.settled = settled;
+    }
+
     fn find(&self, client: ClientId, incarnation: u64, seq: u64) -> Option<Bytes> {
         let kept = self
             .kept
@@ -83,6 +144,11 @@ impl Executor {
         else {
             return;
         };
+        // What an `Exec` came to is each replica's own, and a restart does not run it again: it is not kept there.
+        if client.as_replica().is_none() {
+            let settles = (client, incarnation, seq, time_ms, answer.clone());
+            self.replies.unsettled.insert((height, index), settles);
+        }
         #[cfg(feature = "lies")]
         let answer = self.bench.lies.reply(answer);
         let reason = self
@@ -135,9 +201,7 @@ impl Executor {
             return;
         }
         let (height, incarnation, seq) = (reply.height, reply.incarnation, reply.seq);
-        let bytes = postcard::to_stdvec(&ReplicaMessage::Reply(reply))
-            .expect("these types have no unserialisable parts");
-        let message = Bytes::from(bytes);
+        let message = encoded(reply);
         self.replies.keep(client, incarnation, seq, message.clone());
         if self.history.as_ref().is_some_and(|h| h.is_replayed(height)) {
             return;
@@ -168,5 +232,75 @@ impl Executor {
         if let Some(message) = self.replies.find(client, incarnation, seq) {
             self.send_client(client, message);
         }
+    }
+}
+
+fn encoded(reply: Reply) -> Bytes {
+    let bytes = postcard::to_stdvec(&ReplicaMessage::Reply(reply));
+    bytes
+        .expect("these types have no unserialisable parts")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: ClientId = ClientId(1 << 16);
+
+    fn answered(replies: &mut Replies, place: (Height, u32), incarnation: u64, seq: u64) {
+        let answer = (CLIENT, incarnation, seq, 7, Answer::Committed);
+        replies.unsettled.insert(place, answer);
+    }
+
+    /// Decisions run ahead of verdicts, differently at each replica; what is settled up to a height does not depend on it.
+    #[test]
+    fn what_is_settled_up_to_a_height_is_equal_whatever_is_known_of_later_ones() {
+        let (mut one, mut other) = (Replies::default(), Replies::default());
+        for replies in [&mut one, &mut other] {
+            answered(replies, (5, 0), 1, 1);
+        }
+        // At one of them the client's later request, in a new incarnation, is answered already.
+        answered(&mut other, (6, 0), 2, 1);
+        answered(&mut one, (5, 1), 1, 2);
+        answered(&mut other, (5, 1), 1, 2);
+        one.settle(5);
+        other.settle(5);
+        assert_eq!(one.settled(), other.settled());
+        assert_eq!(one.settled()[&CLIENT].by_seq.len(), 2);
+        answered(&mut one, (6, 0), 2, 1);
+        one.settle(6);
+        other.settle(6);
+        assert_eq!(one.settled(), other.settled());
+        assert_eq!(one.settled()[&CLIENT].by_seq.len(), 1, "a new incarnation");
+    }
+
+    #[test]
+    fn who_begins_with_a_checkpoint_answers_again_what_was_answered() {
+        let mut replies = Replies::default();
+        for seq in 1..=limits::REPLIES_PER_CLIENT as u64 + 9 {
+            answered(&mut replies, (seq, 0), 3, seq);
+        }
+        replies.settle(1 << 20);
+        let settled = replies.settled().clone();
+        assert_eq!(settled[&CLIENT].by_seq.len(), limits::REPLIES_PER_CLIENT);
+        let mut begun = Replies::default();
+        begun.restore(settled.clone(), 4);
+        assert_eq!(*begun.settled(), settled);
+        assert_eq!(begun.find(CLIENT, 3, 9), None, "too old");
+        assert_eq!(begun.find(CLIENT, 2, 10), None, "another incarnation");
+        let found = begun.find(CLIENT, 3, 10).expect("it is kept");
+        let reply = Reply {
+            incarnation: 3,
+            seq: 10,
+            height: 10,
+            index: 0,
+            time_ms: 7,
+            epoch: 4,
+            answer: Answer::Committed,
+            reason: None,
+            frames: vec![],
+        };
+        assert_eq!(found, encoded(reply));
     }
 }

@@ -80,6 +80,7 @@ impl SteelDb {
             },
             spread: true,
             servers: Default::default(),
+            shared: Default::default(),
         };
         let cluster = initialise::create(&layout, &plan).map_err(plain)?;
         let mut running = Running {

@@ -120,6 +120,7 @@ pub fn on_this_machine(shape: &Shape, front: proxy::ProxyConfig) -> Result<Plan,
         front,
         spread: false,
         servers: servers::planned(&shape.postgres, n)?,
+        shared: Default::default(),
     })
 }
 
@@ -157,6 +158,7 @@ fn on_hosts(hosts: &[String], shape: &Shape, front: proxy::ProxyConfig) -> Resul
         front,
         spread: true,
         servers: Servers::new(),
+        shared: Default::default(),
     })
 }
 

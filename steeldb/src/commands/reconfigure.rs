@@ -227,7 +227,8 @@ async fn add(layout: &Layout, cluster: &Cluster, progress: &Progress) -> Result<
     let server = first.map_or(Ok(Postgres::default()), |first| {
         servers::like(layout, first)
     })?;
-    let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
+    let shared = initialise::Shared::of(layout, cluster);
+    let key = initialise::replica_home(layout, member, "../cluster.toml", &server, shared)?;
     let local = cluster.replicas.iter().map(|r| Member::Replica(r.id));
     initialise::repair_as_others(layout, member, local)?;
     let step = Step::AddReplica {
@@ -301,7 +302,8 @@ async fn replace(
             Failure::new(format!("cannot move {} away", home.display())).cause(error)
         })?;
     }
-    let key = initialise::replica_home(layout, member, "../cluster.toml", &server)?;
+    let shared = initialise::Shared::of(layout, cluster);
+    let key = initialise::replica_home(layout, member, "../cluster.toml", &server, shared)?;
     let others = cluster.replicas.iter().filter(|r| r.id != id);
     let others = others.map(|r| Member::Replica(r.id));
     initialise::repair_as_others(layout, member, others)?;

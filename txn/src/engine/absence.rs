@@ -6,7 +6,7 @@
 use super::*;
 
 /// Who finds which client gone, in which incarnation: by the order alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absence {
     votes: BTreeMap<ClientId, (u64, BTreeSet<ReplicaId>)>,
 }

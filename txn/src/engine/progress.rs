@@ -280,16 +280,18 @@ impl Engine {
         while self.views.get(1).is_some_and(|(since, _)| *since <= low) {
             self.views.remove(0);
         }
-        let verdicts = state
+        let verdicts: Vec<(u32, Verdict)> = state
             .items
             .iter()
             .enumerate()
             .filter_map(|(i, item)| Some((i as u32, item.verdict?)))
             .collect();
+        let settled = self.settle(state.height, &verdicts);
         out.push(Action::Final {
             height: state.height,
             time_ms: state.time_ms,
             verdicts,
+            settled,
         });
         true
     }

@@ -3,13 +3,14 @@
 //! whomever he likes.
 
 use consensus::ClientId;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A client whose last request is older than this (ms of consensus time) does not count.
 const AT_WORK_MS: u64 = 60_000;
 
 /// Who is at work, and who of them suspects the master of the current epoch: by the order alone, so equal at all replicas.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspicion {
     /// Consensus time of each client's last request; no longer than the list of clients.
     last: BTreeMap<ClientId, u64>,

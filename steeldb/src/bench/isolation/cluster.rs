@@ -56,6 +56,11 @@ impl Running {
         let front = |port| init::front(Ipv4Addr::LOCALHOST.into(), port);
         let plan = initialise::Plan {
             spread: true,
+            // The whole history is run again at the end.
+            shared: initialise::Shared {
+                checkpoint_every: Some(0),
+                ..Default::default()
+            },
             ..init::on_this_machine(&Shape::default(), front(free[0]))?
         };
         let mut running = Running {
