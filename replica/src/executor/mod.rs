@@ -28,6 +28,7 @@ mod judging;
 mod lasting;
 #[cfg(feature = "lies")]
 pub mod lies;
+mod missed;
 mod note;
 mod opening;
 mod operation;

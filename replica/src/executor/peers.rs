@@ -95,9 +95,6 @@ impl MasterWatch {
     }
 }
 
-/// Bytes of verdicts read for a peer at a time.
-const VERDICTS_BYTES: usize = 1 << 20;
-
 impl Executor {
     pub(super) fn connected_peers(&self) -> Vec<ReplicaId> {
         let peers = self.endpoint.connected().into_iter();
@@ -169,11 +166,6 @@ impl Executor {
                 let steps = self.bench.lies.serve(steps);
                 if steps.is_none() {
                     self.tell_gone(from, height);
-                    // Final here without a write set of its own: it copied past it, or adopted it itself.
-                    if self.engine.final_height() >= height {
-                        let oldest = height + 1;
-                        self.send_peer(from, &PeerMessage::Gone { oldest });
-                    }
                 }
                 self.send_peer(
                     from,
@@ -449,69 +441,6 @@ impl Executor {
         self.watch.healthy = health.is_ok();
         if let Err(error) = health {
             self.fail(Fatal::Postgres(error));
-        }
-    }
-
-    pub(super) fn fetch_votes(&mut self, height: Height) {
-        self.broadcast_peers(&PeerMessage::FetchVotes { height });
-    }
-
-    /// Says so when what a peer asks for was cut from the log.
-    fn tell_gone(&self, to: ReplicaId, height: Height) {
-        let oldest = self.log.next_key(order::record::DECIDED, height);
-        if let Some(oldest) = oldest.filter(|oldest| *oldest > height) {
-            self.send_peer(to, &PeerMessage::Gone { oldest });
-        }
-    }
-
-    /// A peer's log begins past what is lacking here. When nobody else may have it either, the database is copied: all but f of the
-    /// others, so that no f liars have a replica copy while correct ones could help it.
-    fn is_gone(&mut self, from: ReplicaId, oldest: Height) {
-        let last = self.engine.final_height();
-        if oldest <= last + 1 || !self.view.replicas.contains_key(&from) {
-            return;
-        }
-        self.gone.insert(from, oldest);
-        let members = &self.view.replicas;
-        self.gone.retain(|from, _| members.contains_key(from));
-        let others = members.len().saturating_sub(1);
-        let enough = others.saturating_sub(self.view.f.into()).max(1);
-        if self.gone.len() >= enough {
-            self.fail(Fatal::Behind {
-                above: last,
-                why: format!(
-                    "it ends at height {last}, and what follows is cut from the others' logs"
-                ),
-            });
-        }
-    }
-
-    /// The verdicts of a height that is final here, and of some that follow, as the log has them.
-    fn tell_verdicts(&mut self, to: ReplicaId, first: Height) {
-        let last = self
-            .engine
-            .final_height()
-            .min(first.saturating_add(txn::limits::VERDICTS_TOLD - 1));
-        if first > last {
-            return;
-        }
-        let kind = super::record::VERDICTS;
-        let records = match self.log.read(kind, first..=last, VERDICTS_BYTES) {
-            Ok(records) => records,
-            Err(error) => {
-                tracing::error!(%error, first, "verdicts cannot be read from the log");
-                return;
-            }
-        };
-        let heights = records.iter().zip(first..).map_while(|(record, height)| {
-            let mine = (record.key == height).then_some(&record.payload)?;
-            postcard::from_bytes(mine).ok()
-        });
-        let heights: Vec<Vec<(u32, txn::tally::Verdict)>> = heights.collect();
-        #[cfg(feature = "lies")]
-        let heights = self.bench.lies.verdicts(heights);
-        if !heights.is_empty() {
-            self.send_peer(to, &PeerMessage::Verdicts { first, heights });
         }
     }
 }

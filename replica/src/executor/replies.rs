@@ -19,8 +19,16 @@ pub struct Replies {
     waiting: BTreeMap<Height, Vec<(ClientId, Bytes)>>,
     durable: Height,
     /// Answers of heights that are not final here, by their places.
-    unsettled: BTreeMap<(Height, u32), (ClientId, u64, u64, u64, Answer)>,
+    unsettled: BTreeMap<(Height, u32), Unsettled>,
     settled: Settled,
+}
+
+struct Unsettled {
+    client: ClientId,
+    incarnation: u64,
+    seq: u64,
+    time_ms: u64,
+    answer: Answer,
 }
 
 /// The last answers to each client as they are in a checkpoint: equal at all replicas, so without what each says of its own
@@ -76,7 +84,14 @@ impl Replies {
     pub fn settle(&mut self, height: Height) {
         let later = self.unsettled.split_off(&(height + 1, 0));
         let settled = std::mem::replace(&mut self.unsettled, later);
-        for ((height, index), (client, incarnation, seq, time_ms, answer)) in settled {
+        for ((height, index), unsettled) in settled {
+            let Unsettled {
+                client,
+                incarnation,
+                seq,
+                time_ms,
+                answer,
+            } = unsettled;
             let of = self.settled.entry(client).or_default();
             if incarnation > of.incarnation {
                 *of = SettledOf {
@@ -146,7 +161,13 @@ impl Executor {
         };
         // What an `Exec` came to is each replica's own, and a restart does not run it again: it is not kept there.
         if client.as_replica().is_none() {
-            let settles = (client, incarnation, seq, time_ms, answer.clone());
+            let settles = Unsettled {
+                client,
+                incarnation,
+                seq,
+                time_ms,
+                answer: answer.clone(),
+            };
             self.replies.unsettled.insert((height, index), settles);
         }
         #[cfg(feature = "lies")]
@@ -249,7 +270,13 @@ mod tests {
     const CLIENT: ClientId = ClientId(1 << 16);
 
     fn answered(replies: &mut Replies, place: (Height, u32), incarnation: u64, seq: u64) {
-        let answer = (CLIENT, incarnation, seq, 7, Answer::Committed);
+        let answer = Unsettled {
+            client: CLIENT,
+            incarnation,
+            seq,
+            time_ms: 7,
+            answer: Answer::Committed,
+        };
         replies.unsettled.insert(place, answer);
     }
 
