@@ -16,6 +16,9 @@ use txn::peer::PeerMessage;
 
 /// How long f+1 peers may take to say how far they are.
 const GREETING: Duration = Duration::from_secs(30);
+/// How long all others are waited for: with more of them there are more sources, and one that has just started is found by some of its
+/// peers a little later than by others.
+const GATHERING: Duration = Duration::from_secs(3);
 /// Between two times at which the order is asked for a checkpoint; it does nothing once it has one.
 const FETCH: Duration = Duration::from_secs(5);
 
@@ -168,6 +171,9 @@ impl Executor {
         let Some(vouched) = said.get(enough - 1).copied() else {
             return;
         };
+        if said.len() + 1 < members.len() && copying.since.elapsed() < GATHERING {
+            return;
+        }
         if vouched < copying.wish.from_height {
             let why = format!("the others are at height {vouched}");
             return self.fail(Fatal::CopyNot(why));
@@ -218,6 +224,7 @@ impl Executor {
             let order = self.order.clone();
             tokio::spawn(async move { order.inbound(Inbound::WantState { above }).await });
         }
+        self.begin_copy();
         let enough = self.view.one_correct();
         let alone =
             |copying: &Copying| copying.said.len() < enough && copying.since.elapsed() > GREETING;
