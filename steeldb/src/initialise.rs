@@ -184,6 +184,10 @@ pub fn replica_home(
     directory::make(&layout.home(member).join("data"), Purpose::LeadsToPostgres)?;
     // The log holds everything that clients have sent.
     directory::make(&layout.home(member).join("data/log"), Purpose::Private)?;
+    directory::make(
+        &layout.home(member).join("data/checkpoints"),
+        Purpose::Private,
+    )?;
     directory::write(
         &layout.config(member),
         &replica_text(id, cluster, server, shared),
