@@ -75,6 +75,8 @@ async fn whoever_lies_to_one_that_copies_is_found_out_and_another_one_is_asked()
     let cluster = Cluster::start_copying().await;
     let client = cluster.client().await;
     client.batch_execute(DATABASE).await.unwrap();
+    // Who begins anew before it has voted on this abstains, and nobody is to differ here.
+    cluster.settle().await;
     let administrator = cluster.administrator().await;
 
     // The one that copies asks the next replica first.
