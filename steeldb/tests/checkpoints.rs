@@ -13,6 +13,9 @@ use support::load::Load;
 /// With four replicas each writes a checkpoint at every fourth of these heights.
 const EVERY: u64 = 10;
 
+const LARGE: &str =
+    "CREATE TABLE large (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text text)";
+
 /// Four replicas with many checkpoints and small segments; nothing else differs from what is shipped.
 fn start() -> Cluster {
     let cluster = Cluster::absent();
@@ -82,12 +85,7 @@ async fn heights(cluster: &Cluster, more: u64) {
 async fn logs_end_and_nothing_is_lost_with_them() {
     let cluster = start();
     let client = cluster.connect().await;
-    client
-        .batch_execute(
-            "CREATE TABLE large (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text text)",
-        )
-        .await
-        .unwrap();
+    client.batch_execute(LARGE).await.unwrap();
     let load = Load::start(&cluster, 3).await;
     // Open over many checkpoints and over the restart of a follower.
     let mut held = cluster.connect().await;
@@ -162,12 +160,7 @@ async fn logs_end_and_nothing_is_lost_with_them() {
 async fn who_is_away_for_too_long_and_who_joins_late_copy() {
     let cluster = start();
     let client = cluster.connect().await;
-    client
-        .batch_execute(
-            "CREATE TABLE large (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text text)",
-        )
-        .await
-        .unwrap();
+    client.batch_execute(LARGE).await.unwrap();
     let load = Load::start(&cluster, 2).await;
     let master = cluster.status()["master"].as_u64().unwrap();
     let away = u16::try_from((master + 1) % 4).unwrap();

@@ -47,7 +47,7 @@ pub enum PeerMessage {
     /// The digest of the sender's state after a height at which all look at theirs; whether it wants to know the receiver's.
     State {
         height: Height,
-        digest: [u8; 32],
+        digest: Digest,
         asks: bool,
     },
     /// What was asked for of a height is cut from the sender's log, which begins at `oldest`.

@@ -128,3 +128,72 @@ async fn hash(
         let _ = done.send(StateDone::Replayed(list));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogOptions;
+    use crate::run::{REPLAY_BYTES, record};
+    use consensus::{Batch, Digest, Proof};
+
+    fn decided(height: u64) -> Decided {
+        Decided {
+            height,
+            regency: 0,
+            batch: Batch {
+                after: Digest::default(),
+                time_ms: height,
+                entries: Vec::new(),
+            },
+            requests: Vec::new(),
+            proof: Proof {
+                regency: 0,
+                accepts: Vec::new(),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_while_the_log_is_replayed_comes_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(dir.path(), LogOptions::default()).unwrap();
+        // The core began at 1,200 and has logged what it decided since.
+        let mut position = None;
+        for height in 1..=2_500 {
+            let payload = postcard::to_stdvec(&decided(height)).unwrap();
+            position = Some(log.append(record::DECIDED, height, payload.into()));
+        }
+        log.durable(position.unwrap()).await.unwrap();
+        let (live_sender, live) = mpsc::channel(2_000);
+        for height in 1_201..=2_500 {
+            let delivered = Delivered {
+                decided: decided(height),
+                view: Arc::default(),
+                position: None,
+                share: Default::default(),
+            };
+            let task = ToService::Execute(delivered);
+            live_sender.send(task).await.unwrap();
+        }
+        drop(live_sender);
+        let (out, mut fed) = mpsc::channel(10);
+        let feed = Feed {
+            log,
+            first: View::default(),
+            every: 0,
+            last: 1_200,
+            out,
+            room: Budget::new(REPLAY_BYTES),
+            done: mpsc::unbounded_channel().0,
+            later: true,
+        };
+        tokio::spawn(feed.run(None, live));
+        for height in 1..=2_500 {
+            let Some(ToService::Execute(delivered)) = fed.recv().await else {
+                panic!("a batch is missing");
+            };
+            assert_eq!(delivered.decided.height, height);
+        }
+        assert!(fed.recv().await.is_none());
+    }
+}

@@ -3,13 +3,14 @@
 //! A checkpoint counts when f+1 replicas say that theirs has the same digest: one of them is correct. PostgreSQL notes in `steel.floor`
 //! that it has everything up to there, so whoever begins with a checkpoint replays only what comes after it (decision 29).
 
+use super::copy::hash_of;
 use super::jobs::Bench;
 use super::opening::{Opening, first_error, quiet};
 use super::replies::Settled as Answers;
 use super::session::TxSession;
 use super::{Executor, Fatal, judge::reason};
 use bytes::Bytes;
-use consensus::{Height, ReplicaId, View};
+use consensus::{Digest, Height, ReplicaId, View};
 use pgsession::Statement;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,11 +59,11 @@ struct Began {
 pub struct Standing {
     due: VecDeque<Due>,
     /// Own digests of the last heights, for those that come to them later.
-    mine: BTreeMap<Height, [u8; 32]>,
+    mine: BTreeMap<Height, Digest>,
     /// When others were last asked for theirs.
     asked: Option<Instant>,
     /// Digests of states that replicas say they have; at most [`SAID`] heights of each.
-    said: BTreeMap<Height, BTreeMap<ReplicaId, [u8; 32]>>,
+    said: BTreeMap<Height, BTreeMap<ReplicaId, Digest>>,
 }
 
 struct Due {
@@ -70,7 +71,7 @@ struct Due {
     /// The part that follows from the order alone, until the height is final.
     ordered: Option<(EngineState, BTreeMap<TxId, Began>)>,
     /// Then all of it.
-    state: Option<(Bytes, [u8; 32])>,
+    state: Option<(Bytes, Digest)>,
     since: Instant,
     reply: oneshot::Sender<Bytes>,
 }
@@ -86,10 +87,10 @@ enum Agreed {
 
 impl Standing {
     /// Of heights that are not due here the lowest are kept: they come next, and whoever is asked later says it again.
-    fn say(&mut self, from: ReplicaId, height: Height, digest: [u8; 32]) {
+    fn say(&mut self, from: ReplicaId, height: Height, digest: Digest) {
         self.said.entry(height).or_default().insert(from, digest);
         let due: BTreeSet<Height> = self.due.iter().map(|due| due.height).collect();
-        let own = |(height, said): &(&Height, &BTreeMap<ReplicaId, [u8; 32]>)| {
+        let own = |(height, said): &(&Height, &BTreeMap<ReplicaId, Digest>)| {
             said.contains_key(&from) && !due.contains(height)
         };
         while self.said.iter().filter(own).count() > SAID {
@@ -105,7 +106,7 @@ impl Standing {
     }
 
     /// What the members of a view say.
-    fn agreed(&self, height: Height, mine: &[u8; 32], view: &View) -> Agreed {
+    fn agreed(&self, height: Height, mine: &Digest, view: &View) -> Agreed {
         let enough = view.one_correct();
         let Some(said) = self.said.get(&height) else {
             return Agreed::NotYet;
@@ -113,9 +114,9 @@ impl Standing {
         let members = said
             .iter()
             .filter(|(from, _)| view.replicas.contains_key(from));
-        let said: BTreeMap<ReplicaId, [u8; 32]> =
+        let said: BTreeMap<ReplicaId, Digest> =
             members.map(|(from, said)| (*from, *said)).collect();
-        let count = |digest: &[u8; 32]| said.values().filter(|said| *said == digest).count();
+        let count = |digest: &Digest| said.values().filter(|said| *said == digest).count();
         if count(mine) >= enough {
             return Agreed::Same;
         }
@@ -189,7 +190,7 @@ impl Executor {
             compared: self.comparing.rounds(),
         };
         let bytes = postcard::to_stdvec(&state).expect("these types have no unserialisable parts");
-        let digest = *blake3::hash(&bytes).as_bytes();
+        let digest = hash_of(&bytes);
         due.state = Some((bytes.into(), digest));
         due.since = Instant::now();
         let mine = &mut self.standing.mine;
@@ -206,7 +207,7 @@ impl Executor {
         self.compare_states(height);
     }
 
-    fn my_state(&self, height: Height, digest: [u8; 32], asks: bool) -> PeerMessage {
+    fn my_state(&self, height: Height, digest: Digest, asks: bool) -> PeerMessage {
         #[cfg(feature = "lies")]
         let digest = self.bench.lies.state(digest);
         PeerMessage::State {
@@ -221,7 +222,7 @@ impl Executor {
         &mut self,
         from: ReplicaId,
         height: Height,
-        digest: [u8; 32],
+        digest: Digest,
         asks: bool,
     ) {
         if from == self.me || !self.view.replicas.contains_key(&from) {
@@ -245,7 +246,7 @@ impl Executor {
         }
         let due = self.standing.due.iter();
         let open = due.filter_map(|due| Some((due.height, due.state.as_ref()?.1)));
-        let open: Vec<(Height, [u8; 32])> = open.collect();
+        let open: Vec<(Height, Digest)> = open.collect();
         if !open.is_empty() {
             self.standing.asked = Some(Instant::now());
         }
@@ -335,10 +336,10 @@ impl Executor {
                 "the log has a hole below height {height}"
             )));
         }
-        self.begin_with(state, *blake3::hash(bytes).as_bytes());
+        self.begin_with(state, hash_of(bytes));
     }
 
-    fn begin_with(&mut self, state: State, digest: [u8; 32]) {
+    fn begin_with(&mut self, state: State, digest: Digest) {
         let State {
             engine,
             began,
@@ -420,8 +421,8 @@ impl Bench {
 mod tests {
     use super::*;
 
-    const MINE: [u8; 32] = [1; 32];
-    const OTHER: [u8; 32] = [2; 32];
+    const MINE: Digest = Digest([1; 32]);
+    const OTHER: Digest = Digest([2; 32]);
 
     fn of(members: u16, f: u16) -> View {
         let key = consensus::PublicKey([0; 32]);
@@ -453,7 +454,7 @@ mod tests {
             Agreed::NotYet,
             "one liar"
         );
-        standing.say(ReplicaId(1), 9, [3; 32]);
+        standing.say(ReplicaId(1), 9, Digest([3; 32]));
         standing.say(ReplicaId(2), 9, OTHER);
         standing.say(ReplicaId(7), 9, OTHER);
         assert_eq!(standing.agreed(9, &MINE, &four()), Agreed::NotYet);

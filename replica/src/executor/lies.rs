@@ -11,7 +11,7 @@ use super::jobs::error_frame;
 use super::judge::reason;
 use super::opening::{SAVEPOINT, quiet};
 use super::operation::Ran;
-use consensus::{Height, ReplicaId, Signature};
+use consensus::{Digest, Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use frames::{a_century_later, altered, later, misnamed, mistyped, one_more, rows_of};
 use pgsession::{Error, Session};
@@ -329,8 +329,8 @@ impl Lies {
     }
 
     /// The digest of its state as others hear it.
-    pub(super) fn state(&self, mut digest: [u8; 32]) -> [u8; 32] {
-        digest[0] ^= u8::from(self.tells(Lie::OtherState));
+    pub(super) fn state(&self, mut digest: Digest) -> Digest {
+        digest.0[0] ^= u8::from(self.tells(Lie::OtherState));
         digest
     }
 

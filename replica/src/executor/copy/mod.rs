@@ -4,6 +4,7 @@
 //! The one that copies takes the schema and the tables from one source at a time, and compares what its own server holds
 //! then ([`install`]) with the truth: no source is trusted. [`receive`] is the way through it, [`inbox`] and [`intake`] bound what comes.
 
+mod holds;
 pub mod inbox;
 pub mod install;
 pub mod intake;

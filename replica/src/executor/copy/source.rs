@@ -4,6 +4,7 @@ use super::super::audit::{self, DEFINITIONS, FIXED, STATEMENTS, TABLES, rows_of}
 use super::super::jobs::Bench;
 use super::super::opening::{first_error, quiet};
 use super::super::{Executor, Note};
+use super::holds::Holds;
 use super::sequences::positions;
 use super::{CHUNK, digest_of, hash_of, send};
 use consensus::{ClientId, Height, ReplicaId};
@@ -24,9 +25,6 @@ const KEPT_FOR: Duration = Duration::from_secs(3_600);
 /// Requests of one replica that are served in this time (consensus milliseconds): each has everything read once.
 const SERVED: usize = 6;
 const SERVED_IN_MS: u64 = 3_600_000;
-/// How long the log is kept from a copy's height on, for the time of the copy and for what its receiver has to catch up with. The same
-/// one is given that again only when it has been over for as long, so that nobody keeps logs from being cut for ever.
-const LOG_KEPT_FOR: Duration = Duration::from_secs(2 * 3_600);
 /// How long the one that copies may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Rows fetched at first, and at most.
@@ -39,8 +37,7 @@ pub struct Copies {
     /// The height at which each asked last.
     asked: BTreeMap<ReplicaId, Height>,
     kept: BTreeMap<ReplicaId, Kept>,
-    /// From where on the log is kept for each, and since when.
-    holds: BTreeMap<ReplicaId, (Height, Instant)>,
+    holds: Holds,
 }
 
 impl Copies {
@@ -48,22 +45,6 @@ impl Copies {
     /// there is given up by now.
     fn is_first(&mut self, asker: ReplicaId, height: Height) -> bool {
         self.asked.insert(asker, height) != Some(height)
-    }
-
-    /// What follows this height is needed by one that copies it.
-    fn hold(&mut self, asker: ReplicaId, height: Height, now: Instant) {
-        let held = self.holds.get(&asker);
-        let long_over = |since: Instant| now.saturating_duration_since(since) >= 2 * LOG_KEPT_FOR;
-        if held.is_none_or(|(_, since)| long_over(*since)) {
-            self.holds.insert(asker, (height, now));
-        }
-    }
-
-    /// From which height on the log is kept.
-    fn needed(&self, now: Instant) -> Height {
-        let held = self.holds.values();
-        let held = held.filter(|(_, since)| now.saturating_duration_since(*since) < LOG_KEPT_FOR);
-        held.map(|(height, _)| *height).min().unwrap_or(Height::MAX)
     }
 }
 
@@ -129,7 +110,7 @@ impl Executor {
         // It begins below: at a checkpoint of a peer, or at its own last final height. What the log has of that stays too.
         let begins = self.log.next_key(order::record::DECIDED, 1);
         let held = begins.unwrap_or(height).min(height);
-        self.copies.hold(asker, held, Instant::now());
+        self.copies.holds.hold(asker, held, Instant::now());
         self.keep_log_for_copies();
         tracing::info!(%asker, height, "this state is kept for a replica that copies it");
         tokio::spawn(self.bench.clone().keep(height, index, asker, ended));
@@ -241,7 +222,7 @@ impl Executor {
 
     /// Tells the order how much of its log others need.
     fn keep_log_for_copies(&self) {
-        let needed = self.copies.needed(Instant::now());
+        let needed = self.copies.holds.needed(Instant::now());
         self.needed
             .send_if_modified(|known| std::mem::replace(known, needed) != needed);
     }
@@ -494,27 +475,5 @@ mod tests {
         copies.kept.clear();
         assert!(!copies.is_first(one, 9));
         assert!(copies.is_first(other, 9) && copies.is_first(one, 10));
-    }
-
-    #[test]
-    fn logs_are_kept_for_copies_and_nobody_has_them_kept_for_ever() {
-        let start = Instant::now();
-        let mut copies = Copies::default();
-        assert_eq!(copies.needed(start), Height::MAX);
-        copies.hold(ReplicaId(1), 50, start);
-        copies.hold(ReplicaId(2), 40, start);
-        assert_eq!(copies.needed(start), 40);
-        // A liar asks again and again.
-        let mut kept = Duration::ZERO;
-        let step = Duration::from_secs(600);
-        for tick in 0..600 {
-            let now = start + step * tick;
-            copies.hold(ReplicaId(1), 50 + Height::from(tick), now);
-            if copies.needed(now) < Height::MAX {
-                kept += step;
-            }
-        }
-        assert!(kept <= step * 310, "half of the time at most: {kept:?}");
-        assert!(kept >= LOG_KEPT_FOR);
     }
 }
