@@ -84,3 +84,83 @@ async fn a_replica_that_adopts_has_the_childrens_rows_and_what_no_event_trigger_
         assert!(differed.is_empty(), "replica {replica}: {differed:?}");
     }
 }
+
+/// What no event trigger sees, built so that no rule of the proxy can read it.
+const BUILT: [&str; 5] = [
+    "ROLE postgres SET work_mem = ''5MB''",
+    "ROLE postgres PASSWORD ''known''",
+    "DATABASE postgres SET work_mem = ''5MB''",
+    "DATABASE postgres CONNECTION LIMIT 7",
+    "ROLE postgres IN DATABASE postgres SET search_path = nowhere",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_changes_neither_roles_nor_the_database() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE done (n int);
+             CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN EXECUTE 'ALTER' || ' ROLE postgres SET work_mem = 6144'; RETURN NEW; END $$;
+             CREATE TABLE late (n int);
+             CREATE CONSTRAINT TRIGGER later AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION later()",
+        )
+        .await
+        .unwrap();
+    let altered = |what: &str| format!("DO $$ BEGIN EXECUTE 'ALTER' || ' {what}'; END $$");
+    let mut refused = vec!["INSERT INTO late VALUES (1)".to_owned()];
+    for what in BUILT {
+        let alter = altered(what);
+        refused.push(alter.clone());
+        refused.push(format!(
+            "BEGIN; INSERT INTO done VALUES (0); {alter}; COMMIT"
+        ));
+    }
+    for sql in &refused {
+        let error = client.batch_execute(sql).await.expect_err(sql);
+        client.batch_execute("ROLLBACK").await.unwrap();
+        let code = error.code().map(|code| code.code());
+        assert_eq!(code, Some("0A000"), "{sql}: {error:?}");
+    }
+    for query in [
+        "SELECT count(*) FROM pg_db_role_setting s, unnest(setconfig) c WHERE c ~ 'work_mem|search_path'",
+        "SELECT count(*) FROM pg_database WHERE datconnlimit = 7",
+        "SELECT count(*) FROM pg_authid WHERE rolname = 'postgres' AND rolpassword IS NOT NULL",
+        "SELECT count(*) FROM done",
+    ] {
+        cluster.settle().await;
+        cluster.hold(query, &["0"]).await;
+    }
+
+    // Whoever has the session next is not blamed for it, whether it was committed or rolled back before.
+    for n in 0..20 {
+        let alter = altered(BUILT[0]);
+        client
+            .batch_execute(&format!("BEGIN; {alter}; ROLLBACK"))
+            .await
+            .unwrap();
+        client
+            .batch_execute(&format!("COMMENT ON DATABASE postgres IS '{n}'"))
+            .await
+            .unwrap();
+        client
+            .batch_execute(&format!("INSERT INTO done VALUES ({n})"))
+            .await
+            .unwrap();
+    }
+    cluster.hold("SELECT count(*) FROM done", &["20"]).await;
+    // With a change of the schema whoever adopts runs all of it, and so has it too.
+    let both = "DO $$ BEGIN CREATE TABLE made (); EXECUTE 'ALTER' || ' ROLE postgres SET work_mem = 5120'; END $$";
+    client.batch_execute(both).await.unwrap();
+    cluster.settle().await;
+    cluster
+        .hold(
+            "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'postgres'::regrole",
+            &["{work_mem=5120}"],
+        )
+        .await;
+    cluster.audit().await;
+    cluster.end().await;
+}

@@ -3,6 +3,7 @@
 use super::Note;
 use super::adopt::{self, Mark};
 use super::claiming::Newest;
+use super::closing;
 use super::journal;
 use super::judge::{self, Start};
 use super::lasting;
@@ -216,40 +217,15 @@ impl Bench {
         mut session: Session,
         write_sets: Vec<WriteSet>,
     ) {
-        let failed = session.transaction() == b'E';
-        if failed && judge::would_be_lost(&write_sets) {
-            let report = judge::Report::abort(judge::failed_block());
-            self.tell(Note::Judged {
-                height,
-                index,
-                tx,
-                session: Some(session),
-                report,
-            });
-            return;
-        }
-        let spoken = if failed {
-            Ok(None)
-        } else {
-            let immediate = vec![quiet("SET CONSTRAINTS ALL IMMEDIATE")];
-            session.run(immediate).await.map(|mut o| o.pop())
-        };
-        let deferred = spoken.as_ref().ok().and_then(Option::as_ref);
-        let deferred = deferred.and_then(judge::deferred);
-        let (report, lost) = match spoken.map(|outcome| outcome.and_then(|o| o.error)) {
-            Ok(None) => {
-                let commit = || judge::Report::commit(write_sets);
-                (deferred.map_or_else(commit, judge::Report::abort), false)
-            }
-            Ok(Some(error)) if judge::local(&error.sqlstate) => {
-                (judge::Report::abstain(error.message), false)
-            }
-            Ok(Some(error)) => {
-                let detail = error.detail.clone().unwrap_or_default();
-                (
-                    judge::Report::abort(judge::reason(&error.sqlstate, error.message, detail)),
-                    false,
-                )
+        let (report, lost) = match session.run(closing::statements().into()).await {
+            Ok(outcomes) => {
+                let report = closing::report(&outcomes, write_sets);
+                // What it has executed is not executed again.
+                let report = judge::Report {
+                    again: false,
+                    ..report
+                };
+                (report, false)
             }
             Err(error) => (judge::Report::abstain(error.to_string()), true),
         };
@@ -334,7 +310,7 @@ impl Bench {
             return;
         }
         if session
-            .run(vec![quiet("RESET ALL")])
+            .run(vec![quiet(closing::SHARED_CHANGES), quiet("RESET ALL")])
             .await
             .is_ok_and(|o| first_error(o).is_none())
         {

@@ -3,6 +3,7 @@
 use super::adopt;
 use super::capture;
 use super::claiming;
+use super::closing;
 use super::cursors::{Follow, Followed};
 use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet};
@@ -189,8 +190,8 @@ pub async fn run(
             unblamed,
         }));
     }
-    // Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards.
-    statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
+    let steps_end = statements.len();
+    statements.extend(closing::statements());
     let outcomes = match session.run(statements).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -201,7 +202,8 @@ pub async fn run(
             };
         }
     };
-    let mut report = compare(&outcomes, prefix, &places, steps, place, habit);
+    let (executed, closing) = outcomes.split_at(steps_end.min(outcomes.len()));
+    let mut report = compare(executed, closing, prefix, &places, steps, place, habit);
     let conflict = |why: &&mut Reason| serializable && why.sqlstate == "40001";
     if let Some(why) = report.reason.as_mut().filter(conflict)
         && report.ballot == Ballot::Abort
@@ -214,6 +216,7 @@ pub async fn run(
 
 fn compare(
     outcomes: &[Outcome],
+    closing: &[Outcome],
     prefix: usize,
     places: &[Option<Place>],
     steps: &[Step],
@@ -338,54 +341,7 @@ fn compare(
         }
         write_sets.push(captured.write_set);
     }
-    let constraints = outcomes.last().and_then(|o| o.error.as_ref());
-    if let Some(error) = constraints.filter(|e| e.sqlstate != "25P02") {
-        if local(&error.sqlstate) {
-            return Report {
-                again: interrupted(&error.sqlstate),
-                ..Report::abstain(error.message.clone())
-            };
-        }
-        let detail = error.detail.clone().unwrap_or_default();
-        return Report::abort(reason(&error.sqlstate, error.message.clone(), detail));
-    }
-    if let Some(why) = outcomes.last().and_then(deferred) {
-        return Report::abort(why);
-    }
-    if constraints.is_some() && would_be_lost(&write_sets) {
-        return Report::abort(failed_block());
-    }
-    Report::commit(write_sets)
-}
-
-/// Whether a block that ended failed, which PostgreSQL rolls back whatever is said, holds effects that others would adopt.
-pub fn would_be_lost(write_sets: &[WriteSet]) -> bool {
-    let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
-    events.any(|event| !matches!(event, txn::Event::SetValue { .. }))
-}
-
-/// Why a transaction cannot be committed whose deferred triggers changed rows when constraints were made immediate: that is in
-/// no operation's digest, and whoever adopts would not have it.
-pub fn deferred(immediate: &Outcome) -> Option<Reason> {
-    let changed = match capture::of(immediate, Journal::Unasked) {
-        Ok(captured) => would_be_lost(&[captured.write_set]),
-        Err(_) => true,
-    };
-    changed.then(|| {
-        reason(
-            "0A000",
-            "a deferred trigger changed rows at the end of the transaction, which is not supported",
-            "SET CONSTRAINTS ALL IMMEDIATE before COMMIT, or make the trigger NOT DEFERRABLE.",
-        )
-    })
-}
-
-pub fn failed_block() -> Reason {
-    reason(
-        "25P02",
-        "the transaction ended in a failed statement and cannot be committed",
-        "",
-    )
+    closing::report(closing, write_sets)
 }
 
 fn unconfirmed(detail: String) -> Reason {

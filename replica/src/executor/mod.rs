@@ -13,6 +13,7 @@ mod certificates;
 mod checkpoint;
 mod claiming;
 mod clients;
+mod closing;
 mod comparing;
 mod contents;
 mod control;
