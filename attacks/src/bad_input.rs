@@ -19,6 +19,9 @@ static HEAP: PeakAlloc = PeakAlloc;
 
 /// What a second flood may leave behind in this process, beyond the first (bytes).
 const GROWTH: usize = 8 << 20;
+/// How long old and new clients may take for their work behind a flood, on a slow machine too. Silent connections keep their places at
+/// the proxy for 30 s if nobody pushes them out.
+const SERVED: Duration = Duration::from_secs(20);
 /// What four replicas, a proxy and the attackers may hold at once while a flood lasts (bytes).
 const MOST: usize = 512 << 20;
 
@@ -51,7 +54,8 @@ async fn nothing_that_is_sent_disturbs_others() {
     cluster.end().await;
 }
 
-/// What this process holds (bytes) once all connections of a flood are gone and everything decided is applied.
+/// What this process holds (bytes) once all connections of a flood are gone, everything decided is applied, and nothing more of what was
+/// thrown is read and given back.
 async fn at_rest(cluster: &Cluster, idle: usize) -> usize {
     let until = Instant::now() + Duration::from_secs(20);
     while connections(cluster.front) > idle {
@@ -59,7 +63,18 @@ async fn at_rest(cluster: &Cluster, idle: usize) -> usize {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cluster.settle().await;
-    let held = HEAP.current_usage();
+    let mut held = HEAP.current_usage();
+    let mut least = Instant::now();
+    while least.elapsed() < Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = HEAP.current_usage();
+        if now < held {
+            if held - now > 1 << 20 {
+                least = Instant::now();
+            }
+            held = now;
+        }
+    }
     eprintln!(
         "{} MiB held, {} MiB at once",
         held >> 20,
@@ -98,7 +113,7 @@ async fn works(cluster: &Cluster, client: &Client, when: &str) {
             .unwrap();
         assert_eq!(column(&new, "SELECT a FROM t").await.unwrap(), ["2"]);
     };
-    tokio::time::timeout(Duration::from_secs(5), work)
+    tokio::time::timeout(SERVED, work)
         .await
         .unwrap_or_else(|_| panic!("stuck {when}"));
 }
@@ -211,7 +226,7 @@ async fn deep_statements(cluster: &Cluster) {
         "SELECT 1;".repeat(2_000),
     ];
     for sql in statements {
-        let answer = tokio::time::timeout(Duration::from_secs(30), client.simple_query(&sql)).await;
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.simple_query(&sql)).await;
         let what: String = sql.chars().take(30).collect();
         let answer = answer.unwrap_or_else(|_| panic!("no answer to {what}…"));
         if let Err(error) = answer {

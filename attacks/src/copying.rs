@@ -148,7 +148,7 @@ async fn one_that_copies_and_takes_nothing_holds_nobody_up() {
 
     cluster.lies(3, &[Lie::HoldsCopies]);
     let held = "SELECT 'read' FROM pg_stat_activity WHERE state = 'idle in transaction' AND query ~ 'FROM steel_copy'";
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     for source in 0..3 {
         while column(&cluster.at(source).await, held)
             .await

@@ -11,7 +11,9 @@ use txn::client::{Answer, ClientMessage};
 use txn::peer::PeerMessage;
 use txn::{Auto, Ballot, Commit, Ordered, TxId, VotePart};
 
-const SLOW: &str = "INSERT INTO t SELECT 3 FROM pg_sleep(1)";
+const SLOW: &str = "INSERT INTO t SELECT 3 FROM pg_sleep(3)";
+/// For what is sure to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn decided(cluster: &Cluster) -> Height {
     cluster.settle().await;
@@ -22,6 +24,21 @@ async fn decided(cluster: &Cluster) -> Height {
         .map(|s| s.decided)
         .max()
         .unwrap()
+}
+
+/// The same when nothing is under way any more: replicas may still have had votes of a moment ago ordered.
+async fn at_rest(cluster: &Cluster) -> Height {
+    let until = Instant::now() + PATIENCE;
+    let mut height = decided(cluster).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = decided(cluster).await;
+        if now == height {
+            return height;
+        }
+        assert!(Instant::now() < until, "something is ordered on and on");
+        height = now;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +76,7 @@ async fn insert(victim: &Shim, value: u32) -> client_shim::Transaction {
 async fn forged_signatures(cluster: &Cluster) {
     let transaction = insert(&cluster.operator, 1).await;
     let tx = transaction.id();
-    let height = decided(cluster).await;
+    let height = at_rest(cluster).await;
     let link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
     let key = cluster.key("mallory").signing_key();
     for incarnation in [tx.incarnation, u64::MAX] {
@@ -151,7 +168,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
 
 /// Votes in the replicas' names, for heights to come, over the link and through the order.
 async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
-    let height = decided(cluster).await;
+    let height = at_rest(cluster).await;
     let key = cluster.key("mallory").signing_key();
     let forged: Vec<VotePart> = (height + 1..height + 40)
         .flat_map(|height| (0..4).map(move |replica| (height, replica)))
@@ -165,11 +182,11 @@ async fn forged_votes(cluster: &Cluster, client: &tokio_postgres::Client) {
         );
     }
     link.down().await;
-    // Judged for a second at every follower: its verdict is open when the votes are ordered.
+    // Judged for three seconds at every follower: its verdict is open when the votes are ordered.
     let mallory = cluster.mallory().await;
     let slow = cluster.client().await;
     let write = tokio::spawn(async move { slow.batch_execute(SLOW).await });
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
     let height = loop {
         let statuses = cluster.statuses().await;
         let decided = statuses.values().map(|s| s.decided).max().unwrap();
@@ -241,15 +258,27 @@ async fn one_name_for_two_writes(cluster: &Cluster) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let one = cluster.at(1).await;
+    let written = async || {
+        let rows = column(&one, "SELECT a FROM t WHERE a >= 1000").await;
+        rows.unwrap()
+    };
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let rows = written().await;
+        if rows.len() >= 20 {
+            break;
+        }
+        assert!(
+            Instant::now() < until,
+            "one of two is a write like any other: {rows:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     link.down().await;
+    at_rest(cluster).await;
     cluster.audit().await;
-    let rows = column(&cluster.at(1).await, "SELECT a FROM t WHERE a >= 1000")
-        .await
-        .unwrap();
-    assert!(
-        rows.len() >= 20,
-        "one of two is a write like any other: {rows:?}"
-    );
+    let rows = written().await;
     let distinct: std::collections::BTreeSet<_> = rows.iter().collect();
     assert_eq!(
         distinct.len(),

@@ -9,7 +9,7 @@ use txn::client::Answer;
 use txn::{Commit, Evidence, Isolation, Ordered, Step};
 
 /// For what is sure to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A statement that runs in it is cancelled; its client hears 40001, so that it tries again, and not that somebody cancelled.
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ async fn a_lying_auditor_makes_no_correct_replica_rebuild() {
         .unwrap();
     cluster.lies(LIAR, &[Lie::OtherContents]);
     // Every correct replica has heard the lie, and says of whom.
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
     let named = |error: &Option<String>| {
         let error = error.as_deref().unwrap_or_default();
         error.contains("replica 0 differs in ")
@@ -74,7 +74,8 @@ async fn one_that_lies_about_its_state_keeps_nobody_from_a_checkpoint() {
     cluster.lies(LIAR, &[Lie::OtherState]);
     let before = cluster.statuses().await;
     let first = before.values().map(|status| status.applied).max().unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
+    // Some eighty heights.
+    let until = Instant::now() + Duration::from_secs(180);
     for replica in 0..4 {
         let server = cluster.at(replica).await;
         loop {

@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Shorter than the 30 s after which the proxy gives up who does not log in.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 pub struct Raw {
     pub stream: TcpStream,

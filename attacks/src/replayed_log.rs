@@ -5,10 +5,13 @@ use oracle::{Block, Database, Difference, Outline, Replayed, Server, Until, repl
 use pgsession::{Session, Statement};
 use replica::postgres::PostgresConfig;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use txn::tally::Verdict;
 use txn::{Ordered, Step};
+
+/// For what is sure to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a replica's log holds.
 #[derive(Clone)]
@@ -128,12 +131,20 @@ async fn history(one: &Client, other: &Client) {
 async fn an_honest_log_replays_serially_and_whatever_is_planted_in_it_is_named() {
     let cluster = Cluster::start().await;
     history(&cluster.client().await, &cluster.client().await).await;
-    let reports = cluster.operator.audit(Duration::from_secs(20)).await;
+    let reports = cluster.operator.audit(PATIENCE).await;
     let reports = reports.unwrap();
     cluster.settle().await;
     let height = reports.values().next().unwrap().height;
-    let (log, other) = (Log::of(&cluster, 1), Log::of(&cluster, 2));
-    assert!(log.outline.last_final() >= height);
+    // What is final is in the file when the log's own thread has written it.
+    let until = Instant::now() + PATIENCE;
+    let (log, other) = loop {
+        let logs = (Log::of(&cluster, 1), Log::of(&cluster, 2));
+        if logs.0.outline.last_final().min(logs.1.outline.last_final()) >= height {
+            break logs;
+        }
+        assert!(Instant::now() < until, "height {height} is in no log");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     assert!(
         log.outline
             .contradictions(&other.outline, "replica 2", height)

@@ -5,14 +5,16 @@ use proxy::{Proxy, ProxyConfig};
 use replica::executor::lies::Lie;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Barrier;
 use tokio_postgres::{Client, NoTls};
 use txn::client::Answer;
 use txn::{Claims, Commit, Isolation, Operation, Ordered, Step, WriteSet};
 
 const JOBS: u32 = 96;
 /// For what is sure to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A second proxy, at a port of its own.
 async fn second_front(cluster: &Cluster) -> SocketAddr {
@@ -77,9 +79,10 @@ async fn take(client: &Client, worker: u32) -> Result<Option<i32>, tokio_postgre
     }
 }
 
-/// What it took, and how often it was told to try again.
-async fn work(front: SocketAddr, worker: u32) -> (Vec<i32>, u32) {
+/// What it took, and how often it was told to try again. All begin together, however long some take to be connected.
+async fn work(front: SocketAddr, worker: u32, together: Arc<Barrier>) -> (Vec<i32>, u32) {
     let client = connect(front).await;
+    together.wait().await;
     let (mut taken, mut retries) = (Vec::new(), 0);
     let until = Instant::now() + PATIENCE;
     loop {
@@ -113,7 +116,11 @@ async fn eight_workers_at_two_proxies_do_each_job_once() {
     client.batch_execute(&setup).await.unwrap();
     let before = cluster.verdicts().await;
     let fronts = [cluster.front, second_front(&cluster).await];
-    let workers = (0..8).map(|worker| tokio::spawn(work(fronts[worker as usize / 4], worker)));
+    let together = Arc::new(Barrier::new(8));
+    let workers = (0..8).map(|worker| {
+        let front = fronts[worker as usize / 4];
+        tokio::spawn(work(front, worker, together.clone()))
+    });
     let workers: Vec<_> = workers.collect();
     let mut taken = BTreeMap::new();
     let mut retries = 0;

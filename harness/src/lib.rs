@@ -16,7 +16,7 @@ pub use link::Link;
 pub use observe::{column, failure};
 pub use votes::Vote;
 
-#[path = "../../migrations/tests/server/programs.rs"]
+#[path = "../../migrations/tests/scenarios/server/programs.rs"]
 mod programs;
 
 use client_shim::Shim;
@@ -232,8 +232,18 @@ impl Cluster {
     /// Has the master of the moment tell lies, and nobody else: one that lies too often is replaced. Which one that is.
     #[cfg(feature = "lies")]
     pub async fn master_lies(&self, told: &[Lie]) -> u16 {
-        self.settle().await;
-        let statuses = self.statuses().await;
+        // Who has just been caught may be replaced a moment later: what was asked for is still on its way.
+        let mut last = None;
+        let statuses = loop {
+            self.settle().await;
+            let statuses = self.statuses().await;
+            let now = statuses.values().map(|s| s.decided).max();
+            if now == last {
+                break statuses;
+            }
+            last = now;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         let newest = statuses.values().max_by_key(|status| status.epoch);
         let master = newest.expect("somebody answers").master;
         (0..4).for_each(|replica| self.lies(replica, &[]));

@@ -1,17 +1,15 @@
 //! What a client of a replicated service is answered: once, the same everywhere, and the truth.
 
-mod group;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::group::impostor::RawClient;
+use crate::group::map::{Liar, Map};
+use crate::group::{Group, in_time, wait_until};
 use bytes::Bytes;
 use consensus::Request;
 use consensus::service::{Call, ToClient, ToReplica};
-use group::impostor::RawClient;
-use group::map::{Liar, Map};
-use group::{Group, in_time, wait_until};
 use order::log::{Log, LogOptions};
 
 fn text(bytes: &Bytes) -> String {

@@ -1,17 +1,15 @@
 //! A service's checkpoints: logs that are cut, restarts that begin in the middle, replicas that come back with nothing.
 
-mod group;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::group::impostor::RawClient;
+use crate::group::map::{Map, Seen, Watched};
+use crate::group::{Group, in_time};
 use bytes::Bytes;
 use consensus::service::{Call, Outcome, ToClient, ToReplica};
 use consensus::{Height, Request};
-use group::impostor::RawClient;
-use group::map::{Map, Seen, Watched};
-use group::{Group, in_time};
 
 /// An operation of another client that adds one to `m`, always the same bytes.
 fn request(group: &Group) -> Request {
@@ -56,6 +54,8 @@ async fn logs_are_cut_and_a_restart_begins_with_a_checkpoint() {
     let before = send(&group, &[0, 1, 2, 3]).await;
     assert_eq!(before.len(), 1);
     let count = group.age(&client, "add n").await;
+    // Whoever is behind could need another one's state.
+    group.assert_equal().await;
     // All of them stop at once: what was executed, and answered, is in their checkpoints and cut logs.
     for id in 0..4 {
         group.stop(id).await.unwrap();

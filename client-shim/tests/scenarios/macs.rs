@@ -1,12 +1,11 @@
 //! Clients with MAC vectors over real sockets.
 
-mod group;
-
+use crate::group;
+use crate::group::impostor::RawClient;
+use crate::group::{Group, in_time};
 use bytes::Bytes;
 use consensus::service::{Call, Refusal, ToClient, ToReplica};
 use consensus::{Auth, Author, MAC_BYTES, Request};
-use group::impostor::RawClient;
-use group::{Group, in_time};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_with_vectors_are_executed_once_each_and_a_restart_remembers_them() {

@@ -1,16 +1,14 @@
 //! Reads outside of the order never show the past, whoever lags and whoever lies.
 
-mod group;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::group::impostor::FalseReplica;
+use crate::group::map::{Gate, Gated, Map};
+use crate::group::{Group, PATIENCE, free_address, in_time, wait_until};
 use bytes::Bytes;
 use client_shim::invoker::Settings;
 use consensus::service::{Call, Outcome, ToClient, ToReplica};
-use group::impostor::FalseReplica;
-use group::map::{Gate, Gated, Map};
-use group::{Group, PATIENCE, free_address, in_time, wait_until};
 
 fn quick_rounds() -> Settings {
     Settings {

@@ -1,17 +1,15 @@
 //! Answers before the decision.
 
-mod group;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use crate::group::impostor::{FalseReplica, RawClient};
+use crate::group::map::Map;
+use crate::group::{Group, in_time};
 use bytes::Bytes;
 use consensus::Request;
 use consensus::service::{Call, ToClient, ToReplica};
-use group::impostor::{FalseReplica, RawClient};
-use group::map::Map;
-use group::{Group, in_time};
 
 fn tentative(mut group: Group) -> Group {
     group.settings.tentative = true;
@@ -20,7 +18,13 @@ fn tentative(mut group: Group) -> Group {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_replicas_answer_tentatively_by_one_lock_and_once_more_when_asked_again() {
-    let group = tentative(Group::new()).started().await;
+    let mut group = tentative(Group::new());
+    // One leader, and so one lock, however late a busy machine makes it.
+    let settings = &mut group.settings;
+    settings.request_timeout_ms = 60_000;
+    settings.link_grace_ms = 60_000;
+    settings.watch_slack_ms = 60_000;
+    let group = group.started().await;
     let (key, id) = (group.client_identity(0), Group::client_id(0));
     let mut client = RawClient::connect(&group.cluster, id.0, key.clone()).await;
     let op = Call::Execute(Bytes::from_static(b"add n")).encode();

@@ -1,17 +1,16 @@
 //! What may go wrong around a replicated service, and what its clients and owners hear of it.
 
-mod group;
-
+use crate::group;
 use std::time::Duration;
 
+use crate::group::impostor::{FalseReplica, RawClient};
+use crate::group::map::{Fragile, Gate, Gated, Map};
+use crate::group::{Group, in_time, wait_until};
 use bytes::Bytes;
 use client_shim::invoker::{InvokeError, Settings};
 use cluster::channel;
 use consensus::Request;
 use consensus::service::{Call, ToReplica};
-use group::impostor::{FalseReplica, RawClient};
-use group::map::{Fragile, Gate, Gated, Map};
-use group::{Group, in_time, wait_until};
 use order::node::NodeError;
 
 fn impatient() -> Settings {
@@ -21,11 +20,18 @@ fn impatient() -> Settings {
     }
 }
 
+fn patient() -> Settings {
+    Settings {
+        patience: group::PATIENCE,
+        ..Settings::default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_too_few_replicas_a_client_hears_so_and_goes_on_when_they_are_back() {
     let mut group = Group::running().await;
+    group.client(2).await.invoke("add n").await.unwrap();
     let client = group.client_with(0, impatient()).await;
-    client.invoke("add n").await.unwrap();
     for id in 1..4 {
         group.stop(id).await.unwrap();
     }
@@ -134,7 +140,7 @@ async fn garbage_from_a_replica_stops_no_client() {
     let fake = FalseReplica::start(&group.cluster, 3, identity, silent).await;
     let mut cluster = group.cluster.clone();
     cluster.replicas[3].address = fake.address;
-    let client = group.client_of(&cluster, 0, impatient()).await;
+    let client = group.client_of(&cluster, 0, patient()).await;
     let (said, asked) = std::sync::mpsc::channel();
     fake.says(Box::new(move |_| {
         said.send(()).unwrap();
@@ -320,11 +326,7 @@ async fn a_leader_that_leaves_a_replica_out_and_answers_no_client_blocks_nobody(
     group.nodes[3] = Some(left_out);
     let mut without_leader = group.cluster.clone();
     without_leader.replicas[0].address = group::free_address();
-    let patient = Settings {
-        patience: group::PATIENCE,
-        ..Settings::default()
-    };
-    let client = group.client_of(&without_leader, 0, patient).await;
+    let client = group.client_of(&without_leader, 0, patient()).await;
     for count in 1..=3 {
         assert_eq!(
             in_time(client.invoke("add n")).await.unwrap(),

@@ -1,10 +1,8 @@
 //! The advisor: where the leader and the votes should be, and what liars can do to it.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::view;
+use crate::common::view;
 use consensus::advisor::{Choice, Claims, Distances, advise, predict};
 use consensus::{ReplicaId, View};
 

@@ -1,10 +1,8 @@
 //! Where nobody lies: n = 2f + 1, majorities, no WRITE phase.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{CLIENT, Logged, OTHER, Table, request, view};
+use crate::common::{CLIENT, Logged, OTHER, Table, request, view};
 use consensus::{Input, Message, Mode, Record, ReplicaId, Settings, View};
 
 fn three() -> Table {

@@ -1,9 +1,7 @@
 //! So many clients that a fair leader needs longer than the time-outs to serve each of them once.
 
-mod common;
-
-use common::timed::Timed;
-use common::{CLIENT, client_key, request, view};
+use crate::common::timed::Timed;
+use crate::common::{CLIENT, client_key, request, view};
 use consensus::{ClientId, Input, Message, PublicKey, Settings};
 
 const STAGE: u64 = 800;

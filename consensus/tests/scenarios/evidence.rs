@@ -1,8 +1,6 @@
 //! What a replica is told counts only with its proof: requests with their clients' signatures, heights with Q signed ACCEPTs.
 
-mod common;
-
-use common::{CLIENT, Table, key, request, signed};
+use crate::common::{CLIENT, Table, key, request, signed};
 use consensus::{
     Batch, Digest, Entry, Input, LastDecided, Message, Proof, ReplicaId, Request, Settings,
     Signature, StopData, StopState, Sync, sign_accept,

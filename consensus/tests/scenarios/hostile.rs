@@ -1,8 +1,6 @@
 //! Whatever a peer sends: no panic, no growth, no decision.
 
-mod common;
-
-use common::{CLIENT, Table, request, signed};
+use crate::common::{CLIENT, Table, request, signed};
 use consensus::{Batch, Digest, Entry, Message, Signature};
 
 fn numbers(seed: u64) -> impl FnMut() -> u64 {

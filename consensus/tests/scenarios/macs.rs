@@ -1,9 +1,8 @@
 //! Clients with MAC vectors: what a wrong one costs, and whom.
 
-mod common;
-
-use common::macs::{mac_table, mac_view, right_at, with_macs};
-use common::{ADMIN, CLIENT, OTHER, Table, client_key, key, signed};
+use crate::common;
+use crate::common::macs::{mac_table, mac_view, right_at, with_macs};
+use crate::common::{ADMIN, CLIENT, OTHER, Table, client_key, key, signed};
 use consensus::{
     Auth, Author, Batch, Entry, Message, Reason, ReplicaId, RequestError, Verified, Verifier,
 };

@@ -1,8 +1,7 @@
 //! The normal phase: from a request to a decision with its proof.
 
-mod common;
-
-use common::{CLIENT, OTHER, Table, request, signed};
+use crate::common;
+use crate::common::{CLIENT, OTHER, Table, request, signed};
 use consensus::{Batch, Entry, Input, Message, Reason, Settings, WINDOW};
 
 #[test]

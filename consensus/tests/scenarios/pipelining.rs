@@ -1,8 +1,6 @@
 //! Several instances in flight: what is decided, and what survives a leader.
 
-mod common;
-
-use common::{ADMIN, CLIENT, OTHER, Table, change, key, request, signed};
+use crate::common::{ADMIN, CLIENT, OTHER, Table, change, key, request, signed};
 use consensus::{
     Action, Batch, Core, Digest, Entry, Input, Message, Record, Recovered, ReplicaId, Settings,
     Step, sign_accept,

@@ -1,8 +1,7 @@
 //! The view changes between two heights.
 
-mod common;
-
-use common::{ADMIN, CLIENT, OTHER, Table, change, key, request, signed, view};
+use crate::common;
+use crate::common::{ADMIN, CLIENT, OTHER, Table, change, key, request, signed, view};
 use consensus::{
     Change, Input, Message, PublicKey, Reason, ReplicaId, Request, Settings, SigningKey, Step,
     Verified, Views,

@@ -1,8 +1,6 @@
 //! Restarts, power losses, and replicas that lag.
 
-mod common;
-
-use common::{CLIENT, Logged, Table, request};
+use crate::common::{CLIENT, Logged, Table, request};
 use consensus::{Input, LogGap, Message, Record, Recovered, ReplicaId};
 
 #[test]

@@ -1,8 +1,6 @@
 //! The core and checkpoints: when it asks for one, how it jumps to one, and what it remembers across both.
 
-mod common;
-
-use common::{CLIENT, Logged, Table, request};
+use crate::common::{CLIENT, Logged, Table, request};
 use consensus::{Input, Message, Record, Recovered, ReplicaId, Settings, Summary};
 
 fn checkpointing(n: u16) -> Table {

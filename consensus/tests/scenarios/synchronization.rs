@@ -1,8 +1,6 @@
 //! The synchronization phase: who gives a leader up, when, and what the next one may do.
 
-mod common;
-
-use common::{CLIENT, OTHER, Table, key, request};
+use crate::common::{CLIENT, OTHER, Table, key, request};
 use consensus::{
     Batch, Input, LastDecided, Message, Proof, ReplicaId, Settings, Signature, Sync, sign_accept,
 };

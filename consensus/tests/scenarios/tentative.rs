@@ -1,10 +1,9 @@
 //! Values that are told before they are decided.
 
-mod common;
-
+use crate::common;
 use std::collections::BTreeMap;
 
-use common::{CLIENT, OTHER, Table, change, request};
+use crate::common::{CLIENT, OTHER, Table, change, request};
 use consensus::{Message, Recovered, ReplicaId, Settings, Step};
 
 fn settings() -> Settings {

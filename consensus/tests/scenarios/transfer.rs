@@ -1,11 +1,9 @@
 //! State transfer between one sink and its peers, some of which lie: what comes out is the true state or nothing.
 #![allow(clippy::unwrap_used)] // its helpers panic as tests do
 
-mod common;
-
+use crate::common::ADMIN;
+use crate::common::transferring::{CHUNK, World, checkpoints};
 use bytes::Bytes;
-use common::ADMIN;
-use common::transferring::{CHUNK, World, checkpoints};
 use consensus::transfer::{ChunkList, Content, Sink, Source, StateMessage, TransferLimits};
 use consensus::{Digest, Height, ReplicaId};
 

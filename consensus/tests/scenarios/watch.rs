@@ -1,11 +1,9 @@
 //! A leader that is slow rather than dead is given up; one that is not slower than the network and the load are stays.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::key;
-use common::timed::Timed;
+use crate::common::key;
+use crate::common::timed::Timed;
 use consensus::{Core, Message, Recovered, ReplicaId, Settings};
 
 /// Leaders `slow` delay each PROPOSE by so much.

@@ -1,11 +1,8 @@
 //! Every way in which rows change is reported, whole and under fixed settings.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
+use crate::server;
+use crate::server::{database, session};
 use serde_json::{Value, json};
-use server::{database, session};
 
 fn rows(table: &str, kind: &str, o: &[&str], n: &[&str]) -> Value {
     json!({"e": "rows", "t": table, "k": kind, "o": o, "n": n, "last": true})

@@ -1,11 +1,8 @@
 //! A database that was made from another one's dump reports what is done to it as the first one does.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
+use crate::server;
+use crate::server::{Session, database, session};
 use serde_json::Value;
-use server::{Session, database, session};
 
 /// What two databases report of a statement.
 async fn reports(first: &Session, copied: &Session, sql: &str) -> [Vec<Value>; 2] {

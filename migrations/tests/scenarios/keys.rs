@@ -1,10 +1,6 @@
 //! From an error of a key to the row that it speaks of.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
-use server::{Session, database, session};
+use crate::server::{Session, database, session};
 
 /// The query that the error of `sql` leads to, and whether it finds a row; `None` where the error does not tell the key.
 async fn found(s: &Session, sql: &str) -> Option<(String, bool)> {

@@ -1,14 +1,10 @@
 //! What an EXCEPTION block takes back is told from what lasts.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
+use crate::server::{Session, database, session};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
-use server::{Session, database, session};
 
 const BEGIN: &str = "BEGIN; SELECT steel.open_journal()";
 

@@ -1,10 +1,6 @@
 //! Types have the same numbers everywhere, and nothing in the catalog still knows the old ones.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
-use server::{Session, connect, database, session};
+use crate::server::{Session, connect, database, session};
 
 const BEGIN: &str =
     "BEGIN; SELECT steel.begin_tx('2026-01-02 03:04:05+00', 'nonce', 'record', NULL, NULL)";

@@ -1,10 +1,7 @@
 //! Clients cannot forge reports, escape capture, or reach what is not theirs; doctor sees what is broken.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
-use server::{connect, database, session};
+use crate::server;
+use crate::server::{connect, database, session};
 
 #[tokio::test]
 async fn a_forged_report_is_an_ordinary_notice() {

@@ -1,10 +1,6 @@
 //! Roles and extensions by `steel.provision`: with the token only, nothing that reaches past SteelDB, reported, rolled back with the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
-use server::{Session, connect, database, pg_dump, session};
+use crate::server::{Session, connect, database, pg_dump, session};
 
 /// What the replica runs for an administrator; the SQLSTATE when it is refused.
 async fn provision(session: &Session, request: &str) -> Result<(), String> {

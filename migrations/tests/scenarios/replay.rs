@@ -1,13 +1,9 @@
 //! What a master records, a follower replays: the same statements leave the same rows on both.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
 use std::collections::BTreeMap;
 
+use crate::server::{Session, connect, database, session};
 use serde_json::{Value, json};
-use server::{Session, connect, database, session};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ;
     SELECT steel.begin_tx('2026-01-02 03:04:05.678+00', 'nonce', '{mode}', '{TimeZone,search_path}', '{Asia/Tokyo,public}')";

@@ -1,11 +1,8 @@
 //! Rows of children that a statement changes by their parent's name, and objects that no other replica has or no restart keeps.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
+use crate::server;
+use crate::server::{OWN, Session, connect, database, database_on, session, session_on};
 use serde_json::{Value, json};
-use server::{OWN, Session, connect, database, database_on, session, session_on};
 
 fn row(table: &str, kind: &str, o: &[&str], n: &[&str]) -> Value {
     json!({"e": "rows", "t": table, "k": kind, "o": o, "n": n, "row": true, "last": true})

@@ -1,12 +1,8 @@
 //! Servers of different majors report the same of the same statements.
 
-#![allow(clippy::unwrap_used)]
-
-mod server;
-
+use crate::server::{Session, connect_to, database_on, session_on};
 use migrations::MAJORS;
 use serde_json::Value;
-use server::{Session, connect_to, database_on, session_on};
 
 /// Whatever is reported with a digest, in the forms that majors print or catalogue differently.
 const DDL: &[&str] = &[

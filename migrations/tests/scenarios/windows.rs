@@ -1,11 +1,7 @@
 //! How far ahead a recorded value may lie, and what `currval` says of values drawn in earlier transactions.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod server;
-
+use crate::server::{Session, connect, database, session};
 use serde_json::{Value, json};
-use server::{Session, connect, database, session};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT steel.begin_tx(now(), 'nonce', '{mode}', NULL, NULL)";
 

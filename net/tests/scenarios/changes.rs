@@ -1,11 +1,10 @@
 //! Changes that are refused, that remove us, and that come upon each other or upon a shutdown.
 
-mod cast;
-
+use crate::cast;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use cast::{Cast, ONE, TWO, ZERO, address, frame, next, next_down, passes, silence};
+use crate::cast::{Cast, ONE, TWO, ZERO, address, frame, next, next_down, passes, silence};
 use net::{ChangeError, Event, SendError, StartError};
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Connections of those who are not what they should be.
 
-mod cast;
-
 use std::time::{Duration, Instant};
 
-use cast::{CLIENT, Cast, ONE, PATIENCE, TWO, ZERO, address, frame, next, next_down, silence};
+use crate::cast::{
+    CLIENT, Cast, ONE, PATIENCE, TWO, ZERO, address, frame, next, next_down, silence,
+};
 use net::{Directory, Endpoint, Event, Events, Identity, Limits, PeerId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -138,14 +138,15 @@ async fn a_message_over_the_receivers_bound_closes_the_connection() {
 #[tokio::test]
 async fn idle_connections_without_a_key_are_dropped_in_time() {
     let cast = Cast::with(Limits {
-        handshake_timeout: Duration::from_millis(300),
+        // Longer than the handshake of an honest peer takes on a busy machine.
+        handshake_timeout: Duration::from_secs(2),
         ..Limits::default()
     });
     let ((zero, mut at_zero), (one, _at_one)) = cast.pair(ONE).await;
     let begun = Instant::now();
     let mut idle = TcpStream::connect(address(&zero)).await.unwrap();
     closed(&mut idle).await;
-    assert!(begun.elapsed() >= Duration::from_millis(250));
+    assert!(begun.elapsed() >= Duration::from_millis(1_500));
     unaffected(&one, ZERO, ONE, &mut at_zero).await;
 }
 

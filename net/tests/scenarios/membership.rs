@@ -1,11 +1,10 @@
 //! Peers that come, go and move while others stay.
 
-mod cast;
-
+use crate::cast;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use cast::{CLIENT, Cast, ONE, TWO, ZERO, address, frame, next, next_down, passes, silence};
+use crate::cast::{CLIENT, Cast, ONE, TWO, ZERO, address, frame, next, next_down, passes, silence};
 use net::{Endpoint, Event, Events, SendError};
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! Keys that change while the peers run.
 
-mod cast;
-
-use cast::{Cast, ONE, TWO, ZERO, address, frame, next, next_down, silence};
+use crate::cast::{Cast, ONE, TWO, ZERO, address, frame, next, next_down, silence};
 use net::{ChangeError, Event, StartError};
 
 #[tokio::test]

@@ -1,9 +1,7 @@
 //! Handshakes under way while the membership changes.
 
-mod cast;
-
-use cast::cable::Cable;
-use cast::{Cast, ONE, TWO, ZERO, address, next, silence};
+use crate::cast::cable::Cable;
+use crate::cast::{Cast, ONE, TWO, ZERO, address, next, silence};
 use net::Event;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Four replicas of a toy service over real links and real files, in one process.
 #![allow(clippy::unwrap_used)] // a helper of tests panics as tests do
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,22 +103,19 @@ impl House {
 
     /// On disks that were there before, or are to be there afterwards.
     pub async fn at(disks: &Path, segment_bytes: u32) -> House {
-        // Held together, so that no two are the same.
-        let ports: Vec<_> = (0..4)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-            .collect();
+        // None that the kernel gives to somebody else while a replica is down.
+        let ports = net::free_ports(4, 0);
         let mut house = House {
             identities: (1..=4).map(|i| Identity::from_seed([i; 32])).collect(),
             addresses: ports
                 .iter()
-                .map(|port| port.local_addr().unwrap())
+                .map(|port| (Ipv4Addr::LOCALHOST, *port).into())
                 .collect(),
             disks: disks.to_owned(),
             dir: None,
             segment_bytes,
             running: Vec::new(),
         };
-        drop(ports);
         for i in 0..4 {
             house.running.push(None);
             house.start(i).await;
@@ -207,7 +204,7 @@ impl House {
             segment_bytes: self.segment_bytes,
             ..LogOptions::default()
         };
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             match Log::open(self.path(i).join("log"), options()) {
                 Err(LogError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
                 other => return other.unwrap(),
@@ -230,7 +227,7 @@ impl House {
         Endpoint::start(config).await.unwrap()
     }
 
-    /// The process ends without a word; what was written stays.
+    /// The process ends without a word; what was written stays, and nothing more is written from then on.
     pub async fn kill(&mut self, i: usize) {
         let Some(Running {
             handle,
@@ -247,6 +244,7 @@ impl House {
         tasks.iter().for_each(JoinHandle::abort);
         endpoint.shutdown().await;
         drop((handle, status, toy, log));
+        drop(self.open_log(i).await);
     }
 
     pub fn replica(&self, i: usize) -> &Running {
@@ -260,7 +258,9 @@ impl House {
     /// Orders operations of one replica, one height each.
     pub async fn order(&self, by: usize, count: u64) {
         for _ in 0..count {
-            let before = self.replica(by).status.borrow().height;
+            // Either may be told of a height a moment before the other.
+            let executed = self.replica(by).toy.lock().unwrap().height;
+            let before = self.replica(by).status.borrow().height.max(executed);
             self.replica(by)
                 .handle
                 .submit(before.to_le_bytes().to_vec());

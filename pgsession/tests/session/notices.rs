@@ -52,6 +52,10 @@ async fn capture_notices_need_the_token(server: &Server, session: &mut Session) 
 async fn another_session_cancels(server: &Server, session: &mut Session) {
     let mut control = server.session().await;
     let cancel = format!("SELECT pg_cancel_backend({})", session.pid());
+    let asleep = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event = 'PgSleep'",
+        session.pid()
+    );
     let start = Instant::now();
     let sleeper = session.run(vec![
         Statement::new("BEGIN"),
@@ -59,13 +63,15 @@ async fn another_session_cancels(server: &Server, session: &mut Session) {
         Statement::new("ROLLBACK"),
     ]);
     let canceller = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        while control.execute(&asleep).await.unwrap().scalar().as_deref() != Some("1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         control.execute(&cancel).await.unwrap()
     };
     let (outcomes, cancelled) = tokio::join!(sleeper, canceller);
     assert_eq!(cancelled.scalar().as_deref(), Some("t"));
     assert_eq!(sqlstate(&outcomes.unwrap()[1]), Some("57014"));
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(40), "it slept on");
     assert!(!session.is_broken());
 }
 

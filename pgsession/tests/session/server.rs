@@ -85,7 +85,7 @@ impl Server {
         loop {
             match Session::connect(target).await {
                 Ok(session) => return session,
-                Err(error) if start.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+                Err(error) if start.elapsed() > Duration::from_secs(60) => panic!("{error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

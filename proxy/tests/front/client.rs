@@ -186,7 +186,7 @@ impl Client {
                 }
             }
             let read = self.stream.read_buf(&mut self.input);
-            let read = timeout(Duration::from_secs(10), read).await;
+            let read = timeout(Duration::from_secs(60), read).await;
             match read.expect("the server has to answer") {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}

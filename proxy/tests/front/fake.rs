@@ -37,7 +37,7 @@ impl Fake {
                 changed.await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(5), found).await;
+        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
         assert!(
             found.is_ok(),
             "{line:?} was never asked; asked: {:?}",

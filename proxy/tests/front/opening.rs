@@ -161,8 +161,9 @@ async fn one_client_too_many_is_told_so_and_a_free_place_is_given_again() {
 
 #[tokio::test]
 async fn silence_and_garbage_at_the_door_are_shut_out() {
+    // So long that the last client logs in within it on a busy machine.
     let config = ProxyConfig {
-        startup_timeout_s: 1,
+        startup_timeout_s: 3,
         ..ProxyConfig::default()
     };
     let front = Front::with(config).await;

@@ -11,7 +11,7 @@ mod liar;
 mod mallory;
 mod place;
 mod schedule;
-#[path = "../support/mod.rs"]
+#[path = "../scenarios/support/mod.rs"]
 mod support;
 
 use std::time::Duration;

@@ -10,8 +10,10 @@ use crate::actor::Actor;
 use crate::mallory;
 use crate::support::Cluster;
 
-/// How long the replicas wait for a client that is gone, twice, and some more.
-const ENDED: Duration = Duration::from_secs(40);
+/// How long the replicas wait for a client that is gone, twice, and what a slow machine adds.
+const ENDED: Duration = Duration::from_secs(80);
+/// How long one that comes back may take to be near the others.
+const NEAR: Duration = Duration::from_secs(60);
 
 pub struct Place {
     pub cluster: Cluster,
@@ -66,8 +68,19 @@ impl Place {
         Actor::start(&self.cluster, "client", &file)
     }
 
-    /// The operator moves the master.
+    /// The operator moves the master, once the one that is to be it is near the others: others may have gone far ahead of it while it
+    /// came back.
     pub fn make_master(&self, replica: u16) {
+        let start = Instant::now();
+        loop {
+            let status = self.cluster.status();
+            let lag = status["replicas"][usize::from(replica)]["lag"].as_u64();
+            if lag.is_some_and(|lag| lag <= 50) {
+                break;
+            }
+            assert!(start.elapsed() < NEAR, "{status:#}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let replica = replica.to_string();
         let moved = ["reconfigure", "master", "--replica", &replica];
         self.cluster.succeed(&moved);

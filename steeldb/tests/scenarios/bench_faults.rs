@@ -1,7 +1,5 @@
 //! `steeldb bench faults`: replicas hurt under load, everything checked, nothing left behind.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,15 +1,11 @@
 //! `steeldb bench isolation`: random transactions through two proxies, a killed and a stopped replica, everything checked.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::text;
 use isolation::{Op, Outcome, Record, parse, to_lines};
 use serde_json::Value;
-use support::text;
 
 #[test]
 fn no_anomaly_under_kills_and_cuts_and_the_replicas_are_equal() {

@@ -1,17 +1,13 @@
 //! `steeldb bench tpcc`: the same binary against one PostgreSQL, Pgpool-II and SteelDB; a replica that dies in the middle.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::{Cluster, text};
 use serde_json::Value;
-use support::{Cluster, text};
 
 fn kinds(run: &Value) -> &Vec<Value> {
     run["kinds"].as_array().unwrap()

@@ -1,14 +1,10 @@
 //! Replicas copy the database from others while clients write: one that lost its data, and one that joins.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use support::Cluster;
-use support::load::Load;
+use crate::support::Cluster;
+use crate::support::load::Load;
 
 const DATABASE: &str = "CREATE TABLE still (id int PRIMARY KEY, text text);
     INSERT INTO still SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n;
@@ -56,10 +52,10 @@ async fn one_that_lost_its_data_and_one_that_joins_copy_under_load() {
     loop {
         let status = cluster.status();
         let found = &status["replicas"][2];
-        if found["state"] == "up" && found["lag"].as_u64() <= Some(5) {
+        if found["state"] == "up" && found["lag"].as_u64() <= Some(20) {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{status:#}");
+        assert!(began.elapsed() < Duration::from_secs(120), "{status:#}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_ne!(floor(&cluster, 2), "", "it copied");

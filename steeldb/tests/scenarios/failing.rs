@@ -1,10 +1,6 @@
 //! Statements that fail after they did something: nothing of it is there, and no replica minds.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
-use support::Cluster;
+use crate::support::Cluster;
 
 #[tokio::test]
 async fn a_statement_that_fails_leaves_nothing_and_disturbs_no_replica() {

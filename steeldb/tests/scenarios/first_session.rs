@@ -1,8 +1,6 @@
 //! What a person does first: the two commands, then psql and pgbench.
 
-mod support;
-
-use support::Cluster;
+use crate::support::Cluster;
 
 #[test]
 fn psql_creates_inserts_fails_rolls_back_and_describes() {

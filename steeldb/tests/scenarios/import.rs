@@ -1,14 +1,10 @@
 //! An existing database, brought in and out again: whole, of one moment, verified at every step.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::source::Source;
-use support::{Cluster, text};
+use crate::support::source::Source;
+use crate::support::{Cluster, text};
 
 const RICH: &str = include_str!("import/rich.sql");
 const UNSUPPORTED: &str = include_str!("import/unsupported.sql");
@@ -302,7 +298,8 @@ async fn an_interrupted_import_is_not_served_and_begins_anew() {
         .spawn()
         .unwrap();
     let state = cluster.data().join("import.toml");
-    let until = Instant::now() + Duration::from_secs(60);
+    // Four replicas start first.
+    let until = Instant::now() + Duration::from_secs(180);
     while !std::fs::read_to_string(&state).is_ok_and(|state| state.contains("begun")) {
         assert!(Instant::now() < until, "the import does not begin");
         std::thread::sleep(Duration::from_millis(5));

@@ -1,13 +1,9 @@
 //! Receipts of a real cluster, checked when nothing of it runs any more.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::path::{Path, PathBuf};
 
+use crate::support::{Cluster, text};
 use serde_json::Value;
-use support::{Cluster, text};
 
 /// What psql saves, as the documentation says.
 fn save(cluster: &Cluster, name: &str, statements: &[&str]) -> PathBuf {

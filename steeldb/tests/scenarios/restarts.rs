@@ -1,9 +1,7 @@
 //! The whole cluster stops, in order or not, and comes back with everything.
 
-mod support;
-
-use support::Cluster;
-use support::load::Load;
+use crate::support::Cluster;
+use crate::support::load::Load;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn down_and_up_keep_all_data_and_leave_nothing_running() {

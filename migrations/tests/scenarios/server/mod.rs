@@ -66,7 +66,7 @@ fn server(major: u32) -> &'static Server {
         let dir = PathBuf::from(line.trim());
         let started = Instant::now();
         while !dir.join(".s.PGSQL.5432").exists() {
-            assert!(started.elapsed() < Duration::from_secs(30), "no server");
+            assert!(started.elapsed() < Duration::from_secs(120), "no server");
             std::thread::sleep(Duration::from_millis(20));
         }
         Box::leak(Box::new(Server {
@@ -99,7 +99,7 @@ pub async fn connect_to(major: u32, database: &str, user: &str) -> Session {
         match config.connect(NoTls).await {
             Ok(pair) => break pair,
             // The socket is there a moment before the server answers.
-            Err(error) if started.elapsed() > Duration::from_secs(30) => panic!("{error}"),
+            Err(error) if started.elapsed() > Duration::from_secs(120) => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };

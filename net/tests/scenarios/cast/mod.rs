@@ -13,7 +13,7 @@ use net::{
 };
 
 /// No scenario waits longer for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const ZERO: PeerId = PeerId::Replica(0);
 pub const ONE: PeerId = PeerId::Replica(1);
 pub const TWO: PeerId = PeerId::Replica(2);

@@ -4,7 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod load;
-#[path = "../../../migrations/tests/server/programs.rs"]
+#[path = "../../../../migrations/tests/scenarios/server/programs.rs"]
 pub mod programs;
 pub mod source;
 
@@ -132,6 +132,12 @@ impl Cluster {
 
     /// What a replica's private PostgreSQL answers to its superuser: the bare rows.
     pub fn ask(&self, replica: u16, sql: &str) -> String {
+        let answer = self.try_ask(replica, sql);
+        answer.unwrap_or_else(|error| panic!("replica {replica}, {sql}: {error}"))
+    }
+
+    /// The same of one that may be making its data anew: then there is no server for a moment.
+    pub fn try_ask(&self, replica: u16, sql: &str) -> Result<String, String> {
         let socket = self
             .data()
             .join(format!("replica-{replica}/data/postgres/socket"));
@@ -142,8 +148,36 @@ impl Cluster {
             .arg(socket)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stdout).trim().to_owned()
+        match output.status.success() {
+            true => Ok(text(&output.stdout).trim().to_owned()),
+            false => Err(text(&output.stderr)),
+        }
+    }
+
+    /// Whether a replica has asked for another master. On a busy machine a master that lives may be late, and when it is replaced
+    /// what is open ends with 40001.
+    pub fn suspected(&self) -> bool {
+        let logs = std::fs::read_dir(self.data().join("logs")).unwrap();
+        let mut logs = logs.map(|log| std::fs::read(log.unwrap().path()).unwrap_or_default());
+        logs.any(|log| text(&log).contains("asking for another master"))
+    }
+
+    /// Runs a block, and again where it ended with a master that was late.
+    pub async fn insist(&self, client: &Client, block: &str) {
+        for _ in 0..10 {
+            let Err(error) = client.batch_execute(block).await else {
+                return;
+            };
+            self.may_try_again(&error);
+            client.batch_execute("ROLLBACK").await.unwrap();
+        }
+        panic!("aborted again and again: {block}");
+    }
+
+    /// Asserts that this is what a client is told whose transaction ended with a master that was late.
+    pub fn may_try_again(&self, error: &tokio_postgres::Error) {
+        let again = error.code().is_some_and(|code| code.code() == "40001");
+        assert!(again && self.suspected(), "{error:?}");
     }
 
     /// The processes of this cluster, with their command lines; ended ones that nobody has collected are none.
