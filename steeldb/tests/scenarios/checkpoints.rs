@@ -100,22 +100,11 @@ fn floor(cluster: &Cluster, replica: u16) -> Option<u64> {
     floor.ok()?.parse().ok()
 }
 
-/// Until each replica has a checkpoint of where the furthest one is now, and none is so far behind that the others' logs might not
-/// reach it: they are kept from the second newest checkpoint on.
+/// Until each replica has a checkpoint of where the furthest one is now.
 async fn level(cluster: &Cluster) {
     let furthest = (0..4).map(|replica| floor(cluster, replica)).max();
     let behind = |replica| Some(floor(cluster, replica)) < furthest;
     until("a checkpoint of each", || !(0..4).any(behind)).await;
-    let close = || {
-        let status = cluster.status();
-        let height = |replica: usize| status["replicas"][replica]["height"].as_u64();
-        let heights: Option<Vec<u64>> = (0..4).map(height).collect();
-        heights.is_some_and(|mut heights| {
-            heights.sort_unstable();
-            heights[3] - heights[0] < 3 * EVERY
-        })
-    };
-    until("all close together", close).await;
 }
 
 /// The files of a replica's log, oldest first.
