@@ -176,7 +176,7 @@ async fn the_master_moves() -> bool {
         let said = cluster.succeed(&moving);
         let wanted = format!("replica {replica} is the master (epoch {epoch})");
         let status = cluster.status();
-        let is = status["master"].to_string() == replica && status["epoch"] == epoch;
+        let is = status["master"].as_u64() == replica.parse().ok() && status["epoch"] == epoch;
         if !said.contains(&wanted) || !is {
             assert!(cluster.suspected(), "{said} {status}");
             return false;
