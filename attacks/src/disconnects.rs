@@ -8,10 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
-/// How long what a client left behind may stand in another's way. It is two seconds at most on a machine that has time; a slow one that
-/// runs other tests beside it has the rest. Whatever else would end it comes later: the replicas miss a client after ten seconds, and a
-/// statement sleeps for sixty.
-const AT_ONCE: Duration = Duration::from_secs(8);
+/// How long what a client left behind may stand in another's way.
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// For what is sure to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For the end of a statement that would sleep for longer.

@@ -9,9 +9,8 @@ use tokio::time::timeout;
 use txn::client::ClientMessage;
 use txn::{Begin, Ordered, TxId};
 
-/// For what is sure to come: the ten seconds that the replicas wait for a client to return, and what a slow machine adds. A transaction
-/// that nobody ends lasts an hour.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For what is sure to come: twice what the replicas wait for a client to return, and some more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Its locks and its place are free soon, for everybody alike.
 #[tokio::test(flavor = "multi_thread")]

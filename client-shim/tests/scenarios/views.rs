@@ -100,9 +100,9 @@ async fn a_replica_is_added_the_leader_crashes_comes_back_and_is_removed_and_cli
     group.nodes.push(Some(node));
     let height = group.height();
     group.executed(4, height).await;
-    // Once more where the others have gone far ahead meanwhile.
-    assert!(
-        seen.restored.load(SeqCst) >= 1,
+    assert_eq!(
+        seen.restored.load(SeqCst),
+        1,
         "it began with a peer's checkpoint"
     );
 
@@ -218,8 +218,5 @@ async fn only_an_administrator_changes_the_view_and_it_does_nothing_else() {
     let late = in_time(administrator.reconfigure(&late)).await.unwrap_err();
     assert!(late.to_string().contains("ask again"), "{late}");
     assert_eq!(in_time(client.invoke("add n")).await.unwrap(), "1");
-    // A quorum without it may have answered. Who is named leads first; who is late on a busy machine is followed by the next.
-    wait_until(|| group.node(1).status().view == 1).await;
-    let status = group.node(1).status();
-    assert_eq!(u64::from(status.leader.0), (2 + status.regency) % 4);
+    assert_eq!(group.node(1).status().leader, ReplicaId(2));
 }

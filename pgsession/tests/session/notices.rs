@@ -71,7 +71,7 @@ async fn another_session_cancels(server: &Server, session: &mut Session) {
     let (outcomes, cancelled) = tokio::join!(sleeper, canceller);
     assert_eq!(cancelled.scalar().as_deref(), Some("t"));
     assert_eq!(sqlstate(&outcomes.unwrap()[1]), Some("57014"));
-    assert!(start.elapsed() < Duration::from_secs(40), "it slept on");
+    assert!(start.elapsed() < Duration::from_secs(10), "it slept on");
     assert!(!session.is_broken());
 }
 

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-/// The report, which tells of rules that were broken too.
-fn measured(scratch: &Path, arguments: &[&str]) -> Value {
+fn report(scratch: &Path, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_steeldb"))
         .arg("bench")
         .args(arguments)
@@ -16,15 +15,8 @@ fn measured(scratch: &Path, arguments: &[&str]) -> Value {
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
-    let whole = report["broken"] == json!([]);
-    assert_eq!(output.status.success(), whole, "{errors}");
-    report
-}
-
-fn report(scratch: &Path, arguments: &[&str]) -> Value {
-    let report = measured(scratch, arguments);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["broken"], json!([]), "{report}");
     report
 }
@@ -55,9 +47,9 @@ fn the_membership_changes_under_load_and_is_drawn() {
         what[2].contains("started again") && what[3].contains("removed"),
         "{what:?}"
     );
-    // A killed leader is missed, whoever else is there: its link is waited for 250 ms, and its last answers may come a moment later.
+    // A killed leader is missed, whoever else is there.
     assert!(
-        events[1]["silence_ms"].as_f64().unwrap() > 150.0,
+        events[1]["silence_ms"].as_f64().unwrap() > 250.0,
         "{report}"
     );
     assert!(report["acknowledged"].as_u64().unwrap() > 100, "{report}");
@@ -78,16 +70,7 @@ fn regions_are_as_far_as_the_table_says() {
         "500",
         "--no-crash-only",
     ];
-    // A busy machine may make a leader late, and one that was given up is not where the table has it: then once more.
-    let late = |broken: &Value| broken.as_str().unwrap().contains("a leader was given up");
-    let mut report = measured(scratch.path(), &arguments);
-    for _ in 0..2 {
-        let broken = report["broken"].as_array().unwrap();
-        if !broken.is_empty() && broken.iter().all(late) {
-            report = measured(scratch.path(), &arguments);
-        }
-    }
-    assert_eq!(report["broken"], json!([]), "{report}");
+    let report = report(scratch.path(), &arguments);
     let systems = report["systems"].as_array().unwrap();
     let rows = |system: &Value| system["rows"].as_array().unwrap().clone();
     assert_eq!(

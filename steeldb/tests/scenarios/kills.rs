@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use crate::support::Cluster;
-use crate::support::load::{BACK, Load};
+use crate::support::load::Load;
+
+/// How long the clients may wait for the cluster to work again. The product's promise is 5 s; the rest is for a machine
+/// that runs other tests beside it.
+const BACK: Duration = Duration::from_secs(10);
 
 /// Kills the replica that `choose` picks while clients write, and brings it back.
 async fn survive(choose: impl Fn(&serde_json::Value) -> u64) {
@@ -77,23 +81,18 @@ async fn a_replica_that_missed_a_new_table_makes_it_as_the_others_did() {
         .batch_execute("SET TimeZone = 'Asia/Tokyo'")
         .await
         .unwrap();
-    while let Err(error) = make_missed(&mut session).await {
-        cluster.may_try_again(&error);
-    }
-    cluster.succeed(&["start", "--replica", "3"]);
-    let said = cluster.verify();
-    assert!(said.contains("all 4 replicas are identical"), "{said}");
-}
-
-async fn make_missed(session: &mut tokio_postgres::Client) -> Result<(), tokio_postgres::Error> {
-    let transaction = session.transaction().await?;
+    let transaction = session.transaction().await.unwrap();
     transaction
         .batch_execute(
             "CREATE TABLE missed (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz DEFAULT now(), zone text, n float8);
              INSERT INTO missed (zone, n) VALUES (current_setting('TimeZone'), random())",
         )
-        .await?;
+        .await
+        .unwrap();
     // Begin and Commit lie in different batches, at different times.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    transaction.commit().await
+    transaction.commit().await.unwrap();
+    cluster.succeed(&["start", "--replica", "3"]);
+    let said = cluster.verify();
+    assert!(said.contains("all 4 replicas are identical"), "{said}");
 }

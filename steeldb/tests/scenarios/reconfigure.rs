@@ -4,10 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::Cluster;
 use crate::support::load::Load;
-use serde_json::Value;
-
-/// For what is sure to come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nobody's connection breaks, nothing acknowledged is lost, all members are equal.
 async fn ended_well(cluster: &Cluster, load: Load, members: usize) {
@@ -36,7 +32,7 @@ async fn replicas_are_added_and_removed_under_load() {
     // A busy machine may make a leader late, and then another one leads before this looks.
     let mut status = cluster.status();
     let mut leader = 0;
-    for named in [2, 3].into_iter().cycle().take(10) {
+    for named in [2, 3, 2, 3] {
         cluster.succeed(&["reconfigure", "set", "--leader", &named.to_string()]);
         load.more(30).await;
         (status, leader) = (cluster.status(), named);
@@ -47,25 +43,17 @@ async fn replicas_are_added_and_removed_under_load() {
     assert_eq!(status["leader"], leader, "{status}");
     // Replica 0 has just returned, and measures once a second.
     let began = Instant::now();
-    let measured = |status: &Value| {
-        let trips = status["replicas"][0]["round_trips_ms"].as_object();
-        trips.is_some_and(|trips| trips.len() >= 3)
-    };
-    while !measured(&status) {
-        assert!(began.elapsed() < PATIENCE, "{status}");
+    while status["replicas"][0]["round_trips_ms"]
+        .as_object()
+        .unwrap()
+        .len()
+        < 3
+    {
+        assert!(began.elapsed() < Duration::from_secs(60), "{status}");
         tokio::time::sleep(Duration::from_millis(100)).await;
         status = cluster.status();
     }
-    // Asked while one and the same replica led.
-    let began = Instant::now();
-    let (leader, said) = loop {
-        let leader = cluster.status()["leader"].clone();
-        let said = cluster.succeed(&["reconfigure", "advise"]);
-        if cluster.status()["leader"] == leader {
-            break (leader, said);
-        }
-        assert!(began.elapsed() < PATIENCE, "{said}");
-    };
+    let said = cluster.succeed(&["reconfigure", "advise"]);
     let now = format!("now:      replica {leader} leads, all weigh the same, consensus");
     assert!(said.contains(&now), "{said}");
     // What cannot be is refused, and nothing changes.
@@ -148,46 +136,20 @@ async fn five_replicas_with_weights_bear_the_loss_of_a_heavy_one() {
 /// what stays open for too long is all that ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_master_moves_without_an_abort() {
-    for _ in 0..3 {
-        if the_master_moves().await {
-            return;
-        }
-    }
-    panic!("replicas found the master late in each of three runs");
-}
-
-/// False where a busy machine made the master late, so that it moved by itself too and open transactions ended: such a run shows
-/// nothing of this.
-async fn the_master_moves() -> bool {
     let cluster = Cluster::start();
     let load = Load::start(&cluster, 8).await;
     load.more(50).await;
     for (replica, epoch) in [("2", 2), ("1", 5), ("0", 8)] {
-        near(&cluster, replica).await;
-        // Short as they are on a fast machine, they end in time on a slow one.
-        let moving = [
-            "reconfigure",
-            "master",
-            "--replica",
-            replica,
-            "--drain",
-            "30",
-        ];
-        let said = cluster.succeed(&moving);
+        let said = cluster.succeed(&["reconfigure", "master", "--replica", replica]);
         let wanted = format!("replica {replica} is the master (epoch {epoch})");
+        assert!(said.contains(&wanted), "{said}");
         let status = cluster.status();
-        let is = status["master"].as_u64() == replica.parse().ok() && status["epoch"] == epoch;
-        if !said.contains(&wanted) || !is {
-            assert!(cluster.suspected(), "{said} {status}");
-            return false;
-        }
+        assert_eq!(status["master"].to_string(), replica, "{status}");
+        assert_eq!(status["epoch"], epoch, "{status}");
         load.more(50).await;
     }
     let said = cluster.succeed(&["reconfigure", "master", "--replica", "0"]);
-    if !said.contains("(epoch 8)") {
-        assert!(cluster.suspected(), "it is the master: {said}");
-        return false;
-    }
+    assert!(said.contains("(epoch 8)"), "it is the master: {said}");
     let said = cluster.refuse(&["reconfigure", "master", "--replica", "7"], 2);
     assert!(said.contains("7"), "{said}");
 
@@ -198,46 +160,27 @@ async fn the_master_moves() -> bool {
         .unwrap();
     let untouched = cluster.connect().await;
     untouched.batch_execute("BEGIN").await.unwrap();
-    near(&cluster, "3").await;
     let began = Instant::now();
-    let drain = ["reconfigure", "master", "--replica", "3", "--drain", "5"];
+    let drain = ["reconfigure", "master", "--replica", "3", "--drain", "2"];
     let said = cluster.succeed(&drain);
-    if !said.contains("(epoch 11)") {
-        assert!(cluster.suspected(), "{said}");
-        return false;
-    }
-    assert!(began.elapsed() >= Duration::from_secs(5), "{said}");
+    assert!(said.contains("(epoch 11)"), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{said}");
     let error = lazy.batch_execute("COMMIT").await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "40001", "{error:?}");
-    let rest = "INSERT INTO load VALUES (-2, -2); COMMIT";
-    // Nothing was shown of it, so it begins where the master is now.
-    let anew = untouched.batch_execute(rest).await;
+    untouched
+        .batch_execute("INSERT INTO load VALUES (-2, -2); COMMIT")
+        .await
+        .expect("nothing was shown of it, so it begins where the master is now");
 
     load.more(50).await;
     let seen = load.stop().await;
     assert!(seen.complaints.is_empty(), "{:?}", seen.complaints);
+    assert!(
+        seen.aborted.is_empty(),
+        "told to try again: {:?}",
+        seen.reasons
+    );
     assert!(seen.unknown.is_empty(), "{:?}", seen.unknown);
     seen.check_against(&cluster).await;
     assert!(cluster.verify().contains("all 4 replicas are identical"));
-    let none_ended = anew.is_ok() && seen.aborted.is_empty();
-    let told = &seen.reasons;
-    assert!(
-        none_ended || cluster.suspected(),
-        "told to try again: {anew:?} {told:?}"
-    );
-    none_ended
-}
-
-/// Until a replica is near enough to the others to be the master: under load on few cores one may be behind for a while.
-async fn near(cluster: &Cluster, replica: &str) {
-    let began = Instant::now();
-    loop {
-        let status = cluster.status();
-        let lag = &status["replicas"][replica.parse::<usize>().unwrap()]["lag"];
-        if lag.as_u64().is_some_and(|lag| lag <= 50) {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{status}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }

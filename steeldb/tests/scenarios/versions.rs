@@ -1,9 +1,14 @@
 //! A cluster whose replicas run four majors of PostgreSQL.
 
 use crate::support;
+use std::time::Duration;
+
 use crate::support::Cluster;
-use crate::support::load::{BACK, Load};
+use crate::support::load::Load;
 use crate::support::programs::programs;
+
+/// As in the test of killed replicas.
+const BACK: Duration = Duration::from_secs(10);
 
 fn adoptions(cluster: &Cluster, replica: usize) -> u64 {
     let status = cluster.status();
@@ -65,9 +70,12 @@ async fn four_majors_in_one_cluster_mask_each_other_and_take_turns_as_masters() 
         .await
         .unwrap();
     let before = adoptions(&cluster, 0);
-    let block =
-        "BEGIN; INSERT INTO power SELECT 10::numeric ^ 50 FROM generate_series(1, 3); COMMIT";
-    cluster.insist(&client, block).await;
+    client
+        .batch_execute(
+            "BEGIN; INSERT INTO power SELECT 10::numeric ^ 50 FROM generate_series(1, 3); COMMIT",
+        )
+        .await
+        .unwrap();
     let row = client
         .query_one("SELECT count(*), max(x::text) FROM power", &[])
         .await

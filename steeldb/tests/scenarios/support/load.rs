@@ -10,9 +10,6 @@ use tokio_postgres::error::SqlState;
 
 use super::Cluster;
 
-/// How long all clients together may wait for the cluster to work again. The product's promise is 5 s; the rest is for a slow machine
-/// that runs other tests beside it. After 30 s a proxy would not wait any longer either.
-pub const BACK: Duration = Duration::from_secs(30);
 /// How long no row at all may be acknowledged while rows are waited for: then nothing comes any more.
 const STANDSTILL: Duration = Duration::from_secs(60);
 

@@ -154,32 +154,6 @@ impl Cluster {
         }
     }
 
-    /// Whether a replica has asked for another master. On a busy machine a master that lives may be late, and when it is replaced
-    /// what is open ends with 40001.
-    pub fn suspected(&self) -> bool {
-        let logs = std::fs::read_dir(self.data().join("logs")).unwrap();
-        let mut logs = logs.map(|log| std::fs::read(log.unwrap().path()).unwrap_or_default());
-        logs.any(|log| text(&log).contains("asking for another master"))
-    }
-
-    /// Runs a block, and again where it ended with a master that was late.
-    pub async fn insist(&self, client: &Client, block: &str) {
-        for _ in 0..10 {
-            let Err(error) = client.batch_execute(block).await else {
-                return;
-            };
-            self.may_try_again(&error);
-            client.batch_execute("ROLLBACK").await.unwrap();
-        }
-        panic!("aborted again and again: {block}");
-    }
-
-    /// Asserts that this is what a client is told whose transaction ended with a master that was late.
-    pub fn may_try_again(&self, error: &tokio_postgres::Error) {
-        let again = error.code().is_some_and(|code| code.code() == "40001");
-        assert!(again && self.suspected(), "{error:?}");
-    }
-
     /// The processes of this cluster, with their command lines; ended ones that nobody has collected are none.
     pub fn processes(&self) -> Vec<(i32, String)> {
         let own = self.data().display().to_string();
