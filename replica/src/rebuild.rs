@@ -2,8 +2,8 @@
 //!
 //! Below the replica's directory: `rebuild` says that the data are to be made anew and where the old directory goes;
 //! `rebuilt` says when and why that was done last. Both survive a crash at any point: a directory that was set aside for
-//! this wish is not set aside twice. `copying` says that the data directory holds an unfinished copy, which is of no use to a
-//! later start.
+//! this wish is not set aside twice. `copying` says that the data directory holds an unfinished copy, and `laid` that it holds the
+//! agreed definitions and rows of tables: a later start goes on with it. Without `laid` it is of no use.
 
 use std::fs::File;
 use std::io::Write;
@@ -123,11 +123,13 @@ impl Rebuilds {
         }
     }
 
-    /// From now on the data directory holds an unfinished copy, or is to be made anew without one. Survives a crash.
+    /// From now on the data directory holds an unfinished copy without anything in it, or is to be made anew without one. Survives
+    /// a crash.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn begin_copy(&self, copies: bool, why: &str) -> Result<(), Error> {
+        self.unlay()?;
         self.write("copying", if copies { "copy" } else { "history" }, why)
     }
 
@@ -142,7 +144,33 @@ impl Rebuilds {
     /// # Errors
     /// When the note of it cannot be removed.
     pub fn end_copy(&self) -> Result<(), Error> {
-        self.remove("copying")
+        // In this order: without `copying` the other means nothing.
+        self.remove("copying")?;
+        self.unlay()
+    }
+
+    /// The copy holds the agreed definitions, durably: a later start goes on with it. `unforced`: tables whose row security does not hold
+    /// for their owner until the copy ends.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn lay(&self, unforced: &[String]) -> Result<(), Error> {
+        let text = serde_json::to_string(unforced).expect("names are text");
+        self.write("laid", &text, "")
+    }
+
+    /// What [`lay`](Self::lay) was told of the unfinished copy.
+    pub fn laid(&self) -> Option<Vec<String>> {
+        let (text, _) = self.read("laid")?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Nobody goes on with the unfinished copy.
+    ///
+    /// # Errors
+    /// When the note of it cannot be removed.
+    pub fn unlay(&self) -> Result<(), Error> {
+        self.remove("laid")
     }
 
     /// Removes an unfinished copy, its server killed. Blocks.
@@ -150,6 +178,7 @@ impl Rebuilds {
     /// # Errors
     /// When its processes do not end, or it cannot be removed.
     pub fn drop_copy(&self) -> Result<(), Error> {
+        self.unlay()?;
         kill_postgres(&self.data_dir)?;
         match std::fs::remove_dir_all(&self.data_dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -278,6 +307,26 @@ mod tests {
         assert_eq!(rebuilds.copying(), Some((false, "why".into())));
         rebuilds.end_copy().unwrap();
         assert_eq!(rebuilds.copying(), None);
+    }
+
+    #[test]
+    fn a_copy_is_gone_on_with_only_while_it_is_the_one_that_was_laid() {
+        let (dir, rebuilds, _) = room();
+        let names = vec!["public.\"a\n\"\"b\"".to_owned()];
+        rebuilds.begin_copy(true, "why").unwrap();
+        assert_eq!(rebuilds.laid(), None);
+        rebuilds.lay(&names).unwrap();
+        assert_eq!(rebuilds.laid(), Some(names));
+        rebuilds.begin_copy(true, "another one").unwrap();
+        assert_eq!(rebuilds.laid(), None, "of the one before");
+        rebuilds.lay(&[]).unwrap();
+        rebuilds.drop_copy().unwrap();
+        assert_eq!(rebuilds.laid(), None, "of what is not there any more");
+        rebuilds.lay(&[]).unwrap();
+        rebuilds.end_copy().unwrap();
+        assert_eq!((rebuilds.copying(), rebuilds.laid()), (None, None));
+        std::fs::write(dir.path().join("laid"), "torn").unwrap();
+        assert_eq!(rebuilds.laid(), None);
     }
 
     #[test]

@@ -103,8 +103,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
                 }
             }
             Err(Error::Stopped(Fatal::Copied(_))) => care.copied()?,
-            Err(Error::Stopped(Fatal::CopyAgain { suspects, why })) => {
-                let wait = care.copy_again(suspects, &why);
+            Err(Error::Stopped(Fatal::CopyAgain {
+                suspects,
+                why,
+                keep,
+            })) => {
+                let wait = care.copy_again(suspects, &why, keep)?;
                 if pause(wait, shutdown.as_mut()).await {
                     return Ok(());
                 }

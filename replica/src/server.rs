@@ -146,13 +146,24 @@ impl<'a> Care<'a> {
         Ok(())
     }
 
-    /// The next start copies again, without these. How long it waits: where nothing but a copy is left, all are asked again after several
-    /// in vain, but not at once.
-    pub fn copy_again(&self, suspects: BTreeSet<ReplicaId>, why: &str) -> Duration {
+    /// The next start copies again, without these; with what is copied so far, if that is to be kept. How long it waits: where nothing but a
+    /// copy is left, all are asked again after several in vain, but not at once.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn copy_again(
+        &self,
+        suspects: BTreeSet<ReplicaId>,
+        why: &str,
+        keep: bool,
+    ) -> Result<Duration, Error> {
         let mut copies = self.copies();
+        if !keep && let Some(rebuilds) = &self.rebuilds {
+            rebuilds.unlay()?;
+        }
         if copies.tried < COPIES || !copies.only {
             copies.suspects = suspects;
-            return Duration::ZERO;
+            return Ok(Duration::ZERO);
         }
         tracing::error!(
             why,
@@ -160,7 +171,7 @@ impl<'a> Care<'a> {
             "the database cannot be copied; where the history is not whole it is tried again later (docs/operations.md)"
         );
         copies.suspects.clear();
-        COPY_PAUSE
+        Ok(COPY_PAUSE)
     }
 
     /// The next start applies the history.
@@ -192,14 +203,27 @@ impl<'a> Care<'a> {
         }
         let wish = self.rebuilds.as_ref().and_then(Rebuilds::wished);
         let unfinished = self.rebuilds.as_ref().and_then(Rebuilds::copying);
-        let mut again = None;
+        let (mut again, mut left) = (None, None);
         if let (Some(rebuilds), None, Some((copies, why))) = (&self.rebuilds, &wish, unfinished) {
-            let files = rebuilds.clone();
-            blocking(move || files.drop_copy()).await?;
+            if copies {
+                left = self.left(rebuilds, first).await?;
+            }
+            if left.is_none() {
+                let files = rebuilds.clone();
+                blocking(move || files.drop_copy()).await?;
+            }
             again = Some((copies, why));
         }
-        let (own, rebuilding) = match (&self.rebuilds, wish) {
-            (Some(rebuilds), Some(wish)) => {
+        let (own, rebuilding) = match (left, &self.rebuilds, wish) {
+            (Some(own), ..) => {
+                if has_floor(&own).await? {
+                    // It was whole, and that was not noted any more.
+                    self.copied()?;
+                    again = None;
+                }
+                (own, None)
+            }
+            (None, Some(rebuilds), Some(wish)) => {
                 let own = self.anew(rebuilds, &wish, first).await?;
                 (own, Some(wish.why))
             }
@@ -217,7 +241,26 @@ impl<'a> Care<'a> {
         Ok(server)
     }
 
-    /// Why a fresh server is made anew, and whether by a copy.
+    /// The server with what an unfinished copy has left, if the next one can go on with it.
+    async fn left(
+        &self,
+        rebuilds: &Rebuilds,
+        first: &View,
+    ) -> Result<Option<PostgresServer>, Error> {
+        if rebuilds.laid().is_none() || self.copies().tried >= COPIES {
+            return Ok(None);
+        }
+        match self.as_it_is(first, 0).await {
+            Ok((own, _)) => Ok(Some(own).filter(|own| !own.is_fresh())),
+            Err(Error::Postgres(error)) if error.is_damage() => {
+                tracing::warn!(%error, "what an unfinished copy has left cannot be used");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why a fresh server, or one with an unfinished copy, is made anew, and whether by a copy.
     fn how(
         &self,
         own: &PostgresServer,
@@ -225,7 +268,8 @@ impl<'a> Care<'a> {
         again: Option<(bool, String)>,
         known: Known,
     ) -> Result<(Option<String>, Option<CopyWish>), Error> {
-        let Some(rebuilds) = self.rebuilds.as_ref().filter(|_| own.is_fresh()) else {
+        let anew = own.is_fresh() || again.is_some();
+        let Some(rebuilds) = self.rebuilds.as_ref().filter(|_| anew) else {
             // What a copy was made for lasts until the log behind it is applied.
             return Ok((self.copies().whole.take().or(rebuilding), None));
         };
@@ -249,7 +293,10 @@ impl<'a> Care<'a> {
             rebuilds.end_copy()?;
             return Ok((why, None));
         };
-        rebuilds.begin_copy(true, why)?;
+        let laid = rebuilds.laid().filter(|_| !own.is_fresh());
+        if laid.is_none() {
+            rebuilds.begin_copy(true, why)?;
+        }
         let mut copies = self.copies();
         copies.tried += 1;
         copies.only = must;
@@ -263,6 +310,8 @@ impl<'a> Care<'a> {
             suspects: copies.suspects.clone(),
             joins: logged == 0 || !known.member,
             fetch_above: copies.must,
+            laid,
+            rebuilds: rebuilds.clone(),
         };
         Ok((Some(why.clone()), Some(wish)))
     }
@@ -381,6 +430,17 @@ fn reached(
         rebuilding: None,
         copy: None,
     })
+}
+
+/// PostgreSQL says that it was copied, and up to which height.
+async fn has_floor(own: &PostgresServer) -> Result<bool, Error> {
+    let query = async {
+        let session = own.address().query(DATABASE).await?;
+        let sql = "SELECT EXISTS (SELECT FROM steel.floor)";
+        let row = session.client.query_one(sql, &[]).await?;
+        Ok::<bool, postgres::Error>(row.get(0))
+    };
+    Ok(query.await?)
 }
 
 /// Names a cluster: the members that it began with and their keys.

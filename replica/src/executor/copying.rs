@@ -1,8 +1,9 @@
 //! While it copies a replica executes nothing: decisions go by into the log, and are applied from there after the restart that ends the copy.
 
 use super::copy::inbox::{Post, inbox};
-use super::copy::receive::{Copied, Copier};
+use super::copy::receive::{Copied, Copier, Stage};
 use super::{Executor, Fatal, Frame, Note};
+use crate::rebuild::Rebuilds;
 use cluster::channel;
 use consensus::{Height, ReplicaId, View};
 use net::PeerId;
@@ -33,6 +34,10 @@ pub struct CopyWish {
     pub joins: bool,
     /// A checkpoint above this height is fetched too: what lies between is cut from the others' logs.
     pub fetch_above: Option<Height>,
+    /// Its server holds what an earlier copy has left: with these tables, as [`Rebuilds::lay`] was told.
+    pub laid: Option<Vec<String>>,
+    /// Where it notes how far it is.
+    pub rebuilds: Rebuilds,
 }
 
 /// A copy under way.
@@ -188,6 +193,9 @@ impl Executor {
             inbox,
             claims: Default::default(),
             suspects: copying.wish.suspects.clone(),
+            laid: copying.wish.laid.clone(),
+            rebuilds: copying.wish.rebuilds.clone(),
+            stage: Stage::Asking,
             bytes: 0,
         };
         let notes = self.bench.notes.clone();
@@ -209,7 +217,15 @@ impl Executor {
                 tracing::warn!(height, bytes, took_ms, "the database is copied");
                 self.fail(Fatal::Copied(height));
             }
-            Copied::Again { suspects, why } => self.fail(Fatal::CopyAgain { suspects, why }),
+            Copied::Again {
+                suspects,
+                why,
+                keep,
+            } => self.fail(Fatal::CopyAgain {
+                suspects,
+                why,
+                keep,
+            }),
         }
     }
 

@@ -150,6 +150,8 @@ pub enum Fatal {
     CopyAgain {
         suspects: BTreeSet<ReplicaId>,
         why: String,
+        /// What is copied so far is of use to the next one.
+        keep: bool,
     },
     /// The history is applied instead.
     #[error("the database is not copied: {0}")]

@@ -65,7 +65,7 @@ impl Address {
     }
 
     /// As [`control`](Self::control), with typed queries.
-    pub(super) async fn query(&self, database: &str) -> Result<Query, Error> {
+    pub(crate) async fn query(&self, database: &str) -> Result<Query, Error> {
         let options: Vec<String> = CONTROL
             .iter()
             .map(|(name, value)| format!("-c {name}={}", value.replace(' ', "\\ ")))
@@ -90,7 +90,7 @@ impl Address {
 }
 
 /// A session of the superuser with typed queries; it ends when it is dropped.
-pub(super) struct Query {
+pub(crate) struct Query {
     pub client: Client,
     connection: JoinHandle<()>,
 }

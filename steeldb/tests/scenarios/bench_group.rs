@@ -47,11 +47,8 @@ fn the_membership_changes_under_load_and_is_drawn() {
         what[2].contains("started again") && what[3].contains("removed"),
         "{what:?}"
     );
-    // A killed leader is missed, whoever else is there.
-    assert!(
-        events[1]["silence_ms"].as_f64().unwrap() > 250.0,
-        "{report}"
-    );
+    // Nobody takes a killed leader's place before its link had 300 ms to come back. What it had proposed may be answered meanwhile.
+    assert!(events[1]["took_s"].as_f64().unwrap() > 0.25, "{report}");
     assert!(report["acknowledged"].as_u64().unwrap() > 100, "{report}");
     let picture = std::fs::read_to_string(scratch.path().join("p.svg")).unwrap();
     assert!(picture.contains("replica 4 is added") && picture.contains("replica 3 is removed"));

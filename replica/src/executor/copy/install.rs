@@ -139,6 +139,49 @@ impl<'a> Install<'a> {
         Ok(())
     }
 
+    /// The definitions are on the disk then. The tables whose row security does not hold for their owner now.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub async fn reach_disk(&self) -> Result<&[String], String> {
+        let mut session = self.control().await?;
+        run(&mut session, quiet("CHECKPOINT")).await?;
+        self.bench.control.put(session);
+        Ok(&self.forced)
+    }
+
+    /// Goes on with what an earlier copy has left, of which these tables are without row security for their owner: whether this server
+    /// has the definitions that are agreed on now is looked at as at the end.
+    ///
+    /// # Errors
+    /// What PostgreSQL says, or what is not as agreed: it is of no use then.
+    pub async fn go_on(&mut self, unforced: Vec<String>) -> Result<(), String> {
+        self.forced = unforced;
+        let mut session = self.control().await?;
+        begin(&mut session, quiet("BEGIN")).await?;
+        self.undisguised(&mut session).await?;
+        run(&mut session, quiet("ROLLBACK")).await?;
+        self.bench.control.put(session);
+        Ok(())
+    }
+
+    /// Whether a table holds the agreed rows already.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub async fn has(&self, table: &str) -> Result<bool, String> {
+        let mut session = self.control().await?;
+        begin(&mut session, quiet("BEGIN READ ONLY")).await?;
+        let found = audit::digest_query(&mut session, table, &rows_of(table), false).await?;
+        run(&mut session, quiet("ROLLBACK")).await?;
+        self.bench.control.put(session);
+        Ok(self.wanted(table) == Some(&found))
+    }
+
+    fn wanted(&self, table: &str) -> Option<&(String, u64, Digest)> {
+        self.holding.tables.iter().find(|(name, ..)| name == table)
+    }
+
     /// Owners, privileges, settings; then they and the definitions must be the agreed ones.
     async fn owned(&self, session: &mut Session) -> Result<(), String> {
         for line in self.lines('2') {
@@ -161,15 +204,16 @@ impl<'a> Install<'a> {
     }
 
     /// A session in a transaction in which rows are put into a table, with the rights of clients: a CHECK or a domain may call a
-    /// client's function.
+    /// client's function. What an earlier copy has put there goes first.
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub async fn begin_table(&self) -> Result<Session, String> {
+    pub async fn begin_table(&self, table: &str) -> Result<Session, String> {
         let mut session = self.bench.pool.get().await.map_err(|e| e.to_string())?;
         begin(&mut session, quiet("BEGIN ISOLATION LEVEL REPEATABLE READ")).await?;
         let apply = with("SELECT steel.begin_apply($1)", &self.bench.token);
         run(&mut session, apply).await?;
+        run(&mut session, quiet(format!("DELETE FROM ONLY {table}"))).await?;
         Ok(session)
     }
 
@@ -201,9 +245,8 @@ impl<'a> Install<'a> {
     /// # Errors
     /// What PostgreSQL says, or that they are others.
     pub async fn end_table(&self, session: &mut Session, table: &str) -> Result<(), String> {
-        let wanted = self.holding.tables.iter().find(|(name, ..)| name == table);
         let found = audit::digest_query(session, table, &rows_of(table), false).await?;
-        if wanted != Some(&found) {
+        if self.wanted(table) != Some(&found) {
             return Err(format!("{table} does not hold the agreed rows"));
         }
         run(session, quiet("COMMIT")).await.map(drop)
@@ -216,17 +259,7 @@ impl<'a> Install<'a> {
     pub async fn finish(&self, height: Height) -> Result<(), String> {
         let mut session = self.control().await?;
         begin(&mut session, quiet("BEGIN")).await?;
-        for (table, ..) in &self.holding.tables {
-            run(&mut session, with(UNDISGUISE, table)).await?;
-        }
-        for table in &self.forced {
-            run(
-                &mut session,
-                quiet(format!("ALTER TABLE {table} FORCE ROW LEVEL SECURITY")),
-            )
-            .await?;
-        }
-        self.owned(&mut session).await?;
+        self.undisguised(&mut session).await?;
         for position in &self.holding.positions {
             run(&mut session, set_value(position)).await?;
         }
@@ -235,6 +268,18 @@ impl<'a> Install<'a> {
         run(&mut session, quiet("COMMIT")).await?;
         run(&mut session, quiet("CHECKPOINT")).await?;
         Ok(())
+    }
+
+    /// Everything as clients are to find it, and compared.
+    async fn undisguised(&self, session: &mut Session) -> Result<(), String> {
+        for (table, ..) in &self.holding.tables {
+            run(session, with(UNDISGUISE, table)).await?;
+        }
+        for table in &self.forced {
+            let force = format!("ALTER TABLE {table} FORCE ROW LEVEL SECURITY");
+            run(session, quiet(force)).await?;
+        }
+        self.owned(session).await
     }
 
     /// What the statements come to, for a source's word about them.

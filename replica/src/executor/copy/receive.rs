@@ -6,6 +6,7 @@ use super::install::Install;
 use super::intake::{Chunk, Failure, Intake};
 use super::send;
 use super::truth::{Claims, Truth};
+use crate::rebuild::Rebuilds;
 use consensus::{Height, ReplicaId, View};
 use net::Endpoint;
 use order::OrderHandle;
@@ -28,11 +29,33 @@ const STRAGGLERS: Duration = Duration::from_secs(3);
 pub enum Copied {
     /// This server holds the state of that height.
     Done { height: Height, bytes: u64 },
-    /// Not this time: it must begin again, with a fresh server. Without these, which are to blame for it.
+    /// Not this time: it must begin again. Without these, which are to blame for it; with a fresh server, unless what this one holds
+    /// is of use.
     Again {
         suspects: BTreeSet<ReplicaId>,
         why: String,
+        keep: bool,
     },
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// What is true is asked for: nothing is changed here.
+    Asking,
+    /// The definitions are put here.
+    Laying,
+    /// The definitions are the agreed ones; tables are put here, each in a transaction that ends only when its rows are agreed ones.
+    Loading,
+    /// Everything is compared once more.
+    Ending,
+}
+
+impl Stage {
+    /// What is here then is sound as far as it goes.
+    fn keeps(self) -> bool {
+        matches!(self, Stage::Asking | Stage::Loading)
+    }
 }
 
 /// One that copies.
@@ -47,12 +70,16 @@ pub struct Copier {
     pub claims: Claims,
     /// Who is not asked for anything.
     pub suspects: BTreeSet<ReplicaId>,
+    /// Its server holds what an earlier copy has left.
+    pub laid: Option<Vec<String>>,
+    pub rebuilds: Rebuilds,
+    pub stage: Stage,
     /// Bytes received.
     pub bytes: u64,
 }
 
 impl Copier {
-    /// Copies. Its own server is fresh.
+    /// Copies. Its own server is fresh, or holds an unfinished copy.
     pub async fn run(mut self) -> Copied {
         let copied = self.copied().await;
         // Sources or not, and whatever came of it: none keeps its state for longer.
@@ -80,6 +107,7 @@ impl Copier {
         Copied::Again {
             suspects: self.suspects,
             why,
+            keep: self.stage.keeps(),
         }
     }
 
@@ -158,24 +186,20 @@ impl Copier {
             self.leave(source, &mut sources, "statements", failure);
         };
         let mut install = Install::new(&bench, holding, statements);
-        install.roles().await?;
-        let (source, schema) = loop {
-            let source = *sources.first().ok_or("no source is left")?;
-            match self.fetch_all(source, truth.height, Part::Schema).await {
-                Ok(pieces) => break (source, pieces.concat()),
-                Err(failure) => self.leave(source, &mut sources, "schema", failure),
-            }
-        };
-        let installed = match install.schema(&schema).await {
-            Ok(()) => install.check().await,
-            Err(why) => Err(why),
-        };
-        if let Err(why) = installed {
-            // What it has done here nobody knows: the server is thrown away.
-            self.suspects.insert(source);
-            return Err(format!("the schema of replica {}: {why}", source.0));
+        let laid = self.laid.take();
+        let goes_on = laid.is_some();
+        self.stage = Stage::Laying;
+        match laid {
+            Some(unforced) => install.go_on(unforced).await?,
+            None => self.lay(&mut install, truth, &mut sources).await?,
         }
+        self.stage = Stage::Loading;
+        let mut kept = 0;
         for (table, count, _) in &holding.tables {
+            if goes_on && install.has(table).await? {
+                kept += 1;
+                continue;
+            }
             loop {
                 let source = *sources.first().ok_or("no source is left")?;
                 let rows = Intake::table(*count);
@@ -188,7 +212,40 @@ impl Copier {
                 }
             }
         }
+        if goes_on {
+            let tables = holding.tables.len();
+            tracing::warn!(kept, tables, "an unfinished copy was gone on with");
+        }
+        self.stage = Stage::Ending;
         install.finish(truth.height).await
+    }
+
+    /// Puts the agreed definitions into a fresh server, and notes that they are there.
+    async fn lay(
+        &mut self,
+        install: &mut Install<'_>,
+        truth: &Truth,
+        sources: &mut Vec<ReplicaId>,
+    ) -> Result<(), String> {
+        install.roles().await?;
+        let (source, schema) = loop {
+            let source = *sources.first().ok_or("no source is left")?;
+            match self.fetch_all(source, truth.height, Part::Schema).await {
+                Ok(pieces) => break (source, pieces.concat()),
+                Err(failure) => self.leave(source, sources, "schema", failure),
+            }
+        };
+        let installed = match install.schema(&schema).await {
+            Ok(()) => install.check().await,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = installed {
+            // What it has done here nobody knows: the server is thrown away.
+            self.suspects.insert(source);
+            return Err(format!("the schema of replica {}: {why}", source.0));
+        }
+        let unforced = install.reach_disk().await?;
+        self.rebuilds.lay(unforced).map_err(|e| e.to_string())
     }
 
     /// A source is not asked for anything more.
@@ -213,7 +270,7 @@ impl Copier {
         mut intake: Intake,
     ) -> Result<(), Failure> {
         let own = |why: String| Failure::Lost(format!("this server: {why}"));
-        let mut session = install.begin_table().await.map_err(own)?;
+        let mut session = install.begin_table(table).await.map_err(own)?;
         let part = Part::Table(table.to_owned());
         loop {
             let (rows, last) = self.fetch(source, height, &part, &mut intake).await?;

@@ -25,7 +25,8 @@ pub struct Report {
     pub rounds: usize,
     pub clients: usize,
     pub rate: f64,
-    /// From the kill to the first answer after it that shows a new leader: the longest time without any answer. Ascending.
+    /// From the kill to the first answer to an entry that was sent when the leader was dead: nobody but a new one can have proposed it.
+    /// Answers to what the dead one had proposed may come in between. Ascending.
     pub back_ms: Vec<f64>,
     pub median_ms: f64,
     pub p90_ms: f64,
@@ -37,12 +38,18 @@ pub struct Report {
     pub broken: Vec<String>,
 }
 
-/// Kills so many leaders; the moments of the kills and of the restarts.
+/// When a leader was killed, and when it was dead for certain.
+pub struct Kill {
+    from: Duration,
+    dead: Duration,
+}
+
+/// Kills so many leaders.
 pub async fn run(
     scene: &mut Scene,
     rounds: usize,
     progress: &Progress,
-) -> Result<Vec<(Duration, Duration)>, Failure> {
+) -> Result<Vec<Kill>, Failure> {
     let mut kills = Vec::new();
     scene.pass(QUIET).await?;
     for round in 1..=rounds {
@@ -50,9 +57,10 @@ pub async fn run(
         let from = scene.load.now();
         let fault = Fault::One(Victim::Leader, Hurt::Kill);
         let injected = Injected::begin(&mut scene.group, &fault).await?;
+        let dead = scene.load.now();
         scene.pass(DOWN).await?;
         scene.load.answers_again(AGAIN).await?;
-        kills.push((from, scene.load.now()));
+        kills.push(Kill { from, dead });
         injected.end(&mut scene.group)?;
         scene.caught_up().await?;
         scene.pass(QUIET).await?;
@@ -63,13 +71,16 @@ pub async fn run(
 impl Report {
     pub fn new(
         (clients, rate, within_ms): (usize, f64, u64),
-        kills: &[(Duration, Duration)],
+        kills: &[Kill],
         answers: &Answers,
         mut broken: Vec<String>,
     ) -> Report {
         let mut back: Vec<f64> = kills
             .iter()
-            .map(|(from, to)| ms(answers.longest_silence(*from, *to)))
+            .map(|kill| match answers.to_what_came_after(kill.dead) {
+                Some(at) => ms(at - kill.from),
+                None => f64::INFINITY,
+            })
             .collect();
         back.sort_by(f64::total_cmp);
         let at = |share: f64| back[((back.len() as f64 * share) as usize).min(back.len() - 1)];
@@ -79,7 +90,7 @@ impl Report {
                 "the service was back after {worst:.0} ms in the worst round; {within_ms} are allowed"
             ));
         }
-        let first = kills.first().map_or(Duration::ZERO, |kill| kill.0);
+        let first = kills.first().map_or(Duration::ZERO, |kill| kill.from);
         Report {
             rounds: kills.len(),
             clients,

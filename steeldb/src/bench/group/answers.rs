@@ -65,6 +65,13 @@ impl Answers {
         Some(self.0.get(self.first_after(from))?.at - from)
     }
 
+    /// When the first entry was answered that was sent at this moment or later.
+    pub fn to_what_came_after(&self, sent: Duration) -> Option<Duration> {
+        let later = &self.0[self.first_after(sent)..];
+        let found = later.iter().find(|answer| answer.at - answer.took >= sent);
+        found.map(|answer| answer.at)
+    }
+
     /// Answers in each interval of this length.
     pub fn per(&self, interval: Duration) -> Vec<u64> {
         let mut counts = Vec::new();
@@ -123,6 +130,19 @@ mod tests {
             "to the end"
         );
         assert_eq!(answers.longest_silence(ms(950), ms(1000)), ms(50));
+    }
+
+    #[test]
+    fn what_was_under_way_at_a_kill_shows_no_new_leader() {
+        let of = |took: u64, at: u64| Answer {
+            at: ms(at),
+            took: ms(took),
+        };
+        let answers = Answers(vec![of(5, 10), of(30, 240), of(300, 330), of(90, 400)]);
+        assert_eq!(answers.to_what_came_after(ms(50)), Some(ms(240)));
+        assert_eq!(answers.to_what_came_after(ms(211)), Some(ms(400)));
+        assert_eq!(answers.to_what_came_after(ms(310)), Some(ms(400)));
+        assert_eq!(answers.to_what_came_after(ms(311)), None);
     }
 
     #[test]
