@@ -47,6 +47,8 @@ mod sequence_jump;
 #[cfg(test)]
 mod serializable;
 #[cfg(test)]
+mod silent_master;
+#[cfg(test)]
 mod skip_locked;
 #[cfg(test)]
 mod unseen;

@@ -234,6 +234,7 @@ impl Transaction {
         let inner = self.inner.clone();
         let silence = inner.silence();
         tokio::pin!(answer, silence);
+        let mut errand = inner.errand(epoch, message);
         loop {
             let begun = async {
                 match &mut self.begun {
@@ -270,6 +271,7 @@ impl Transaction {
                     }
                 }
                 silent = &mut silence => return Err(ShimError::silent(silent).into()),
+                () = errand.due() => errand.send(),
                 _ = links.changed() => {
                     // The master may be back after a broken link; it knows a step that it answered already.
                     if step + 1 == self.sent {

@@ -28,6 +28,11 @@ impl Author {
         }
     }
 
+    /// The client's own key.
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// Signs all requests from now on: so many replicas asked for it that a correct one is among them.
     pub fn sign_from_now_on(&mut self) {
         self.signs = true;

@@ -65,11 +65,7 @@ pub struct Cluster {
     pub operator: Shim,
     dir: tempfile::TempDir,
     keys: BTreeMap<String, Identity>,
-    audit_every_s: u64,
-    copy_from_height: u64,
-    checkpoint_every: Option<u64>,
-    /// Directories of the replicas' servers; none: the machine's own.
-    servers: [Option<PathBuf>; 4],
+    setting: Setting,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     /// Replicas that ended by themselves, and why.
@@ -78,38 +74,81 @@ pub struct Cluster {
     _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
+/// How the replicas are set.
+struct Setting {
+    audit_every_s: u64,
+    copy_from_height: u64,
+    checkpoint_every: Option<u64>,
+    master_timeout: Duration,
+    /// Directories of the replicas' servers; none: the machine's own.
+    servers: [Option<PathBuf>; 4],
+}
+
+impl Default for Setting {
+    fn default() -> Setting {
+        Setting {
+            audit_every_s: 0,
+            copy_from_height: u64::MAX,
+            checkpoint_every: None,
+            // Who stands still for a moment on a busy machine stays the master: what is attacked is mostly not silence.
+            master_timeout: Duration::from_secs(20),
+            servers: Default::default(),
+        }
+    }
+}
+
 impl Cluster {
     pub async fn start() -> Cluster {
-        Cluster::start_with(0, u64::MAX, None, Default::default()).await
+        Cluster::start_with(Setting::default()).await
     }
 
     /// One whose replicas compare a table so often in the background.
     pub async fn start_auditing(audit_every_s: u64) -> Cluster {
-        Cluster::start_with(audit_every_s, u64::MAX, None, Default::default()).await
+        Cluster::start_with(Setting {
+            audit_every_s,
+            ..Setting::default()
+        })
+        .await
     }
 
     /// One whose replicas copy the database whenever they make their data anew.
     pub async fn start_copying() -> Cluster {
-        Cluster::start_with(0, 0, None, Default::default()).await
+        Cluster::start_with(Setting {
+            copy_from_height: 0,
+            ..Setting::default()
+        })
+        .await
     }
 
     /// One whose replicas look at their state every so many heights.
     pub async fn start_checkpointing(every: u64) -> Cluster {
-        Cluster::start_with(0, u64::MAX, Some(every), Default::default()).await
+        Cluster::start_with(Setting {
+            checkpoint_every: Some(every),
+            ..Setting::default()
+        })
+        .await
+    }
+
+    /// One whose replicas bear the master's silence for no longer than this.
+    pub async fn start_impatient(patience: Duration) -> Cluster {
+        Cluster::start_with(Setting {
+            master_timeout: patience,
+            ..Setting::default()
+        })
+        .await
     }
 
     /// One whose replicas run PostgreSQL of these majors; 0: the machine's own.
     pub async fn start_on(majors: [u32; 4]) -> Cluster {
         let servers = majors.map(|major| (major > 0).then(|| programs::programs(major)));
-        Cluster::start_with(0, u64::MAX, None, servers).await
+        Cluster::start_with(Setting {
+            servers,
+            ..Setting::default()
+        })
+        .await
     }
 
-    async fn start_with(
-        audit_every_s: u64,
-        copy_from_height: u64,
-        checkpoint_every: Option<u64>,
-        servers: [Option<PathBuf>; 4],
-    ) -> Cluster {
+    async fn start_with(setting: Setting) -> Cluster {
         let one = ONE.lock().await;
         watch_panics();
         let dir = tempfile::Builder::new()
@@ -130,10 +169,7 @@ impl Cluster {
             file,
             dir,
             keys,
-            audit_every_s,
-            copy_from_height,
-            checkpoint_every,
-            servers,
+            setting,
             stop,
             threads: Vec::new(),
             ended,
@@ -159,25 +195,25 @@ impl Cluster {
         std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o711)).unwrap();
         let identity = self.dir.path().join(format!("r{id}.key"));
         self.keys[&format!("r{id}")].save(&identity).unwrap();
+        let setting = &self.setting;
         let config = replica::Config {
             id,
             cluster: self.dir.path().join("cluster.toml"),
             identity,
             data,
-            // Who stands still for a moment on a busy machine stays the master: what is attacked here is not silence.
-            master_timeout_ms: Some(20_000),
+            master_timeout_ms: Some(setting.master_timeout.as_millis() as u64),
             request_timeout_ms: None,
             pipeline: None,
-            checkpoint_every: self.checkpoint_every,
+            checkpoint_every: setting.checkpoint_every,
             log_segment_mib: None,
             sequence_window: None,
             postgres: replica::Postgres {
-                bin_dir: self.servers[usize::from(id)].clone(),
-                tested_together: match self.servers.iter().any(Option::is_some) {
+                bin_dir: setting.servers[usize::from(id)].clone(),
+                tested_together: match setting.servers.iter().any(Option::is_some) {
                     true => migrations::MAJORS.collect(),
                     false => Default::default(),
                 },
-                may_differ: match self.servers.iter().any(Option::is_some) {
+                may_differ: match setting.servers.iter().any(Option::is_some) {
                     true => [replica::Differing::Icu].into(),
                     false => Default::default(),
                 },
@@ -187,9 +223,9 @@ impl Cluster {
                 ..Default::default()
             },
             repair: replica::Repair {
-                audit_every_s: Some(self.audit_every_s),
+                audit_every_s: Some(setting.audit_every_s),
                 automatic: None,
-                copy_from_height: Some(self.copy_from_height),
+                copy_from_height: Some(setting.copy_from_height),
                 copy_rate_mib_s: None,
             },
         };

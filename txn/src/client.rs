@@ -1,6 +1,7 @@
 //! What clients and replicas say to each other.
 
 use crate::{
+    errand::Errand,
     operation::Evidence,
     operation::Operation,
     ordered::SessionSettings,
@@ -59,6 +60,8 @@ pub enum ClientMessage {
     Rebuild,
     /// Sign what became of this transaction.
     Receipt { id: u64, wanted: Wanted },
+    /// Bring this to the master, of which its client has heard nothing; sent to all replicas.
+    Errand(Errand),
 }
 
 /// The state of a replica, for `status` and for clients that look for the master.
@@ -233,5 +236,10 @@ pub enum ReplicaMessage {
     Receipt {
         id: u64,
         given: Given,
+    },
+    /// What the master has told this replica of an operation that it brought: an encoded `Operation` or `Doomed`.
+    Brought {
+        tx: TxId,
+        message: Bytes,
     },
 }

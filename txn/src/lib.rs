@@ -9,6 +9,7 @@ pub mod blame;
 pub mod client;
 pub mod copy;
 pub mod engine;
+pub mod errand;
 pub mod limits;
 pub mod operation;
 pub mod ordered;

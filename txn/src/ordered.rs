@@ -19,6 +19,9 @@ impl std::fmt::Display for TxId {
 }
 
 impl TxId {
+    /// Marks numbers of autocommit writes among those of transactions, which are sequence numbers of their Begin.
+    pub const AUTO: u64 = 1 << 63;
+
     /// Reads what [`Display`](std::fmt::Display) writes of an ordinary client's transaction.
     pub fn parse(text: &str) -> Option<TxId> {
         let mut parts = text.strip_prefix('c')?.split('.');

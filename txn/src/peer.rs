@@ -1,6 +1,9 @@
 //! What replicas say to each other about transactions, outside of the total order.
 
-use crate::{ballot::VotePart, copy::CopyMessage, tally::Verdict, write_set::WriteSet};
+use crate::{
+    TxId, ballot::VotePart, copy::CopyMessage, errand::Errand, tally::Verdict, write_set::WriteSet,
+};
+use bytes::Bytes;
 use consensus::{Digest, Height, ViewCertificate};
 use serde::{Deserialize, Serialize};
 
@@ -56,4 +59,10 @@ pub enum PeerMessage {
     FetchViews { known: u64 },
     /// Certificates of consecutive changes of the view.
     Views { certificates: Vec<ViewCertificate> },
+    /// To the master: a client's operation, of which it has heard nothing.
+    Errand(Errand),
+    /// From the master: it has this operation, whenever it ends.
+    ErrandTaken { tx: TxId },
+    /// From the master: what it tells the client of it, an encoded `ReplicaMessage`.
+    ErrandDone { tx: TxId, message: Bytes },
 }

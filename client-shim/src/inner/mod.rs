@@ -1,6 +1,7 @@
 //! What all handles of a client share: its key and numbers, its links, and what waits for an answer.
 
 mod answers;
+mod errand;
 mod listen;
 mod route;
 mod silence;
@@ -74,6 +75,8 @@ pub(crate) struct Pending {
 pub(crate) struct Waiting {
     pub ordered: HashMap<u64, Pending>,
     operations: HashMap<(TxId, u32), oneshot::Sender<MasterAnswer>>,
+    /// What replicas say that the master told them of these.
+    brought: HashMap<TxId, errand::Said>,
     reads: HashMap<u64, Answers<ReadAnswer>>,
     pub infos: HashMap<u64, Answers<(ReplicaId, ReplicaStatus)>>,
     pub receipts: HashMap<u64, Answers<(ReplicaId, Given)>>,
@@ -205,7 +208,9 @@ impl Inner {
     }
 
     pub fn forget_operation(&self, tx: TxId, step: u32) {
-        self.waiting().operations.remove(&(tx, step));
+        let mut waiting = self.waiting();
+        waiting.operations.remove(&(tx, step));
+        waiting.brought.remove(&tx);
     }
 
     pub fn expect_read(&self, id: u64) -> mpsc::UnboundedReceiver<ReadAnswer> {

@@ -33,38 +33,20 @@ impl Inner {
                     self.must_sign(&mut waiting, from, seq);
                 }
             }
-            ReplicaMessage::Operation {
-                tx,
-                step,
-                outcome,
-                evidence,
-                ran_at,
-                word,
-            } => {
-                // No other replica has a say in a transaction that is open at the master.
-                if from != self.master() {
-                    return;
-                }
-                let answer = if txn::result::is_whole(&outcome.frames) {
-                    MasterAnswer::Outcome {
-                        outcome,
-                        evidence: Box::new(evidence),
-                        ran_at,
-                        word,
-                    }
-                } else {
-                    tracing::warn!(%from, "an answer that is not whole messages");
-                    MasterAnswer::Malformed
-                };
-                if let Some(done) = waiting.operations.remove(&(tx, step)) {
-                    let _ = done.send(answer);
-                }
-            }
-            ReplicaMessage::Doomed { tx, reason, epoch } => {
+            ReplicaMessage::Doomed { epoch, .. } => {
                 self.note_epoch(&mut waiting, from, epoch);
                 if from == self.master() {
-                    doom(&mut waiting, tx, &reason, epoch);
+                    self.master_says(&mut waiting, message);
                 }
+            }
+            // No other replica has a say in a transaction that is open at the master.
+            ReplicaMessage::Operation { .. } => {
+                if from == self.master() {
+                    self.master_says(&mut waiting, message);
+                }
+            }
+            ReplicaMessage::Brought { tx, message } => {
+                self.brought(&mut waiting, from, tx, message);
             }
             ReplicaMessage::Read {
                 id,
@@ -113,6 +95,46 @@ impl Inner {
             }
             ReplicaMessage::Epoch { epoch, .. } => self.note_epoch(&mut waiting, from, epoch),
             ReplicaMessage::View(view) => self.announced(&mut waiting, from, *view),
+        }
+    }
+
+    /// What the master says of an operation.
+    pub(super) fn master_says(&self, waiting: &mut Waiting, message: ReplicaMessage) {
+        match message {
+            ReplicaMessage::Operation {
+                tx,
+                step,
+                outcome,
+                evidence,
+                ran_at,
+                word,
+            } => {
+                let answer = if txn::result::is_whole(&outcome.frames) {
+                    MasterAnswer::Outcome {
+                        outcome,
+                        evidence: Box::new(evidence),
+                        ran_at,
+                        word,
+                    }
+                } else {
+                    tracing::warn!(%tx, "an answer that is not whole messages");
+                    MasterAnswer::Malformed
+                };
+                if let Some(done) = waiting.operations.remove(&(tx, step)) {
+                    let _ = done.send(answer);
+                }
+            }
+            ReplicaMessage::Doomed { tx, reason, epoch } => doom(waiting, tx, &reason, epoch),
+            _ => {}
+        }
+    }
+
+    /// What the master says of a transaction is worth nothing.
+    pub(super) fn malformed(waiting: &mut Waiting, tx: TxId) {
+        for step in steps_of(waiting, tx) {
+            if let Some(done) = waiting.operations.remove(&step) {
+                let _ = done.send(MasterAnswer::Malformed);
+            }
         }
     }
 
@@ -165,13 +187,17 @@ impl Inner {
 
 /// Every operation of the transaction that waits hears that it is over.
 fn doom(waiting: &mut Waiting, tx: TxId, reason: &Reason, epoch: u64) {
-    let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
-    for step in steps.copied().collect::<Vec<_>>() {
+    for step in steps_of(waiting, tx) {
         if let Some(done) = waiting.operations.remove(&step) {
             let reason = reason.clone();
             let _ = done.send(MasterAnswer::Doomed { reason, epoch });
         }
     }
+}
+
+fn steps_of(waiting: &Waiting, tx: TxId) -> Vec<(TxId, u32)> {
+    let steps = waiting.operations.keys().filter(|(of, _)| *of == tx);
+    steps.copied().collect()
 }
 
 fn read(waiting: &mut Waiting, id: u64, answer: ReadAnswer) {

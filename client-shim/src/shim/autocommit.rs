@@ -17,8 +17,6 @@ const ATTEMPTS: u32 = 12;
 /// From this attempt on every other one is a transaction of its own. That is judged at the very snapshot at which the master
 /// ran it: what differs there is the master's doing, and is held against it.
 const AS_TRANSACTION: u32 = 4;
-/// Marks numbers of autocommit writes among those of transactions, which are sequence numbers of their Begin.
-const AUTO: u64 = 1 << 63;
 
 /// Tells the master that nobody waits for an autocommit write any more, unless it was ordered.
 struct Running<'a> {
@@ -98,7 +96,7 @@ impl Shim {
         let tx = TxId {
             client: inner.me,
             incarnation: inner.incarnation,
-            seq: AUTO | inner.fresh(),
+            seq: TxId::AUTO | inner.fresh(),
         };
         let mut running = Running {
             shim: self,
@@ -193,6 +191,7 @@ impl Shim {
         inner.send(inner.master_of(epoch), message);
         let silence = inner.silence();
         tokio::pin!(silence);
+        let mut errand = inner.errand(epoch, message);
         loop {
             tokio::select! {
                 found = &mut answer => {
@@ -212,6 +211,7 @@ impl Shim {
                     }
                 }
                 silent = &mut silence => return Err(ShimError::silent(silent)),
+                () = errand.due() => errand.send(),
                 _ = links.changed() => {
                     inner.send(inner.master_of(epoch), message);
                 }

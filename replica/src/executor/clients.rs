@@ -23,6 +23,10 @@ const QUEUED_OPERATIONS: usize = 64;
 
 impl Executor {
     pub(super) fn client_frame(&mut self, from: ClientId, payload: &Bytes) {
+        #[cfg(feature = "lies")]
+        if self.bench.lies.is_deaf_to(payload) {
+            return;
+        }
         let message = match consensus::decode(payload) {
             Ok(message) => message,
             Err(error) => {
@@ -80,6 +84,7 @@ impl Executor {
             ClientMessage::Rebuild => self.rebuild_asked(from),
             ClientMessage::CancelRead { id } => self.cancel_read(from, id),
             ClientMessage::Receipt { id, wanted } => self.receipt(from, id, wanted),
+            ClientMessage::Errand(errand) => self.errand(from, errand),
             ClientMessage::Info { id } => {
                 let status = self.status();
                 self.tell(from, &ReplicaMessage::Info { id, status });
@@ -426,7 +431,19 @@ impl Executor {
 
     pub(super) fn tell(&self, client: ClientId, message: &ReplicaMessage) {
         let bytes = postcard::to_stdvec(message).expect("these types have no unserialisable parts");
-        self.send_client(client, bytes.into());
+        let bytes = Bytes::from(bytes);
+        if let ReplicaMessage::Operation { tx, .. } | ReplicaMessage::Doomed { tx, .. } = message {
+            #[cfg(feature = "lies")]
+            if self.bench.lies.is_mute() {
+                return;
+            }
+            self.tell_bringers(client, *tx, &bytes);
+            #[cfg(feature = "lies")]
+            if self.bench.lies.is_deaf() {
+                return;
+            }
+        }
+        self.send_client(client, bytes);
     }
 
     pub(super) fn send_client(&self, client: ClientId, message: Bytes) {

@@ -18,7 +18,7 @@ use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use txn::client::{Answer, Outcome};
+use txn::client::{Answer, ClientMessage, Outcome};
 use txn::copy::{CopyMessage, Part};
 use txn::peer::PeerMessage;
 use txn::receipt::Given;
@@ -79,11 +79,15 @@ pub enum Lie {
     SpoilReceipts,
     /// Receipts are signed rightly, for other writes than the ordered ones.
     ReceiptsOfOtherWrites,
+    /// Clients hear nothing of their operations, and nothing is taken that is brought for them; peers are answered.
+    Mute,
+    /// Clients are neither heard nor told of their operations, as if their links to this replica were dead.
+    Deaf,
 }
 
 impl Lie {
     /// Every way of lying.
-    pub const ALL: [Lie; 15] = [
+    pub const ALL: [Lie; 16] = [
         Lie::Answers,
         Lie::VoteAbort,
         Lie::VoteCommit,
@@ -99,6 +103,7 @@ impl Lie {
         Lie::OtherState,
         Lie::SpoilReceipts,
         Lie::ReceiptsOfOtherWrites,
+        Lie::Mute,
     ];
 
     /// The one of this name, as `Debug` writes it.
@@ -149,6 +154,24 @@ impl Lies {
 
     fn tells(&self, lie: Lie) -> bool {
         locked(&self.told).contains(&lie)
+    }
+
+    pub(super) fn is_mute(&self) -> bool {
+        self.tells(Lie::Mute)
+    }
+
+    pub(super) fn is_deaf(&self) -> bool {
+        self.tells(Lie::Deaf)
+    }
+
+    /// Whether it does not hear this of a client.
+    pub(super) fn is_deaf_to(&self, payload: &[u8]) -> bool {
+        let heard = || consensus::decode::<ClientMessage>(payload);
+        self.is_deaf()
+            && matches!(
+                heard(),
+                Ok(ClientMessage::Operation { .. } | ClientMessage::AutoOperation { .. })
+            )
     }
 
     /// What the master says that an operation came to.

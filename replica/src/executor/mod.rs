@@ -21,6 +21,7 @@ mod copy;
 mod copying;
 mod cursors;
 mod decided;
+mod errands;
 mod executing;
 mod jobs;
 mod journal;
@@ -139,6 +140,7 @@ pub struct Executor {
     sessions: BTreeMap<TxId, TxSession>,
     parked: BTreeMap<TxId, Parked>,
     autos: autos::Waiting,
+    errands: errands::Errands,
     ends: BTreeMap<TxId, Reason>,
     items: BTreeMap<(Height, u32), ItemState>,
     /// Snapshots of this height that are still being taken.
@@ -253,6 +255,7 @@ impl Executor {
             sessions: BTreeMap::new(),
             parked: BTreeMap::new(),
             autos: BTreeMap::new(),
+            errands: errands::Errands::default(),
             ends: BTreeMap::new(),
             items: BTreeMap::new(),
             opening: None,

@@ -17,7 +17,7 @@ use txn::peer::PeerMessage;
 use txn::word::Account;
 
 /// How often the master is looked after.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// Heights that a master may lag behind before it counts as silent.
 const MASTER_LAG: Height = 200;
 /// After so long without a link a client with open transactions counts as gone; said again as often.
@@ -85,8 +85,13 @@ impl MasterWatch {
         self.down_since = self.down_since.map(|since| (since + late).min(now));
     }
 
+    /// How long silence is borne.
+    fn patience(&self) -> Duration {
+        self.timeout * 2u32.pow(self.failures.min(MAX_DOUBLINGS))
+    }
+
     fn silent(&self, now: Instant) -> bool {
-        let patience = self.timeout * 2u32.pow(self.failures.min(MAX_DOUBLINGS));
+        let patience = self.patience();
         // A broken link that does not come back is a clearer sign than silence.
         let broken = self
             .down_since
@@ -108,7 +113,7 @@ impl Executor {
 
     pub(super) fn send_peer(&self, to: ReplicaId, message: &PeerMessage) {
         let on = match message {
-            PeerMessage::WriteSets { .. } => channel::BULK,
+            PeerMessage::WriteSets { .. } | PeerMessage::ErrandDone { .. } => channel::BULK,
             _ => channel::PEER,
         };
         let bytes = postcard::to_stdvec(message).expect("these types have no unserialisable parts");
@@ -208,6 +213,9 @@ impl Executor {
             PeerMessage::Gone { oldest } => self.is_gone(from, oldest),
             PeerMessage::FetchViews { known } => self.tell_views(from, known),
             PeerMessage::Views { certificates } => self.receipts.views_came(&certificates),
+            PeerMessage::Errand(errand) => self.errand_came(from, &errand),
+            PeerMessage::ErrandTaken { tx } => self.errand_taken(from, tx),
+            PeerMessage::ErrandDone { tx, message } => self.errand_done(from, tx, message),
         }
     }
 
@@ -287,6 +295,7 @@ impl Executor {
         }
         self.parked.clear();
         self.autos.clear();
+        self.errands.epoch_changed();
         if self.history.as_ref().is_some_and(|h| h.is_replayed(height)) {
             return;
         }
@@ -343,6 +352,9 @@ impl Executor {
         let behind = self.engine.backlog() > 50;
         if !behind && self.watch.silent(now) {
             self.ask_for_change("it is silent");
+        }
+        if !behind {
+            self.errands_tick(now, self.watch.patience());
         }
     }
 

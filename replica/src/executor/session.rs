@@ -3,10 +3,10 @@
 use super::judge::reason;
 use super::lasting::Savepoints;
 use super::opening::Opening;
-use consensus::{ClientId, Height, Signature};
+use consensus::{ClientId, Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::Session;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use tokio::time::Instant;
 use txn::client::{Outcome, Reason};
 use txn::word::Account;
@@ -79,6 +79,8 @@ pub struct TxSession {
     pub idle_since: Instant,
     /// The step that runs now, or ran last.
     pub running_step: u32,
+    /// Who brought its operations here for its client.
+    pub bringers: BTreeSet<ReplicaId>,
     /// It is over; what comes for it is answered with this.
     pub doom: Option<Reason>,
     /// The item that it is judged as, once its commit is ordered.
@@ -113,6 +115,7 @@ impl TxSession {
             ran_at: 0,
             idle_since: Instant::now(),
             running_step: 0,
+            bringers: BTreeSet::new(),
             doom: None,
             item: None,
             holds: false,

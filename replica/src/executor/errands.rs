@@ -1,0 +1,338 @@
+//! Operations that replicas bring to the master for clients that hear nothing of it (docs/decisions/0030-errands.md).
+//!
+//! A master that answers its peers and no client would never be missed, and one whose link to a client is dead would be of no use to it. So
+//! a client that waits gives its operation, signed, to all replicas. They bring it to the master and bring back what it says; a master that
+//! does not even take it is silent.
+
+use super::{Executor, PARKED_PER_CLIENT};
+use bytes::Bytes;
+use consensus::{ClientId, Height, ReplicaId};
+use net::PeerId;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use tokio::time::Instant;
+use txn::TxId;
+use txn::client::{ClientMessage, ReplicaMessage};
+use txn::errand::Errand;
+use txn::peer::PeerMessage;
+
+/// Errands of all clients that one replica carries.
+const CARRIED: usize = 4_096;
+/// Between two times that it brings the same one.
+const AGAIN: Duration = Duration::from_millis(150);
+/// After so long its client does not wait any more, or it would have come again.
+const FORGOTTEN: Duration = Duration::from_secs(90);
+/// Autocommit writes of the past that the master remembers: another replica may bring them once more.
+const REMEMBERED: usize = 4_096;
+
+/// What this replica brings to the master, and as the master what is brought to it.
+#[derive(Default)]
+pub struct Errands {
+    carried: BTreeMap<TxId, Carried>,
+    autos: (BTreeSet<TxId>, VecDeque<TxId>),
+    /// Who brought what is dealt with now: it hears what the client is told.
+    bringer: Option<ReplicaId>,
+}
+
+struct Carried {
+    client: ClientId,
+    auto: bool,
+    brought: Instant,
+    /// Looks since it was brought without a word of the master that it has it.
+    owed: Option<u32>,
+}
+
+impl Errands {
+    /// Whether an errand is carried now: there is room for it, and it was not just done.
+    fn carry(&mut self, tx: TxId, auto: bool, now: Instant) -> bool {
+        if let Some(known) = self.carried.get_mut(&tx) {
+            if now.saturating_duration_since(known.brought) < AGAIN {
+                return false;
+            }
+            known.brought = now;
+            known.owed.get_or_insert(0);
+            return true;
+        }
+        let client = tx.client;
+        let own = self.carried.values().filter(|c| c.client == client).count();
+        if self.carried.len() >= CARRIED || own >= PARKED_PER_CLIENT {
+            return false;
+        }
+        let fresh = Carried {
+            client,
+            auto,
+            brought: now,
+            owed: Some(0),
+        };
+        self.carried.insert(tx, fresh);
+        true
+    }
+
+    /// The master has it.
+    fn taken(&mut self, tx: TxId) {
+        if let Some(carried) = self.carried.get_mut(&tx) {
+            carried.owed = None;
+        }
+    }
+
+    /// Looks at what is carried. True when the master has not taken something for as many looks as it may.
+    ///
+    /// Counted in looks: a replica that stands still itself finds nobody silent.
+    fn look(&mut self, now: Instant, patience: u32, is_open: impl Fn(&TxId) -> bool) -> bool {
+        self.carried.retain(|tx, carried| {
+            let waits = now.saturating_duration_since(carried.brought) < FORGOTTEN;
+            waits && (carried.auto || is_open(tx))
+        });
+        let owed = self.carried.values_mut().filter_map(|c| c.owed.as_mut());
+        owed.map(|looks| {
+            *looks += 1;
+            *looks > patience
+        })
+        .fold(false, |silent, one| silent | one)
+    }
+
+    /// What was carried to the old master is given to the new one by its client.
+    pub(super) fn epoch_changed(&mut self) {
+        self.carried.clear();
+    }
+
+    /// The master runs an autocommit write that was brought to it: true the first time.
+    fn is_new(&mut self, tx: TxId) -> bool {
+        let (known, order) = &mut self.autos;
+        if !known.insert(tx) {
+            return false;
+        }
+        order.push_back(tx);
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Executor {
+    /// A client has heard nothing of the master.
+    pub(super) fn errand(&mut self, from: ClientId, errand: Errand) {
+        let read = errand.read().filter(|_| errand.client == from);
+        let Some((tx, message)) = read else {
+            tracing::warn!(%from, "a client has brought what is no operation of its own");
+            return;
+        };
+        let epoch = self.engine.epoch();
+        if errand.epoch != epoch {
+            let height: Height = self.engine.final_height();
+            return self.tell(from, &ReplicaMessage::Epoch { epoch, height });
+        }
+        let master = self.engine.master();
+        if master == self.me {
+            return self.do_errand(tx, message);
+        }
+        // Of what the order does not know, or not any more, the master has nothing to say either.
+        let auto = matches!(message, ClientMessage::AutoOperation { .. });
+        if self.history.is_some() || !auto && !self.engine.is_open(&tx) {
+            return;
+        }
+        let key = self.view.client_key(from);
+        if !key.is_some_and(|key| errand.is_signed(key)) {
+            tracing::warn!(%from, "a client's operation that is to be brought is not signed by it");
+            return;
+        }
+        if !self.errands.carry(tx, auto, Instant::now()) {
+            return;
+        }
+        tracing::debug!(%tx, %master, "a client's operation is brought to the master");
+        self.send_peer(master, &PeerMessage::Errand(errand));
+    }
+
+    /// A replica brings a client's operation.
+    pub(super) fn errand_came(&mut self, from: ReplicaId, errand: &Errand) {
+        #[cfg(feature = "lies")]
+        if self.bench.lies.is_mute() {
+            return;
+        }
+        let mine = errand.epoch == self.engine.epoch() && self.engine.master() == self.me;
+        let Some((tx, message)) = errand.read().filter(|_| mine && self.history.is_none()) else {
+            return;
+        };
+        let key = self.view.client_key(errand.client);
+        if !key.is_some_and(|key| errand.is_signed(key)) {
+            tracing::warn!(%from, client = %errand.client, "an operation that its client did not sign was brought");
+            return;
+        }
+        self.send_peer(from, &PeerMessage::ErrandTaken { tx });
+        let auto = matches!(message, ClientMessage::AutoOperation { .. });
+        let here = self.sessions.contains_key(&tx) || self.autos.contains_key(&tx);
+        if auto && !here && !self.errands.is_new(tx) {
+            // It is over: somebody says again what was said long ago.
+            return;
+        }
+        self.errands.bringer = Some(from);
+        self.do_errand(tx, message);
+        self.errands.bringer = None;
+        // The client is not here to be told later: whoever brought it is.
+        if let Some(session) = self.sessions.get_mut(&tx) {
+            session.bringers.insert(from);
+        }
+    }
+
+    fn do_errand(&mut self, tx: TxId, message: ClientMessage) {
+        match message {
+            ClientMessage::Operation {
+                step, operation, ..
+            } => self.operation(tx.client, tx, step, operation),
+            ClientMessage::AutoOperation {
+                epoch,
+                min_height,
+                settings,
+                operation,
+                ..
+            } => {
+                let auto = super::autos::Auto {
+                    client: tx.client,
+                    epoch,
+                    min_height,
+                    settings,
+                    operation,
+                    since: Instant::now(),
+                };
+                self.auto_operation(tx, auto);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the master tells a client of a transaction goes to those who brought it too, if the client is not linked here.
+    pub(super) fn tell_bringers(&self, client: ClientId, tx: TxId, told: &Bytes) {
+        let brought = || {
+            let message = told.clone();
+            PeerMessage::ErrandDone { tx, message }
+        };
+        if let Some(bringer) = self.errands.bringer {
+            self.send_peer(bringer, &brought());
+        }
+        let Some(session) = self.sessions.get(&tx).filter(|s| !s.bringers.is_empty()) else {
+            return;
+        };
+        if self.is_linked(client) {
+            return;
+        }
+        let others = session.bringers.iter();
+        for bringer in others.filter(|bringer| self.errands.bringer != Some(**bringer)) {
+            self.send_peer(*bringer, &brought());
+        }
+    }
+
+    /// There is a link to this client, by which it hears of its operations.
+    fn is_linked(&self, client: ClientId) -> bool {
+        #[cfg(feature = "lies")]
+        if self.bench.lies.is_deaf() {
+            return false;
+        }
+        let linked = self.endpoint.connected();
+        linked.contains(&PeerId::Client(client.0))
+    }
+
+    pub(super) fn errand_taken(&mut self, from: ReplicaId, tx: TxId) {
+        if from == self.engine.master() {
+            self.errands.taken(tx);
+        }
+    }
+
+    /// The master's answer goes to the client, which counts how many say the same.
+    pub(super) fn errand_done(&mut self, from: ReplicaId, tx: TxId, message: Bytes) {
+        if from != self.engine.master() || !self.errands.carried.contains_key(&tx) {
+            return;
+        }
+        self.errands.taken(tx);
+        self.tell(tx.client, &ReplicaMessage::Brought { tx, message });
+    }
+
+    /// Every 100 ms, at who is not the master. `patience`: as long as its silence is borne otherwise.
+    pub(super) fn errands_tick(&mut self, now: Instant, patience: Duration) {
+        let looks = u32::try_from(patience.as_millis() / super::peers::LOOK.as_millis());
+        let engine = &self.engine;
+        let is_open = |tx: &TxId| engine.is_open(tx);
+        let silent = self.errands.look(now, looks.unwrap_or(u32::MAX), is_open);
+        if silent {
+            self.ask_for_change("it does not take what clients have brought to it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tx(seq: u64) -> TxId {
+        TxId {
+            client: ClientId(1 << 16),
+            incarnation: 1,
+            seq,
+        }
+    }
+
+    fn open(_: &TxId) -> bool {
+        true
+    }
+
+    #[test]
+    fn a_master_that_takes_nothing_is_silent_and_one_that_takes_it_is_not() {
+        let (mut errands, now) = (Errands::default(), Instant::now());
+        assert!(errands.carry(tx(1), false, now));
+        let looks = |errands: &mut Errands| (0..40).position(|_| errands.look(now, 15, open));
+        assert_eq!(looks(&mut errands), Some(15));
+        errands.taken(tx(1));
+        assert_eq!(looks(&mut errands), None, "it works on it");
+        // Brought again, it is owed again.
+        assert!(errands.carry(tx(1), false, now + AGAIN));
+        assert_eq!(looks(&mut errands), Some(15));
+        // What is over is owed by nobody.
+        assert!(!errands.look(now, 0, |_| false));
+        assert!(errands.carried.is_empty());
+    }
+
+    #[test]
+    fn what_is_brought_again_and_again_keeps_its_age() {
+        let (mut errands, now) = (Errands::default(), Instant::now());
+        let silent = (0..40).position(|look| {
+            errands.carry(tx(1), false, now + AGAIN * look);
+            errands.look(now + AGAIN * look, 15, open)
+        });
+        assert_eq!(silent, Some(15));
+    }
+
+    #[test]
+    fn no_client_fills_the_errands_of_others_and_none_is_kept_for_ever() {
+        let (mut errands, now) = (Errands::default(), Instant::now());
+        let taken = (0..10_000)
+            .filter(|n| errands.carry(tx(*n), true, now))
+            .count();
+        assert_eq!(taken, PARKED_PER_CLIENT);
+        let other = ClientId(9 << 16);
+        assert!(errands.carry(
+            TxId {
+                client: other,
+                ..tx(0)
+            },
+            true,
+            now
+        ));
+        assert!(!errands.carry(tx(0), true, now), "just now");
+        errands.look(now + FORGOTTEN, 15, open);
+        assert!(errands.carried.is_empty());
+    }
+
+    #[test]
+    fn an_autocommit_write_that_is_brought_once_more_does_not_run_again() {
+        let mut errands = Errands::default();
+        assert!(errands.is_new(tx(1)));
+        assert!(!errands.is_new(tx(1)));
+        for seq in 2..=REMEMBERED as u64 + 1 {
+            assert!(errands.is_new(tx(seq)));
+        }
+        let (known, order) = &errands.autos;
+        assert_eq!((known.len(), order.len()), (REMEMBERED, REMEMBERED));
+    }
+}
