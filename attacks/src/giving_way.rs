@@ -47,6 +47,7 @@ async fn a_transaction_that_gives_way_is_told_to_try_again() {
                 sequences: Vec::new(),
                 claims: None,
                 schema_change: false,
+                adds_only: false,
                 unvalidated: false,
             },
         }],

@@ -43,6 +43,8 @@ mod roles;
 #[cfg(test)]
 mod row_order;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod sequence_jump;
 #[cfg(test)]
 mod serializable;

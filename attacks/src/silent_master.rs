@@ -75,6 +75,8 @@ async fn a_client_that_does_not_reach_the_master_is_served_through_the_others() 
     let cluster = Cluster::start().await;
     let client = table(&cluster).await;
     cluster.lies(MASTER, &[Lie::Deaf]);
+    // One of those who bring invents what the master says, and is the first to say it.
+    cluster.lies(3, &[Lie::BringsEnds]);
     let served = async {
         client
             .batch_execute("UPDATE t SET a = a + 1")

@@ -289,6 +289,7 @@ async fn a_lying_master_takes_nothing_that_is_not_there() {
         sequences: Vec::new(),
         claims: Some(claims),
         schema_change: false,
+        adds_only: false,
         unvalidated: false,
     };
     let commit = Ordered::Commit(Commit {

@@ -171,6 +171,7 @@ mod tests {
                     sequences: Vec::new(),
                     claims: None,
                     schema_change: false,
+                    adds_only: false,
                     unvalidated: false,
                 },
             }],

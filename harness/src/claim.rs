@@ -20,6 +20,7 @@ pub fn inserted(table: &str, value: u32) -> Step {
         write: WriteSet { events: vec![rows] }.digest(),
         sequences: Vec::new(),
         schema_change: false,
+        adds_only: false,
         unvalidated: false,
         claims: None,
     };

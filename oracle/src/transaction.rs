@@ -124,7 +124,8 @@ fn compare(
             written.events.len()
         ));
     }
-    if written.schema_change() != step.evidence.schema_change {
+    let told = (step.evidence.schema_change, step.evidence.adds_only);
+    if (written.schema_change(), written.adds_only()) != told {
         differs.push("a change of the schema that was not told, or none that was".into());
     }
     let left = place.rest.and_then(|at| outcomes[at].scalar());

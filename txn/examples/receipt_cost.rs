@@ -28,6 +28,7 @@ fn request(seq: u64) -> Request {
             sequences: Vec::new(),
             claims: None,
             schema_change: false,
+            adds_only: false,
             unvalidated: false,
         },
     };

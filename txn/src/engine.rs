@@ -168,6 +168,8 @@ pub struct Engine {
     last_final: Height,
     /// Last final height with a committed schema change.
     schema_changed: Height,
+    /// The same, of those too that only add.
+    schema_touched: Height,
     /// Of all verdicts up to the last final height.
     verdicts: Digest,
     /// Vote parts by height: early ones, those in use, and some past ones for peers that ask.
@@ -201,6 +203,7 @@ impl Engine {
             decided: 0,
             last_final: 0,
             schema_changed: 0,
+            schema_touched: 0,
             verdicts: Digest::default(),
             parts: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -268,6 +271,11 @@ impl Engine {
     /// Whether the order knows this transaction as open.
     pub fn is_open(&self, tx: &TxId) -> bool {
         self.open.contains_key(tx)
+    }
+
+    /// The catalogs are others than when this height's snapshots were taken: what differs from then is nobody's lie.
+    pub fn schema_touched_since(&self, begun: Height) -> bool {
+        begun < self.schema_touched
     }
 
     /// Heights decided and not yet final here.

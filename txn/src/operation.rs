@@ -125,6 +125,8 @@ pub struct Evidence {
     pub sequences: Vec<SequenceValues>,
     /// The operation changed the schema, or emptied a table: what snapshots do not cover.
     pub schema_change: bool,
+    /// What it changed of the schema is there for the first time: nothing that was there before is another thing now.
+    pub adds_only: bool,
     /// Answered by the master alone (catalogs, EXPLAIN): not executed elsewhere, never compared.
     pub unvalidated: bool,
     /// What it took of the rows that others might have taken; `None` unless its query skips and could be run.

@@ -44,6 +44,7 @@ impl Account {
             &evidence.sequences,
             &evidence.claims,
             evidence.schema_change,
+            evidence.adds_only,
         );
         postcard::to_io(&what, &mut hasher).expect("these types have no unserialisable parts");
         self.0 = *hasher.finalize().as_bytes();
@@ -97,6 +98,7 @@ mod tests {
                 rows: vec![vec!["1".into()]],
             }),
             schema_change: false,
+            adds_only: false,
             unvalidated: false,
         };
         let step = |sql: &str| Step {
@@ -117,12 +119,13 @@ mod tests {
         assert!(!holds(tx(2), 3, &steps()), "another transaction");
         assert!(!holds(tx(1), 4, &steps()), "another epoch");
         assert!(!holds(tx(1), 3, &steps()[..1]), "less");
-        let changes: [fn(&mut Vec<Step>); 8] = [
+        let changes: [fn(&mut Vec<Step>); 9] = [
             |s| s.swap(0, 1),
             |s| s[0].operation.sql.push(' '),
             |s| s[1].evidence.result = Digest([3; 32]),
             |s| s[1].evidence.write = Digest([3; 32]),
             |s| s[1].evidence.schema_change = true,
+            |s| s[1].evidence.adds_only = true,
             |s| s[1].evidence.sequences[0].uses[0] = SequenceUse::Given { first: 1, count: 3 },
             |s| s[1].evidence.claims = None,
             |s| s.push(s[0].clone()),

@@ -2,6 +2,7 @@
 
 use consensus::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a statement did to the rows of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,25 @@ pub enum Event {
     },
 }
 
+/// Tags of commands that make something with rows.
+const MAKING: [&str; 4] = [
+    "CREATE TABLE",
+    "CREATE TABLE AS",
+    "SELECT INTO",
+    "CREATE MATERIALIZED VIEW",
+];
+
+/// Tags of others that only add. ALTER SEQUENCE is how a `serial` column takes possession of its sequence.
+const ADDING: [&str; 7] = [
+    "CREATE INDEX",
+    "CREATE SEQUENCE",
+    "ALTER SEQUENCE",
+    "CREATE SCHEMA",
+    "CREATE TYPE",
+    "CREATE DOMAIN",
+    "COMMENT",
+];
+
 /// Everything that one operation wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteSet {
@@ -51,6 +71,27 @@ impl WriteSet {
         self.events
             .iter()
             .any(|e| matches!(e, Event::Truncate { .. } | Event::Schema { .. }))
+    }
+
+    /// Whether its changes of the schema are all of a kind that leaves what is there as it is. What replaces something under the same
+    /// tag (views, functions) is not among them.
+    pub fn adds_only(&self) -> bool {
+        let mut made = BTreeSet::new();
+        let mut adds = |event: &Event| match event {
+            // What a new table is filled with is told as that of one that was emptied.
+            Event::Truncate { table } => made.contains(table),
+            Event::Schema { tag, object, .. } => {
+                if MAKING.contains(&tag.as_str()) {
+                    made.insert(object.clone());
+                }
+                // Foreign keys are added to a table that was just made.
+                ADDING.contains(&tag.as_str())
+                    || (MAKING.contains(&tag.as_str()) || tag == "ALTER TABLE")
+                        && made.contains(object)
+            }
+            Event::Rows { .. } | Event::SetValue { .. } => true,
+        };
+        self.schema_change() && self.events.iter().all(&mut adds)
     }
 
     /// Digest over the events in order; within one event the rows are a multiset, because replicas may meet them in
@@ -126,6 +167,57 @@ fn rows(hasher: &mut blake3::Hasher, rows: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_only_adds_is_known_by_all_its_tags() {
+        let of = |tags: &[&str]| WriteSet {
+            events: tags
+                .iter()
+                .map(|tag| match *tag {
+                    "TRUNCATE" => Event::Truncate { table: "t".into() },
+                    tag => Event::Schema {
+                        tag: tag.into(),
+                        object: String::new(),
+                        definition: String::new(),
+                    },
+                })
+                .collect(),
+        };
+        let serial = [
+            "CREATE SEQUENCE",
+            "CREATE TABLE",
+            "CREATE INDEX",
+            "ALTER SEQUENCE",
+        ];
+        assert!(of(&serial).adds_only());
+        assert!(!of(&[]).adds_only(), "it changes nothing");
+        for other in [
+            "ALTER TABLE",
+            "CREATE VIEW",
+            "CREATE FUNCTION",
+            "DROP TABLE",
+            "TRUNCATE",
+        ] {
+            assert!(!of(&["CREATE INDEX", other]).adds_only(), "{other}");
+        }
+        let filled = |table: &str| WriteSet {
+            events: vec![
+                Event::Schema {
+                    tag: "CREATE TABLE AS".into(),
+                    object: "public.a".into(),
+                    definition: String::new(),
+                },
+                Event::Truncate {
+                    table: table.into(),
+                },
+            ],
+        };
+        assert!(filled("public.a").adds_only());
+        assert!(!filled("public.b").adds_only(), "another one is emptied");
+        // The same object, which is made before it is altered.
+        assert!(of(&["CREATE TABLE", "ALTER TABLE"]).adds_only());
+        assert!(!of(&["ALTER TABLE", "CREATE TABLE"]).adds_only());
+    }
+
     use super::*;
 
     fn update(old: &[&str], new: &[&str]) -> Event {

@@ -180,6 +180,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
             rows: vec![vec!["1".into()]],
         }),
         schema_change: false,
+        adds_only: false,
         unvalidated: false,
     };
     let tx = TxId {

@@ -79,6 +79,7 @@ mod tests {
                 write: Digest([0; 32]),
                 sequences: Vec::new(),
                 schema_change: false,
+                adds_only: false,
                 unvalidated,
                 claims: None,
             },

@@ -130,6 +130,10 @@ impl Executor {
             return self.do_errand(tx, message);
         }
         // Of what the order does not know, or not any more, the master has nothing to say either.
+        #[cfg(feature = "lies")]
+        if let Some(invented) = self.bench.lies.invented(tx, epoch) {
+            return self.tell(from, &invented);
+        }
         let auto = matches!(message, ClientMessage::AutoOperation { .. });
         if self.history.is_some() || !auto && !self.engine.is_open(&tx) {
             return;

@@ -317,6 +317,7 @@ fn compare(
         let digest = captured.write_set.digest();
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
+            || captured.write_set.adds_only() != step.evidence.adds_only
         {
             return Report::differs(unconfirmed(format!(
                 "{}: other rows written at {place}.{}",

@@ -18,13 +18,13 @@ use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use txn::client::{Answer, ClientMessage, Outcome};
+use txn::client::{Answer, ClientMessage, Outcome, ReplicaMessage};
 use txn::copy::{CopyMessage, Part};
 use txn::peer::PeerMessage;
 use txn::receipt::Given;
 use txn::tally::Verdict;
 use txn::write_set::RowChange;
-use txn::{Ballot, Event, Evidence, Operation, SequenceUse, VotePart, WriteSet};
+use txn::{Ballot, Event, Evidence, Operation, SequenceUse, TxId, VotePart, WriteSet};
 
 /// A way of lying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,11 +83,13 @@ pub enum Lie {
     Mute,
     /// Clients are neither heard nor told of their operations, as if their links to this replica were dead.
     Deaf,
+    /// Clients whose operations it is to bring to the master are told at once that their transactions are over.
+    BringsEnds,
 }
 
 impl Lie {
     /// Every way of lying.
-    pub const ALL: [Lie; 16] = [
+    pub const ALL: [Lie; 17] = [
         Lie::Answers,
         Lie::VoteAbort,
         Lie::VoteCommit,
@@ -104,6 +106,7 @@ impl Lie {
         Lie::SpoilReceipts,
         Lie::ReceiptsOfOtherWrites,
         Lie::Mute,
+        Lie::BringsEnds,
     ];
 
     /// The one of this name, as `Debug` writes it.
@@ -158,6 +161,18 @@ impl Lies {
 
     pub(super) fn is_mute(&self) -> bool {
         self.tells(Lie::Mute)
+    }
+
+    /// What the master is said to have told of an operation that it was not even brought.
+    pub(super) fn invented(&self, tx: TxId, epoch: u64) -> Option<ReplicaMessage> {
+        let doomed = ReplicaMessage::Doomed {
+            tx,
+            reason: reason("40001", "could not serialize access: invented", ""),
+            epoch,
+        };
+        let message = postcard::to_stdvec(&doomed).unwrap().into();
+        self.tells(Lie::BringsEnds)
+            .then_some(ReplicaMessage::Brought { tx, message })
     }
 
     pub(super) fn is_deaf(&self) -> bool {

@@ -42,6 +42,7 @@ impl Ran {
                 write: Digest([0; 32]),
                 sequences: Vec::new(),
                 schema_change: false,
+                adds_only: false,
                 unvalidated: false,
                 claims: None,
             },
@@ -125,6 +126,7 @@ async fn execute(
         write: captured.write_set.digest(),
         sequences: captured.sequences,
         schema_change: captured.write_set.schema_change(),
+        adds_only: captured.write_set.adds_only(),
         unvalidated: false,
         claims,
     };

@@ -418,9 +418,12 @@ impl Executor {
     /// A transaction was judged at its snapshot, as the master ran it there. Where something differs that the master gave its
     /// word for, it is blamed; where its word does not cover it, its client may have made it up, and nobody is.
     pub(super) fn weigh(&mut self, ordered: &Ordered, begun: Option<Height>, report: &Report) {
-        let (Ordered::Commit(commit), Some(_)) = (ordered, begun) else {
+        let (Ordered::Commit(commit), Some(begun)) = (ordered, begun) else {
             return;
         };
+        if self.engine.schema_touched_since(begun) {
+            return;
+        }
         let (epoch, master) = (self.engine.epoch(), self.engine.master());
         if commit.epoch != epoch || master == self.me || self.history.is_some() {
             return;

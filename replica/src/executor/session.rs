@@ -180,7 +180,8 @@ impl TxSession {
                 && own.write == ordered.write
                 && own.sequences == ordered.sequences
                 && own.claims == ordered.claims
-                && own.schema_change == ordered.schema_change;
+                && own.schema_change == ordered.schema_change
+                && own.adds_only == ordered.adds_only;
             if !same {
                 return Err(format!(
                     "operation {} is ordered otherwise than it ran",

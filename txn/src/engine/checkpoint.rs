@@ -97,6 +97,8 @@ impl Engine {
         self.incarnations = state.incarnations;
         self.times = state.times;
         self.schema_changed = state.settled.schema_changed;
+        // What was begun before is judged by others: its snapshot is lost here.
+        self.schema_touched = state.settled.schema_changed;
         self.verdicts = state.settled.verdicts;
         let kept = self.last_final + 1;
         self.parts = self.parts.split_off(&kept);

@@ -95,7 +95,9 @@ impl Engine {
                 }
             }
             Ordered::Commit(commit) => {
-                let schema_change = commit.steps.iter().any(|s| s.evidence.schema_change);
+                let mut changes = commit.steps.iter().filter(|s| s.evidence.schema_change);
+                let schema_change = changes.clone().next().is_some();
+                let adds_only = changes.all(|s| s.evidence.adds_only);
                 // Only its own client may end a transaction, and only in the epoch in which it began: an epoch
                 // change removes everything that is open.
                 let open = (commit.tx.client == placed.client && commit.epoch == self.epoch)
@@ -113,6 +115,7 @@ impl Engine {
                     tx: commit.tx,
                     begun,
                     schema_change,
+                    adds_only,
                 };
                 let mut item = Item::new(placed, kind);
                 if open.is_none() || commit.steps.len() > limits::STEPS_PER_TRANSACTION {
@@ -126,6 +129,7 @@ impl Engine {
                     tx: auto.tx,
                     begun: None,
                     schema_change: auto.step.evidence.schema_change,
+                    adds_only: auto.step.evidence.adds_only,
                 };
                 let valid = auto.tx.client == placed.client
                     && auto.epoch == self.epoch

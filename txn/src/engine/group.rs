@@ -113,13 +113,17 @@ impl Group4 {
     }
 
     pub fn commit(&mut self, tx: TxId, schema_change: bool) -> Placed {
+        self.commit_of(tx, vec![step(schema_change)])
+    }
+
+    pub fn commit_of(&mut self, tx: TxId, steps: Vec<Step>) -> Placed {
         let epoch = self.engines[0].epoch();
         self.place(
             CLIENT,
             Ordered::Commit(Commit {
                 tx,
                 epoch,
-                steps: vec![step(schema_change)],
+                steps,
                 word: None,
             }),
         )
@@ -210,6 +214,7 @@ pub fn step(schema_change: bool) -> Step {
             sequences: vec![],
             claims: None,
             schema_change,
+            adds_only: false,
             unvalidated: false,
         },
     }

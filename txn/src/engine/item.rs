@@ -14,6 +14,8 @@ pub(super) enum Kind {
         tx: TxId,
         begun: Option<Height>,
         schema_change: bool,
+        /// The change of the schema ends nothing that began before it.
+        adds_only: bool,
     },
     /// Execution by all, alone at its place.
     Executed,

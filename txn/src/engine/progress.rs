@@ -51,26 +51,29 @@ impl Engine {
     /// The executor obeyed a verdict, or executed an item.
     pub fn applied(&mut self, now_ms: u64, height: Height, index: u32, out: &mut Vec<Action>) {
         let mut adopted = false;
-        let mut schema = false;
+        let mut schema = None;
         if let Some(item) = self.item_mut(height, index) {
             if item.applied {
                 return;
             }
             item.applied = true;
             adopted = item.verdict == Some(Verdict::Commit) && !item.is_direct();
-            schema = item.verdict == Some(Verdict::Commit)
-                && matches!(
-                    item.kind,
-                    Kind::Voted {
-                        schema_change: true,
-                        ..
-                    }
-                );
+            schema = match item.kind {
+                Kind::Voted {
+                    schema_change: true,
+                    adds_only,
+                    ..
+                } if item.verdict == Some(Verdict::Commit) => Some(adds_only),
+                _ => None,
+            };
         }
         self.answer(height, index, out);
-        if schema {
-            self.schema_changed = height;
-            self.doom_older(height, out);
+        if let Some(adds_only) = schema {
+            self.schema_touched = height;
+            if !adds_only {
+                self.schema_changed = height;
+                self.doom_older(height, out);
+            }
         }
         if adopted {
             self.lapse_after(height, index, out);
@@ -86,7 +89,8 @@ impl Engine {
         self.progress(now_ms, out);
     }
 
-    /// Snapshots do not cover catalogs: what began before a committed schema change cannot go on (40001).
+    /// Snapshots do not cover catalogs: what began before a committed schema change cannot go on (40001), unless that only adds. Then
+    /// what the older transaction ran before it is what everybody runs after it, and where it is not the digests tell.
     fn doom_older(&mut self, height: Height, out: &mut Vec<Action>) {
         for (tx, open) in &self.open {
             if open.begun < height {

@@ -201,6 +201,41 @@ fn a_committed_schema_change_aborts_what_began_before_it() {
 }
 
 #[test]
+fn a_schema_change_that_only_adds_aborts_nobody() {
+    let adding = || {
+        let mut adding = step(true);
+        adding.evidence.adds_only = true;
+        adding
+    };
+    // One that adds among others that do not is no addition.
+    for (steps, goes_on) in [
+        (vec![step(false), adding(), adding()], true),
+        (vec![adding(), step(true)], false),
+    ] {
+        let mut group = Group4::new();
+        let (old, ddl) = (group.begin(), group.begin());
+        let begun = group.engines[2].decided_height();
+        let commit = group.commit_of(ddl, steps);
+        let height = group.decide(vec![commit]);
+        for replica in 0..4 {
+            group.judge(replica, height, 0, Ballot::Commit);
+        }
+        group.exchange();
+        let doomed = group.done[2]
+            .iter()
+            .any(|a| matches!(a, Action::Drop { .. }));
+        assert_eq!(doomed, !goes_on);
+        // What differs from before is nobody's lie, either way.
+        assert!(group.engines[2].schema_touched_since(begun - 1));
+        assert!(!group.engines[2].schema_touched_since(height));
+        let commit = group.commit(old, false);
+        let height = group.decide(vec![commit]);
+        group.apply_all();
+        assert_eq!(group.judgements(2, height, 0) > 0, goes_on);
+    }
+}
+
+#[test]
 fn the_epoch_moves_by_two_replicas_votes_and_takes_open_transactions_with_it() {
     let mut group = Group4::new();
     let tx = group.begin();

@@ -101,6 +101,7 @@ fn step(sql: &str, result: u8, write: u8) -> Step {
             sequences: Vec::new(),
             claims: None,
             schema_change: false,
+            adds_only: false,
             unvalidated: false,
         },
     }
