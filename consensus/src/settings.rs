@@ -178,6 +178,10 @@ pub enum Mutation {
     VoteAfterRemoval,
     /// A restart forgets the views that decisions made.
     ForgetViews,
+    /// A value is told tentatively with the WRITE of it.
+    TellWritten,
+    /// So is one that changes the view.
+    TellChanges,
     /// A leader that is slow, but not too slow for the time-outs, is never given up.
     NeverWatch,
 }

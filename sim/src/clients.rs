@@ -1,8 +1,12 @@
 //! Clients: they sign, send to all, and send again until the order has their request.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{ClientId, PublicKey, ReplicaId, Request, SigningKey, Verified, View};
+use consensus::{
+    Auth, Author, ClientAuthentication, ClientId, MAC_BYTES, PublicKey, ReplicaId, Request,
+    SigningKey, Verified, View,
+};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Manner {
     Jumps,
     /// It goes back to older incarnations.
     Returns,
+    /// MAC vectors that some replicas find right and others do not.
+    HalfMacs,
 }
 
 impl Manner {
@@ -52,6 +58,10 @@ pub struct Client {
     next_seq: u64,
     /// How it behaves.
     pub manner: Manner,
+    /// It has MAC vectors made, where the view takes them.
+    author: RefCell<Author>,
+    /// Who wants which request signed.
+    told: BTreeMap<(u64, u64), BTreeSet<ReplicaId>>,
     /// Not known to be ordered yet.
     pub waiting: BTreeMap<(u64, u64), Signed>,
 }
@@ -60,7 +70,9 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// The request.
-    pub request: Verified<Request>,
+    pub request: Request,
+    /// The same, verified once for all; one with MACs each replica verifies for itself.
+    pub verified: Option<Verified<Request>>,
     /// Its client's key.
     pub key: PublicKey,
 }
@@ -68,9 +80,13 @@ pub struct Signed {
 impl Client {
     /// Client number `index`, with a key of its own.
     pub fn new(index: usize, manner: Manner) -> Self {
+        let id = ClientId(ClientId::FIRST_ORDINARY + index as u32);
+        let first = key(index as u8, 0);
         Self {
-            id: ClientId(ClientId::FIRST_ORDINARY + index as u32),
-            keys: vec![key(index as u8, 0)],
+            id,
+            author: RefCell::new(Author::new(id, first.1.clone())),
+            told: BTreeMap::new(),
+            keys: vec![first],
             incarnation: 1,
             next_seq: 1,
             manner,
@@ -97,12 +113,64 @@ impl Client {
     fn sign_in(&self, incarnation: u64, seq: u64, op: Vec<u8>, view: &View) -> Option<Signed> {
         let named = *view.client_key(self.id)?;
         let (_, key) = self.keys.iter().find(|(public, _)| *public == named)?;
-        let request = Request::sign(key, self.id, incarnation, seq, op);
-        let request = request.verify(view).ok()?;
-        Some(Signed {
-            request,
-            key: named,
-        })
+        if view.client_authentication == ClientAuthentication::Macs {
+            let mut author = self.author.borrow_mut();
+            let mut request = author.request(view, incarnation, seq, op);
+            self.spoil(&mut request, view);
+            return signed(request, named, view);
+        }
+        signed(
+            Request::sign(key, self.id, incarnation, seq, op),
+            named,
+            view,
+        )
+    }
+
+    /// Makes a vector wrong for some replicas.
+    fn spoil(&self, request: &mut Request, view: &View) {
+        let Auth::Macs(macs) = &mut request.auth else {
+            return;
+        };
+        if self.manner != Manner::HalfMacs {
+            return;
+        }
+        let right = match request.seq % 4 {
+            0 => 1,
+            1 => view.one_correct(),
+            2 => view.n() - 1,
+            _ => view.n(),
+        };
+        let mut vector = macs.vector.to_vec();
+        // Which ones: others each time.
+        for place in right..view.n() {
+            let place = (place + request.seq as usize / 4) % view.n();
+            vector[place * MAC_BYTES] ^= 1;
+        }
+        macs.vector = vector.into();
+    }
+
+    /// What waits under this name with a MAC vector, signed.
+    pub fn resign(&mut self, name: (u64, u64), view: &View) -> Option<Signed> {
+        let waits = self.waiting.get(&name)?;
+        if waits.request.auth.is_signature() {
+            return None;
+        }
+        let op = waits.request.op.clone();
+        let request = self.author.borrow().signed(name.0, name.1, op);
+        let signed = signed(request, waits.key, view)?;
+        self.waiting.insert(name, signed.clone());
+        Some(signed)
+    }
+
+    /// A replica wants a request signed. When a correct one must be among those who do, it and all that follow are.
+    pub fn must_sign(&mut self, name: (u64, u64), from: ReplicaId, view: &View) -> Option<Signed> {
+        let told = self.told.entry(name).or_default();
+        told.insert(from);
+        if !self.manner.is_honest() || told.len() < view.one_correct() {
+            return None;
+        }
+        self.author.borrow_mut().sign_from_now_on();
+        self.resign(name, view)
     }
 
     /// Signs its next request.
@@ -160,6 +228,18 @@ impl Client {
             self.waiting.clear();
         }
     }
+}
+
+fn signed(request: Request, key: PublicKey, view: &View) -> Option<Signed> {
+    let verified = match request.auth.is_signature() {
+        true => Some(request.clone().verify(view).ok()?),
+        false => None,
+    };
+    Some(Signed {
+        request,
+        verified,
+        key,
+    })
 }
 
 fn key(index: u8, generation: u8) -> (PublicKey, SigningKey) {

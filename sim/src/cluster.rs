@@ -9,7 +9,9 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consensus::{Core, Decided, Digest, Height, Input, PublicKey, ReplicaId, View};
+use consensus::{
+    ClientAuthentication, Core, Decided, Digest, Height, Input, PublicKey, ReplicaId, View,
+};
 
 use crate::byzantine::Mind;
 use crate::checks::{Checks, Verdict, liveness};
@@ -81,6 +83,12 @@ enum Event {
     Break(u64, Fault),
     Mend(u64, Fault),
     Submit(usize),
+    /// A replica has told a client to sign one of its requests.
+    MustSign {
+        index: usize,
+        name: (u64, u64),
+        from: ReplicaId,
+    },
     ClientRestart(usize),
     Repeat(usize),
     Heal,
@@ -169,6 +177,10 @@ impl Cluster {
             f: plan.f,
             mode: plan.mode,
             fast: plan.fast.clone(),
+            client_authentication: match plan.macs {
+                true => ClientAuthentication::Macs,
+                false => ClientAuthentication::Signatures,
+            },
             replicas: members.collect(),
             clients: clients
                 .iter()
@@ -355,6 +367,7 @@ impl Cluster {
             Event::Break(number, fault) => self.breaks(number, fault),
             Event::Mend(number, fault) => self.mends(number, &fault),
             Event::Submit(index) => self.submit(index),
+            Event::MustSign { index, name, from } => self.must_sign(index, name, from),
             Event::ClientRestart(index) => self.clients[index].restart(),
             Event::Repeat(index) => self.repeat(index),
             Event::Heal => self.heal(),

@@ -30,6 +30,9 @@ struct Args {
     /// With spare replicas and weighted votes.
     #[arg(long, group = "kind")]
     weights: bool,
+    /// With clients that make MAC vectors.
+    #[arg(long, group = "kind")]
+    macs: bool,
     /// Nobody lies, n = 2f + 1 and some more.
     #[arg(long, group = "kind")]
     crash_only: bool,
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         (args.byzantine, Plan::byzantine as fn(u64) -> Plan),
         (args.weights, Plan::with_weights),
         (args.absences, Plan::with_absences),
+        (args.macs, Plan::with_macs),
         (args.crash_only, Plan::crash_only),
         (args.reconfigure, Plan::reconfiguring),
         (args.slow_leaders, Plan::with_slow_leaders),

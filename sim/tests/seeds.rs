@@ -41,6 +41,12 @@ fn weighted_seeds_hold() {
     pass_as(Plan::with_weights, 0..300);
 }
 
+/// MAC vectors, right for all, for some, for one.
+#[test]
+fn seeds_with_mac_vectors_hold() {
+    pass_as(Plan::with_macs, 0..300);
+}
+
 /// Majorities, no liars, many crashes.
 #[test]
 fn crash_only_seeds_hold() {

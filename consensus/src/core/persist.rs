@@ -95,6 +95,9 @@ impl Core {
                         digest,
                     },
                 });
+                if mutated!(self.settings, TellWritten) {
+                    self.tell_tentative(height, regency, digest, out);
+                }
             }
             Held::Accept {
                 height,

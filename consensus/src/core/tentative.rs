@@ -10,6 +10,7 @@
 use crate::crypto::Digest;
 use crate::ids::{Height, Regency};
 use crate::request::Request;
+use crate::settings::mutated;
 use crate::{Batch, Verified};
 
 use super::{Action, Core};
@@ -52,7 +53,8 @@ impl Core {
             return;
         };
         let last = value.bodies.last();
-        if last.is_some_and(|request| self.view.administers(request.client)) {
+        let changes = last.is_some_and(|request| self.view.administers(request.client));
+        if changes && !mutated!(self.settings, TellChanges) {
             return;
         }
         let bodies = value.bodies.iter().cloned();

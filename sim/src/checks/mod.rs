@@ -18,13 +18,15 @@ pub mod proof;
 pub mod regency;
 pub mod safe_value;
 pub mod sync;
+mod tentative;
 pub mod validity;
 pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::{
-    Decided, Height, Message, Mode, PublicKey, Record, ReplicaId, Settings, Status, View,
+    Decided, Height, Message, Mode, PublicKey, Record, ReplicaId, Request, Settings, Status,
+    Tentative, View,
 };
 
 use crate::disk::Disk;
@@ -112,6 +114,7 @@ pub struct Checks {
     change: regency::Change,
     sync: sync::Evidence,
     chain: chain::Chain,
+    answers: tentative::Answers,
     /// How long requests take.
     pub latency: latency::Latency,
 }
@@ -137,6 +140,7 @@ impl Checks {
             change: Default::default(),
             sync: Default::default(),
             chain: Default::default(),
+            answers: Default::default(),
             latency: Default::default(),
         }
     }
@@ -151,6 +155,7 @@ impl Checks {
         } = decided;
         self.order.decided(replica, decided)?;
         self.agreement.decided(replica, decided)?;
+        self.answers.decided(*height, batch.digest())?;
         let era = self.views.of(*height);
         self.proofs.decided(era, replica, decided)?;
         self.validity
@@ -159,6 +164,17 @@ impl Checks {
         self.chain.decided(decided)?;
         self.views.decided(decided);
         self.once.decided(decided)
+    }
+
+    /// A client makes a request, whoever hears it.
+    pub fn issued(&mut self, request: &Request) {
+        self.validity.issued(request);
+    }
+
+    /// A correct replica tells of a value that is not decided yet.
+    pub fn tells(&mut self, replica: ReplicaId, told: &Tentative, disk: &Disk) -> Verdict {
+        let teller = (replica, self.order.last(replica));
+        self.answers.tells(&self.views, teller, told, disk)
     }
 
     /// A correct replica has a record written.

@@ -35,6 +35,11 @@ impl Order {
         }
     }
 
+    /// The last height that a correct replica decided.
+    pub fn last(&self, replica: ReplicaId) -> Height {
+        self.last.get(&replica).copied().unwrap_or(0)
+    }
+
     /// It restarts at the height that its log holds.
     pub fn restarted(&mut self, replica: ReplicaId, height: Height) {
         self.last.insert(replica, height);

@@ -19,7 +19,7 @@ impl Cluster {
                 self.at(2_500, Event::ClientRestart(index));
                 (6, 1)
             }
-            Manner::Twins | Manner::Replays | Manner::Jumps => (6, 1),
+            Manner::Twins | Manner::Replays | Manner::Jumps | Manner::HalfMacs => (6, 1),
         };
         for i in 0..times {
             for _ in 0..each {
@@ -58,6 +58,7 @@ impl Cluster {
     }
 
     fn client_says(&mut self, index: usize, to: ReplicaId, signed: Signed) {
+        self.checks.issued(&signed.request);
         if !self.network.loses() {
             // Clients sit where replicas do, in turn.
             let near = ReplicaId(index as u16 % self.plan.n);
@@ -75,15 +76,48 @@ impl Cluster {
 
     /// A request arrives; its signature counts by the view that the replica is in.
     pub(super) fn hear_client(&mut self, to: ReplicaId, signed: Signed) {
-        let Some(node) = self.nodes.get(&to) else {
+        let Some(node) = self.nodes.get_mut(&to) else {
             return;
         };
-        let Signed { request, key } = signed;
+        let Signed {
+            request,
+            verified,
+            key,
+        } = signed;
         if node.liar.is_some() {
             self.minds[node.mind].know(&request);
         }
-        if node.view.client_key(request.client) == Some(&key) {
-            self.feed(to, Input::Request(request));
+        if node.view.client_key(request.client) != Some(&key) {
+            return;
+        }
+        if let Some(verified) = verified {
+            return self.feed(to, Input::Request(verified));
+        }
+        let name = (request.client, request.incarnation, request.seq);
+        let judged = node.verifier.verify_batch(vec![request], &node.view);
+        for verdict in judged {
+            match verdict {
+                Ok(verified) => self.feed(to, Input::Request(verified)),
+                Err(error) => self.feed(to, Input::Unverified(name, error)),
+            }
+        }
+    }
+
+    /// A replica does not take a client's MAC vectors; the client hears of it.
+    pub(super) fn wants_signature(&mut self, from: ReplicaId, client: ClientId, name: (u64, u64)) {
+        let Some(index) = self.clients.iter().position(|one| one.id == client) else {
+            return;
+        };
+        if !self.network.loses() {
+            let near = ReplicaId(index as u16 % self.plan.n);
+            let at = self.now + self.network.delay(from, near);
+            self.at(at, Event::MustSign { index, name, from });
+        }
+    }
+
+    pub(super) fn must_sign(&mut self, index: usize, name: (u64, u64), from: ReplicaId) {
+        if let Some(signed) = self.clients[index].must_sign(name, from, &self.view) {
+            self.say_to_members(index, &signed);
         }
     }
 
@@ -91,6 +125,15 @@ impl Cluster {
         let (id, manner) = (self.clients[index].id, self.clients[index].manner);
         if manner.is_honest() {
             self.forget_ordered(index, id);
+        }
+        if self.plan.macs && manner.is_honest() {
+            // Whatever keeps a vector from being ordered does not keep a signature.
+            let names: Vec<_> = self.clients[index].waiting.keys().copied().collect();
+            for name in names {
+                if self.rng.chance(30) {
+                    self.clients[index].resign(name, &self.view);
+                }
+            }
         }
         let waiting: Vec<_> = self.clients[index].waiting.values().cloned().collect();
         let again = match manner {

@@ -1,6 +1,6 @@
 //! Replicas on their machines: lives, disks and what they say to each other.
 
-use consensus::{Action, Core, Input, Message, ReplicaId, View};
+use consensus::{Action, Core, Input, Message, Reason, ReplicaId, View};
 
 use crate::checks::Verdict;
 use crate::checks::promises;
@@ -183,8 +183,13 @@ impl Cluster {
                 self.append(replica, Entry::Decided(decided));
             }
             Action::ViewChanged(view) => self.view_changed(replica, view),
-            // The service of these plans executes what is final.
-            Action::Tentative(_) => {}
+            // The service of these plans executes what is final; its clients could go by this.
+            Action::Tentative(told) => {
+                if let Some(node) = self.nodes.get(&replica).filter(|node| node.liar.is_none()) {
+                    let verdict = self.checks.tells(replica, &told, &node.disk);
+                    self.note(verdict);
+                }
+            }
             Action::LoadDecisions { to, from, max } => {
                 let Some(node) = self.nodes.get(&replica) else {
                     return;
@@ -217,6 +222,9 @@ impl Cluster {
                 self.trace.line(self.now, || {
                     format!("{replica} rejects {client} {incarnation}.{seq}: {reason}")
                 });
+                if reason == Reason::MustSign {
+                    self.wants_signature(replica, client, (incarnation, seq));
+                }
             }
         }
     }

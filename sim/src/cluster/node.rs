@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use consensus::{Core, PublicKey, ReplicaId, SigningKey, View};
+use consensus::{Core, PublicKey, ReplicaId, SigningKey, Verifier, View};
 
 use crate::byzantine::{Habit, Liar};
 use crate::disk::Disk;
@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub view: View,
     /// The newest last.
     pub keys: Vec<Key>,
+    /// What clients say on their own links is verified with these.
+    pub verifier: Verifier,
     /// Which of the run's machines it is: a number may move to another one.
     pub machine: u64,
     /// Counts restarts; events of an earlier life are void.
@@ -105,6 +107,7 @@ impl Cluster {
             disk: Disk::default(),
             keeper: Keeper::new(&self.genesis, id),
             view: self.genesis.clone(),
+            verifier: Verifier::of(id, [&key.secret]),
             keys: vec![key],
             machine,
             life,
@@ -134,6 +137,7 @@ impl Cluster {
         if let Some(core) = &mut node.core {
             core.offer_key(key.secret.clone());
         }
+        node.verifier.offer(&key.secret);
         node.keys.push(key);
         Some(public)
     }

@@ -13,6 +13,8 @@ pub enum Kind {
     Weights,
     /// Checkpoints, and absences that only they end.
     Absences,
+    /// Clients make MAC vectors.
+    Macs,
     /// n = 2f + 1 and more; nobody lies.
     CrashOnly,
     /// The view changes; now and then in crash-only mode.
@@ -21,10 +23,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Byzantine,
         Self::Weights,
         Self::Absences,
+        Self::Macs,
         Self::CrashOnly,
         Self::Reconfiguration,
     ];
@@ -32,7 +35,8 @@ impl Kind {
     /// The kind of a seed. It is drawn apart from the plan: a seed's plan of one kind is the same however it was chosen.
     pub fn of(seed: u64) -> Self {
         match Rng::new(seed ^ 0x6b1d).between(0, 99) {
-            0..=44 => Self::Byzantine,
+            0..=34 => Self::Byzantine,
+            35..=44 => Self::Macs,
             45..=54 => Self::Weights,
             55..=59 => Self::Absences,
             60..=74 => Self::CrashOnly,
@@ -46,6 +50,7 @@ impl Kind {
             Self::Byzantine => Plan::byzantine(seed),
             Self::Weights => Plan::with_weights(seed),
             Self::Absences => Plan::with_absences(seed),
+            Self::Macs => Plan::with_macs(seed),
             Self::CrashOnly => Plan::crash_only(seed),
             Self::Reconfiguration => Plan::reconfiguring(seed),
         }
@@ -57,6 +62,7 @@ impl Kind {
             Self::Byzantine => "byzantine",
             Self::Weights => "weights",
             Self::Absences => "absences",
+            Self::Macs => "macs",
             Self::CrashOnly => "crash-only",
             Self::Reconfiguration => "reconfiguration",
         }

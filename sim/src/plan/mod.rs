@@ -83,6 +83,8 @@ pub struct Plan {
     pub changes: Vec<(u64, Intent)>,
     /// Correct replicas that no change removes: one more than f may ever be.
     pub anchors: BTreeSet<ReplicaId>,
+    /// Clients make MAC vectors.
+    pub macs: bool,
 }
 
 impl Plan {
@@ -132,6 +134,7 @@ impl Plan {
             settings: settings(rng),
             changes: Vec::new(),
             anchors: BTreeSet::new(),
+            macs: false,
         };
         if rng.chance(15) {
             ambush::set(rng, &mut plan);
@@ -153,6 +156,19 @@ impl Plan {
         rng.shuffle(&mut order);
         order.sort_by_key(|id| !plan.byzantine.contains_key(id));
         plan.fast = order.into_iter().take(2 * usize::from(plan.f)).collect();
+        plan
+    }
+}
+
+impl Plan {
+    /// The plan of a seed whose clients make MAC vectors; some are wrong for some replicas, which depose nobody for ever.
+    pub fn with_macs(seed: u64) -> Self {
+        let mut plan = Self::byzantine(seed);
+        (plan.kind, plan.macs) = (Kind::Macs, true);
+        let rng = &mut Rng::new(seed ^ 0x3ac5);
+        if rng.chance(60) {
+            plan.lying_clients.push(Manner::HalfMacs);
+        }
         plan
     }
 }
@@ -188,6 +204,8 @@ fn settings(rng: &mut Rng) -> Settings {
         max_pending_bytes_per_client: if roomy { 1 << 20 } else { 20_000 },
         max_pending_bytes: if roomy { 8 << 20 } else { 120_000 },
         max_transfer_bytes: if roomy { 8 << 20 } else { 6_000 },
+        // Nothing else depends on it.
+        tentative: true,
         ..Settings::default()
     }
 }
