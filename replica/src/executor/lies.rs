@@ -170,7 +170,9 @@ impl Lies {
             reason: reason("40001", "could not serialize access: invented", ""),
             epoch,
         };
-        let message = postcard::to_stdvec(&doomed).unwrap().into();
+        let message = postcard::to_stdvec(&doomed)
+            .expect("these types have no unserialisable parts")
+            .into();
         self.tells(Lie::BringsEnds)
             .then_some(ReplicaMessage::Brought { tx, message })
     }

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod adopting;
+pub mod again;
 mod apply;
 mod audit;
 mod autos;
@@ -80,19 +81,6 @@ pub mod record {
     pub const VOTES: u8 = 3;
     /// The verdicts of a height, once all of it is applied; key: height.
     pub const VERDICTS: u8 = 4;
-}
-
-/// How a session enters a transaction, how operations run in it, and what is read of them: what whoever runs the decided log again
-/// needs to do as a replica does. How a replica judges is not part of it.
-pub mod again {
-    pub use super::adopt::{AGREED, replay as sequence_values};
-    pub use super::audit::contents;
-    pub use super::capture::{Captured, of as captured, set_alike};
-    pub use super::claiming::executed;
-    pub use super::contents::Contents;
-    pub use super::journal::{Journal, ask as ask_journal};
-    pub use super::opening::{Opening, quiet, statement};
-    pub use super::roles::refused_request;
 }
 
 /// Heights decided and not yet final past which no more are taken in.
