@@ -40,19 +40,18 @@ pub enum Event {
     },
 }
 
-/// Tags of commands that make something with rows.
-const MAKING: [&str; 4] = [
+/// Tags of commands that make what the same statement may go on to fill or to alter.
+const MAKING: [&str; 5] = [
+    "CREATE SEQUENCE",
     "CREATE TABLE",
     "CREATE TABLE AS",
     "SELECT INTO",
     "CREATE MATERIALIZED VIEW",
 ];
 
-/// Tags of others that only add. ALTER SEQUENCE is how a `serial` column takes possession of its sequence.
-const ADDING: [&str; 7] = [
+/// Tags of others that only add.
+const ADDING: [&str; 5] = [
     "CREATE INDEX",
-    "CREATE SEQUENCE",
-    "ALTER SEQUENCE",
     "CREATE SCHEMA",
     "CREATE TYPE",
     "CREATE DOMAIN",
@@ -80,15 +79,17 @@ impl WriteSet {
         let mut adds = |event: &Event| match event {
             // What a new table is filled with is told as that of one that was emptied.
             Event::Truncate { table } => made.contains(table),
-            Event::Schema { tag, object, .. } => {
-                if MAKING.contains(&tag.as_str()) {
-                    made.insert(object.clone());
-                }
-                // Foreign keys are added to a table that was just made.
-                ADDING.contains(&tag.as_str())
-                    || (MAKING.contains(&tag.as_str()) || tag == "ALTER TABLE")
-                        && made.contains(object)
+            Event::Schema { tag, object, .. } if MAKING.contains(&tag.as_str()) => {
+                made.insert(object.clone());
+                true
             }
+            // Foreign keys are added to a table that was just made, and a `serial` column takes possession of its sequence.
+            Event::Schema { tag, object, .. }
+                if tag == "ALTER TABLE" || tag == "ALTER SEQUENCE" =>
+            {
+                made.contains(object)
+            }
+            Event::Schema { tag, .. } => ADDING.contains(&tag.as_str()),
             Event::Rows { .. } | Event::SetValue { .. } => true,
         };
         self.schema_change() && self.events.iter().all(&mut adds)
@@ -192,6 +193,7 @@ mod tests {
         assert!(!of(&[]).adds_only(), "it changes nothing");
         for other in [
             "ALTER TABLE",
+            "ALTER SEQUENCE",
             "CREATE VIEW",
             "CREATE FUNCTION",
             "DROP TABLE",
