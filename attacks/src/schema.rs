@@ -44,6 +44,18 @@ async fn who_began_before_something_was_added_goes_on() {
         cluster.hold(sums, &[&found]).await;
     }
 
+    // What speaks of all tables, and does not name them, means more now than when the master ran it.
+    let grant = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC";
+    old.batch_execute(&format!("BEGIN; {grant}")).await.unwrap();
+    other
+        .batch_execute("CREATE TABLE later (id int)")
+        .await
+        .unwrap();
+    assert_eq!(failure(old.batch_execute("COMMIT").await).0, "40001");
+    old.batch_execute(grant).await.unwrap();
+    let readable = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relacl::text NOT LIKE '%,=r/%'";
+    cluster.hold(readable, &["0"]).await;
+
     // What changes something that was there ends it, as ever.
     for change in [
         "ALTER TABLE u ADD COLUMN b int",

@@ -31,6 +31,11 @@ impl Errand {
         }
     }
 
+    /// About how many bytes it has.
+    pub fn bytes(&self) -> u64 {
+        self.message.len() as u64
+    }
+
     /// Whether the owner of this key sent it.
     pub fn is_signed(&self, key: &PublicKey) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);

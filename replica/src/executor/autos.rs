@@ -81,6 +81,7 @@ impl Executor {
         session.speculative = true;
         session.ran_at = ran_at;
         self.sessions.insert(tx, session);
+        self.errands.begins(tx);
         tokio::spawn(self.bench.clone().auto(tx, opening, auto.operation));
     }
 

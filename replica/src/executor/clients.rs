@@ -141,7 +141,8 @@ impl Executor {
             return self.tell(client, &again);
         }
         let known = session.queue.iter().any(|(s, _)| *s == step)
-            || (session.running_step == step && session.work() == Some(Work::Operation))
+            || (session.running_step == step
+                && (session.work() == Some(Work::Operation) || session.ran_meanwhile.is_some()))
             || session.last.as_ref().is_some_and(|l| step < l.step);
         if known {
             return;

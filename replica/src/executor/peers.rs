@@ -113,7 +113,9 @@ impl Executor {
 
     pub(super) fn send_peer(&self, to: ReplicaId, message: &PeerMessage) {
         let on = match message {
-            PeerMessage::WriteSets { .. } | PeerMessage::ErrandDone { .. } => channel::BULK,
+            PeerMessage::WriteSets { .. }
+            | PeerMessage::Errand(_)
+            | PeerMessage::ErrandDone { .. } => channel::BULK,
             _ => channel::PEER,
         };
         let bytes = postcard::to_stdvec(message).expect("these types have no unserialisable parts");
@@ -238,6 +240,7 @@ impl Executor {
                 let id = ReplicaId(id);
                 if id == self.engine.master() {
                     self.watch.down_since = if up { None } else { Some(Instant::now()) };
+                    self.errands.forgive();
                 }
                 if up {
                     let height = self.engine.final_height();
@@ -371,7 +374,9 @@ impl Executor {
         if !at_work.is_empty() {
             let connected = self.endpoint.connected();
             for (client, incarnation) in at_work {
-                if connected.contains(&PeerId::Client(client.0)) {
+                if connected.contains(&PeerId::Client(client.0))
+                    || self.errands.is_about(client, ABSENCE)
+                {
                     self.watch.absent.remove(&client);
                     continue;
                 }

@@ -30,6 +30,8 @@ pub struct EngineState {
 pub struct Settled {
     /// Last height with a committed schema change.
     schema_changed: Height,
+    /// The same, of those too that only add.
+    schema_touched: Height,
     /// Of all verdicts.
     verdicts: Digest,
 }
@@ -97,8 +99,7 @@ impl Engine {
         self.incarnations = state.incarnations;
         self.times = state.times;
         self.schema_changed = state.settled.schema_changed;
-        // What was begun before is judged by others: its snapshot is lost here.
-        self.schema_touched = state.settled.schema_changed;
+        self.schema_touched = state.settled.schema_touched;
         self.verdicts = state.settled.verdicts;
         let kept = self.last_final + 1;
         self.parts = self.parts.split_off(&kept);
@@ -109,6 +110,7 @@ impl Engine {
     pub fn settled(&self) -> Settled {
         Settled {
             schema_changed: self.schema_changed,
+            schema_touched: self.schema_touched,
             verdicts: self.verdicts,
         }
     }
@@ -211,6 +213,7 @@ mod tests {
         }
         assert!(taken.iter().all(|state| *state == taken[0]));
         assert_eq!(taken[0].settled.schema_changed, height);
+        assert_eq!(taken[0].settled.schema_touched, height);
         assert_eq!(taken[0].epoch, 0);
         assert_ne!(taken[0], states(&group)[0], "another height");
         let bytes = postcard::to_stdvec(&taken[0]).unwrap();

@@ -111,11 +111,13 @@ impl Engine {
                     Some(open) => Some(open.begun),
                     None => Some(0),
                 };
+                let ran_from = open.as_ref().map_or(0, |open| open.begun);
                 let kind = Kind::Voted {
                     tx: commit.tx,
                     begun,
                     schema_change,
                     adds_only,
+                    ran_from,
                 };
                 let mut item = Item::new(placed, kind);
                 if open.is_none() || commit.steps.len() > limits::STEPS_PER_TRANSACTION {
@@ -130,6 +132,7 @@ impl Engine {
                     begun: None,
                     schema_change: auto.step.evidence.schema_change,
                     adds_only: auto.step.evidence.adds_only,
+                    ran_from: auto.ran_at,
                 };
                 let valid = auto.tx.client == placed.client
                     && auto.epoch == self.epoch

@@ -16,6 +16,8 @@ pub(super) enum Kind {
         schema_change: bool,
         /// The change of the schema ends nothing that began before it.
         adds_only: bool,
+        /// The height with whose catalogs the master began it.
+        ran_from: Height,
     },
     /// Execution by all, alone at its place.
     Executed,

@@ -144,7 +144,7 @@ impl Engine {
     }
 
     fn dispatch(&mut self, now_ms: u64, out: &mut Vec<Action>) {
-        let schema_changed = self.schema_changed;
+        let (schema_changed, schema_touched) = (self.schema_changed, self.schema_touched);
         let Some(state) = self.queue.front_mut() else {
             return;
         };
@@ -157,8 +157,17 @@ impl Engine {
             let alone = item.is_barrier() || matches!(item.kind, Kind::Voted { begun: None, .. });
             if !item.dispatched && !item.applied && (earlier_applied || !alone) {
                 match item.kind {
-                    Kind::Voted { tx, begun, .. } => {
-                        if begun.is_some_and(|begun| begun < schema_changed) && !item.by_order {
+                    Kind::Voted {
+                        tx,
+                        begun,
+                        schema_change,
+                        adds_only,
+                        ran_from,
+                    } => {
+                        // Privileges are reported without their objects: a GRANT on all tables gives more now than at the master.
+                        let sees_more = schema_change && !adds_only && ran_from < schema_touched;
+                        let older = begun.is_some_and(|begun| begun < schema_changed);
+                        if (older || sees_more) && !item.by_order {
                             // Equal at all: every earlier schema change is final here, as barriers are.
                             item.verdict = Some(Verdict::Abort);
                             item.by_order = true;

@@ -235,6 +235,26 @@ fn a_schema_change_that_only_adds_aborts_nobody() {
     }
 }
 
+/// Privileges are reported without the objects that they are given on.
+#[test]
+fn what_changes_the_schema_otherwise_does_not_go_on_across_an_addition() {
+    let mut group = Group4::new();
+    let (grant, ddl) = (group.begin(), group.begin());
+    let mut adding = step(true);
+    adding.evidence.adds_only = true;
+    let commit = group.commit_of(ddl, vec![adding.clone()]);
+    let height = group.decide(vec![commit]);
+    for replica in 0..4 {
+        group.judge(replica, height, 0, Ballot::Commit);
+    }
+    group.exchange();
+    let commit = group.commit_of(grant, vec![step(true)]);
+    let height = group.decide(vec![commit]);
+    group.apply_all();
+    assert_eq!(group.judgements(2, height, 0), 0, "by the order alone");
+    assert_eq!(group.verdicts(2, height), Some(vec![(0, Verdict::Abort)]));
+}
+
 #[test]
 fn the_epoch_moves_by_two_replicas_votes_and_takes_open_transactions_with_it() {
     let mut group = Group4::new();

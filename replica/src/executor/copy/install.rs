@@ -161,6 +161,10 @@ impl<'a> Install<'a> {
         begin(&mut session, quiet("BEGIN")).await?;
         self.undisguised(&mut session).await?;
         run(&mut session, quiet("ROLLBACK")).await?;
+        // A materialized view may be populated at the new height for the first time.
+        for (table, ..) in &self.holding.tables {
+            run(&mut session, with(DISGUISE, table)).await?;
+        }
         self.bench.control.put(session);
         Ok(())
     }
