@@ -115,7 +115,9 @@ async fn one_that_is_killed_while_it_copies_goes_on_with_what_it_has() {
     cluster.succeed(&["start", "--replica", "2"]);
     level(&cluster, 2).await;
     assert_ne!(floor(&cluster, 2), "", "it copied");
-    assert_eq!(kept(&cluster, 2), [1], "b1; a, c, m and z come anew");
+    // `b1`, and `m` and `z` if the kill came that late; never `a` and `c`.
+    let first = kept(&cluster, 2);
+    assert!(matches!(first[..], [1..=3]), "{first:?}");
     let said = cluster.verify();
     assert!(said.contains("all 4 replicas are identical"), "{said}");
 
@@ -127,7 +129,7 @@ async fn one_that_is_killed_while_it_copies_goes_on_with_what_it_has() {
     cluster.succeed(&["start", "--replica", "2"]);
     level(&cluster, 2).await;
     assert_ne!(floor(&cluster, 2), "", "it copied");
-    assert_eq!(kept(&cluster, 2), [1], "no copy more went on");
+    assert_eq!(kept(&cluster, 2), first, "no copy more went on");
     // It judges as the others do: row security is what it was.
     client
         .batch_execute("INSERT INTO c VALUES (9, 'new'); UPDATE b SET more = 8")
