@@ -101,26 +101,31 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Waits until one replica has applied what the others had when it answered first.
+    /// Waits until one replica has applied what the others had when it answered first, and stays: f+1 others that it has a link to tell it
+    /// what they are, and if it is not like them it stops.
     pub async fn caught_up(&self, replica: u16, progress: &Progress) -> Result<u64, Failure> {
         let until = Instant::now() + self.limit;
         let member = Member::Replica(replica);
         let mut ends = Ends::default();
         let mut goal = None;
+        let mut stays = false;
         loop {
             let mut others = self.operator.shim.statuses(ASK).await;
             let mine = others.remove(&ReplicaId(replica));
             goal =
                 goal.or_else(|| vouched_height(&others, self.cluster.membership().one_correct()));
             if let (Some(mine), Some(goal)) = (mine, goal) {
-                if mine.applied >= goal {
+                let met = mine.connected.len() >= self.cluster.membership().one_correct();
+                if mine.applied >= goal && met && stays {
                     return Ok(mine.applied);
                 }
+                stays = mine.applied >= goal && met;
                 progress.step(format!(
                     "{member} catches up: height {} of {goal}",
                     mine.applied
                 ));
             } else {
+                stays = false;
                 progress.step(format!("starting {member}"));
             }
             if ends.is_hopeless(self.layout, member) || Instant::now() >= until {
