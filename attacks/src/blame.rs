@@ -20,16 +20,6 @@ async fn table() -> (Cluster, Client) {
     (cluster, client)
 }
 
-/// The epoch at every replica, once all agree.
-async fn epoch(cluster: &Cluster) -> u64 {
-    cluster.settle().await;
-    let statuses = cluster.statuses().await;
-    let epochs: Vec<u64> = statuses.values().map(|status| status.epoch).collect();
-    assert_eq!(epochs.len(), 4);
-    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
-    epochs[0]
-}
-
 /// Tries until a transaction with a lie in it, or the whole attempt, is done by another master.
 async fn until_committed(client: &Client, sql: &str) -> u32 {
     let began = Instant::now();
@@ -51,7 +41,7 @@ async fn a_master_that_lies_on_and_on_is_replaced() {
     cluster.lies(MASTER, &[Lie::Answers]);
     let failed = until_committed(&client, "UPDATE /*lie:hide*/ t SET a = a + 1").await;
     assert!((4..20).contains(&failed), "{failed} attempts failed");
-    assert_eq!(epoch(&cluster).await, 1);
+    assert_eq!(cluster.epoch().await, 1);
     cluster.hold("SELECT a FROM t", &["1"]).await;
 
     // Now an autocommit write, which is judged at another state than it ran at, so that a difference alone proves nothing:
@@ -64,7 +54,7 @@ async fn a_master_that_lies_on_and_on_is_replaced() {
     if changed.is_err() {
         until_committed(&client, "UPDATE /*lie:write*/ t SET a = a + 1").await;
     }
-    assert_eq!(epoch(&cluster).await, 2);
+    assert_eq!(cluster.epoch().await, 2);
     cluster.hold("SELECT a FROM t", &["2"]).await;
     cluster.audit().await;
     cluster.end().await;
@@ -76,7 +66,7 @@ async fn a_master_that_does_not_give_its_word_is_replaced() {
     cluster.lies(MASTER, &[Lie::NoWord]);
     // The proxy alone is at work in this minute but for the operator: one of two is not more than half.
     until_committed_by_both(&cluster, &client).await;
-    assert_eq!(epoch(&cluster).await, 1);
+    assert_eq!(cluster.epoch().await, 1);
     cluster.hold("SELECT a FROM t", &["2"]).await;
     cluster.audit().await;
     cluster.end().await;
@@ -140,7 +130,7 @@ async fn a_client_that_claims_what_was_never_answered_blames_nobody() {
     }
     client.batch_execute("UPDATE t SET a = 5").await.unwrap();
     cluster.hold("SELECT a FROM t", &["5"]).await;
-    assert_eq!(epoch(&cluster).await, 0);
+    assert_eq!(cluster.epoch().await, 0);
     cluster.audit().await;
     cluster.end().await;
 }

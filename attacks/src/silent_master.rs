@@ -22,15 +22,6 @@ async fn table(cluster: &Cluster) -> Client {
     client
 }
 
-async fn epoch(cluster: &Cluster) -> u64 {
-    cluster.settle().await;
-    let statuses = cluster.statuses().await;
-    let epochs: Vec<u64> = statuses.values().map(|status| status.epoch).collect();
-    assert_eq!(epochs.len(), 4);
-    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
-    epochs[0]
-}
-
 /// Its peers hear of it all the time: pings, votes, consensus.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_has_no_word_for_clients_is_replaced() {
@@ -43,7 +34,7 @@ async fn a_master_that_has_no_word_for_clients_is_replaced() {
         .await
         .expect("nobody helps")
         .unwrap();
-    assert_eq!(epoch(&cluster).await, 1);
+    assert_eq!(cluster.epoch().await, 1);
 
     // A transaction to which nothing was answered yet begins again unseen.
     cluster.lies(1, &[Lie::Mute]);
@@ -52,7 +43,7 @@ async fn a_master_that_has_no_word_for_clients_is_replaced() {
         .await
         .expect("nobody helps")
         .unwrap();
-    assert_eq!(epoch(&cluster).await, 2);
+    assert_eq!(cluster.epoch().await, 2);
 
     // One that was answered cannot be told from one that began later.
     client
@@ -64,7 +55,7 @@ async fn a_master_that_has_no_word_for_clients_is_replaced() {
     let next = timeout(PATIENCE, next).await.expect("nobody helps");
     assert_eq!(failure::<()>(next).0, "40001");
     client.batch_execute("ROLLBACK").await.unwrap();
-    assert_eq!(epoch(&cluster).await, 3);
+    assert_eq!(cluster.epoch().await, 3);
     cluster.hold("SELECT a FROM t", &["2"]).await;
     cluster.audit().await;
     cluster.end().await;
@@ -93,7 +84,7 @@ async fn a_client_that_does_not_reach_the_master_is_served_through_the_others() 
         assert_eq!(failure::<()>(twice).0, "23505");
     };
     timeout(PATIENCE, served).await.expect("it is not served");
-    assert_eq!(epoch(&cluster).await, 0, "the master is what it was");
+    assert_eq!(cluster.epoch().await, 0, "the master is what it was");
     cluster.hold("SELECT a FROM t", &["2"]).await;
     cluster.audit().await;
     cluster.end().await;
@@ -141,7 +132,7 @@ async fn a_master_that_is_at_work_or_is_brought_nonsense_stays() {
     };
     let (done, ()) = tokio::join!(timeout(PATIENCE, slow), nonsense);
     done.expect("it has ended").unwrap();
-    assert_eq!(epoch(&cluster).await, 0);
+    assert_eq!(cluster.epoch().await, 0);
     cluster.hold("SELECT a FROM t", &["1"]).await;
     cluster.audit().await;
     cluster.end().await;

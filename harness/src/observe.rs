@@ -80,6 +80,18 @@ pub async fn column(client: &Client, sql: &str) -> Result<Vec<String>, tokio_pos
     Ok(values.collect())
 }
 
+impl Cluster {
+    /// The epoch at every replica, once all agree.
+    pub async fn epoch(&self) -> u64 {
+        self.settle().await;
+        let statuses = self.statuses().await;
+        let epochs: Vec<u64> = statuses.values().map(|status| status.epoch).collect();
+        assert_eq!(epochs.len(), 4);
+        assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+        epochs[0]
+    }
+}
+
 /// SQLSTATE and DETAIL of what must have failed.
 pub fn failure<T: std::fmt::Debug>(result: Result<T, tokio_postgres::Error>) -> (String, String) {
     let error = result.expect_err("this must fail");

@@ -35,27 +35,11 @@ impl Executor {
             }
         };
         match message {
-            ClientMessage::Operation {
-                tx,
-                step,
-                operation,
-            } if tx.client == from => self.operation(from, tx, step, operation),
-            ClientMessage::AutoOperation {
-                tx,
-                epoch,
-                min_height,
-                settings,
-                operation,
-            } if tx.client == from => {
-                let auto = super::autos::Auto {
-                    client: from,
-                    epoch,
-                    min_height,
-                    settings,
-                    operation,
-                    since: Instant::now(),
-                };
-                self.auto_operation(tx, auto);
+            message @ (ClientMessage::Operation { tx, .. }
+            | ClientMessage::AutoOperation { tx, .. })
+                if tx.client == from =>
+            {
+                self.at_master(tx, message)
             }
             ClientMessage::AutoForget { tx } if tx.client == from => self.auto_forget(tx),
             ClientMessage::Cancel { tx } if tx.client == from => self.cancel_operation(tx),

@@ -178,7 +178,7 @@ impl Executor {
         }
         let master = self.engine.master();
         if master == self.me {
-            return self.do_errand(tx, message);
+            return self.at_master(tx, message);
         }
         // Of what the order does not know, or not any more, the master has nothing to say either.
         #[cfg(feature = "lies")]
@@ -248,7 +248,7 @@ impl Executor {
             return self.send_peer(from, &PeerMessage::ErrandDone { tx, message });
         }
         self.errands.bringer = Some(from);
-        self.do_errand(tx, message);
+        self.at_master(tx, message);
         self.errands.bringer = None;
         // The client is not here to be told later: whoever brought it is.
         if let Some(session) = self.sessions.get_mut(&tx) {
@@ -256,7 +256,8 @@ impl Executor {
         }
     }
 
-    fn do_errand(&mut self, tx: TxId, message: ClientMessage) {
+    /// What a client asks of the master, whoever brings it.
+    pub(super) fn at_master(&mut self, tx: TxId, message: ClientMessage) {
         match message {
             ClientMessage::Operation {
                 step, operation, ..
