@@ -288,6 +288,7 @@ impl Cluster {
     }
 
     /// How many lies a replica has told to one that copies from it.
+    #[cfg(feature = "lies")]
     pub fn lies_copied(&self, replica: u16) -> u32 {
         lies::of(self.key(&format!("r{replica}")).signing_key()).copied()
     }
