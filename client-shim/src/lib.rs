@@ -23,6 +23,7 @@ pub use settings::{Reads, Settings};
 pub use shim::{AuditReport, Committed, Shim};
 pub use transaction::{Cancel, Transaction};
 pub use txn::client::{Outcome, ReplicaStatus};
+pub use txn::ordered::{OWNER, ROLE};
 pub use txn::receipt::{Receipt, Wanted};
 pub use txn::result::digest as result_digest;
 pub use txn::{Isolation, Operation};

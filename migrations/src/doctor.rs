@@ -111,7 +111,7 @@ const CATALOG: [(&str, &str); 8] = [
     ),
     (
         "SELECT w.column1, 'the event trigger is missing or disabled'
-           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite'), ('steel_types'), ('steel_alter'), ('steel_forget')) w
+           FROM (VALUES ('steel_ddl'), ('steel_drop'), ('steel_rewrite'), ('steel_types'), ('steel_alter'), ('steel_forget'), ('steel_owner')) w
           WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.column1 AND e.evtenabled = 'O')",
         "rebuild this replica from the others: DDL went by unseen",
     ),

@@ -197,6 +197,7 @@ fn opening(
     (settings, promised, read_only): (txn::ordered::SessionSettings, Isolation, bool),
 ) -> Opening {
     Opening {
+        client: tx.client,
         isolation: "REPEATABLE READ",
         promised,
         read_only,

@@ -3,10 +3,11 @@
 use crate::order::{Order, Step};
 use crate::transaction;
 use crate::{Block, Database, Difference, Error, Outline};
-use consensus::{Digest, Height};
+use consensus::{ClientId, Digest, Height};
 use pgsession::{Session, Statement};
-use replica::executor::again::{Opening, quiet, refused_request, statement};
+use replica::executor::again::{Opening, Pool, act_as, quiet, refused_request, statement};
 use std::collections::BTreeMap;
+use txn::ordered::role;
 use txn::{Ordered, TxId};
 
 /// Differences after which the rest is not told.
@@ -89,7 +90,7 @@ pub async fn replay(
     let mut run = Run {
         database,
         sessions: BTreeMap::new(),
-        idle: Vec::new(),
+        pool: Pool::new(database.clients.clone()),
         replayed: Replayed::default(),
     };
     let mut order = Order::default();
@@ -129,7 +130,7 @@ struct Run<'a> {
     database: &'a Database,
     /// Snapshots that are open.
     sessions: BTreeMap<TxId, Session>,
-    idle: Vec<Session>,
+    pool: Pool,
     replayed: Replayed,
 }
 
@@ -138,14 +139,14 @@ impl Run<'_> {
         match step {
             Step::Audit => {}
             Step::Snapshot { tx, opening } => {
-                let mut session = self.session().await?;
+                let mut session = self.session(opening.role()).await?;
                 // Settings that PostgreSQL refuses leave it failed, as at the replicas.
                 opening.open(&mut session).await?;
                 self.sessions.insert(tx, session);
             }
             Step::Maintain { client, ordered } => {
                 if refused_request(client, &ordered).is_none() {
-                    self.maintain(&ordered).await?;
+                    self.maintain(client, &ordered).await?;
                 }
             }
             Step::Run {
@@ -195,7 +196,7 @@ impl Run<'_> {
                 prefix.extend(opening.statements());
                 (session, prefix)
             }
-            (None, Some(opening)) => (self.session().await?, opening.statements()),
+            (None, Some(opening)) => (self.session(opening.role()).await?, opening.statements()),
             (None, None) => {
                 let what = "its snapshot was never taken: the order does not hold its Begin";
                 return Ok(vec![(None, what.to_owned())]);
@@ -207,7 +208,7 @@ impl Run<'_> {
     }
 
     /// What concerns no user's data is done all the same: plans may depend on it.
-    async fn maintain(&mut self, ordered: &Ordered) -> Result<(), Error> {
+    async fn maintain(&mut self, client: ClientId, ordered: &Ordered) -> Result<(), Error> {
         let Ordered::Exec(exec) = ordered else {
             return Ok(());
         };
@@ -217,34 +218,41 @@ impl Run<'_> {
         if !maintains(&exec.operation.sql) {
             return Ok(());
         }
-        let mut session = self.session().await?;
+        let role = role(&exec.settings);
+        let mut session = self.session(role).await?;
+        let act = session.run(vec![act_as(client, role)]).await?;
+        if act.iter().any(|outcome| outcome.error.is_some()) {
+            return self.give_back(session).await;
+        }
         let set = |(name, value): &(String, String)| Statement {
             sql: "SELECT pg_catalog.set_config($1, $2, false)".into(),
             parameter_types: vec![25, 25],
             parameters: vec![Some(name.clone().into()), Some(value.clone().into())],
             ..Statement::default()
         };
-        let mut statements: Vec<Statement> = exec.settings.iter().map(set).collect();
+        let settings = exec.settings.iter();
+        let mut statements: Vec<Statement> = settings
+            .filter(|(name, _)| !name.starts_with("steel."))
+            .map(set)
+            .collect();
         statements.push(statement(&exec.operation));
         session.run(statements).await?;
         self.give_back(session).await
     }
 
-    async fn session(&mut self) -> Result<Session, Error> {
-        match self.idle.pop() {
-            Some(session) => Ok(session),
-            None => Ok(Session::connect(&self.database.clients).await?),
-        }
+    /// A session of this role, or of the owner where it cannot log in: it is refused then, as at the replicas.
+    async fn session(&self, role: &str) -> Result<Session, Error> {
+        Ok(self.pool.get_as(role).await?)
     }
 
     /// A session without what the last transaction left in it.
     async fn give_back(&mut self, mut session: Session) -> Result<(), Error> {
-        let mut clean = vec![quiet("RESET ALL")];
+        let mut clean = vec![quiet("RESET ROLE"), quiet("RESET ALL")];
         if session.transaction() != b'I' {
             clean.insert(0, quiet("ROLLBACK"));
         }
         session.run(clean).await?;
-        self.idle.push(session);
+        self.pool.put(session);
         Ok(())
     }
 }

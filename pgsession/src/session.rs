@@ -37,6 +37,7 @@ pub struct Session {
     token: Option<Arc<str>>,
     alarm: Alarm,
     pid: i32,
+    user: Arc<str>,
     parameters: BTreeMap<String, String>,
     transaction: u8,
     prepared: Prepared,
@@ -66,6 +67,7 @@ impl Session {
             token: target.token.clone(),
             alarm: target.alarm.clone(),
             pid: 0,
+            user: target.user.as_str().into(),
             parameters: BTreeMap::new(),
             transaction: b'I',
             prepared: Prepared::default(),
@@ -103,6 +105,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The role that it logged in as.
+    pub fn user(&self) -> &Arc<str> {
+        &self.user
     }
 
     /// The server process, for `pg_cancel_backend` and `pg_blocking_pids`.

@@ -1,17 +1,17 @@
-//! Who is let in, and with which settings a session starts.
+//! Who is let in, as which role, and with which settings a session starts.
 
 use crate::database::{Autocommit, Database};
+use crate::password::{self, Passwords};
 use crate::session::{set_config, utf8_only};
 use crate::settings::Ledger;
 use crate::startup::Startup;
-use crate::wire::{Fault, frame};
+use crate::wire::{Closed, Fault, Wire, backend, frame};
 use bytes::Bytes;
-use client_shim::Operation;
+use client_shim::{OWNER, Operation, ROLE};
 use std::net::SocketAddr;
 
-/// The one database and its owner (see DESIGN.md, the promises).
+/// The one database (see DESIGN.md, the promises).
 const DATABASE: &str = "postgres";
-const USER: &str = "postgres";
 
 /// # Errors
 /// 28000 or 3D000 in PostgreSQL's words.
@@ -26,12 +26,6 @@ pub(crate) fn admit(startup: &Startup, peer: SocketAddr, allow_remote: bool) -> 
             "Only clients on the proxy's own machine may connect, unless `allow_remote` is set.",
         ));
     }
-    if user != USER {
-        return Err(
-            Fault::fatal("28000", format!("role \"{user}\" does not exist"))
-                .hint("Connect as the user \"postgres\"."),
-        );
-    }
     if database != DATABASE {
         return Err(
             Fault::fatal("3D000", format!("database \"{database}\" does not exist"))
@@ -39,6 +33,71 @@ pub(crate) fn admit(startup: &Startup, peer: SocketAddr, allow_remote: bool) -> 
         );
     }
     Ok(())
+}
+
+/// Has the client prove its role's password.
+///
+/// # Errors
+/// 28P01 when it cannot, 08P01 when it does not speak SCRAM-SHA-256.
+pub(crate) async fn authenticate(
+    wire: &mut Wire,
+    passwords: &Passwords,
+    role: &str,
+) -> Result<(), Closed> {
+    let malformed = |why: &str| {
+        let mut fault = Fault::protocol("malformed SCRAM message");
+        fault.detail = Some(why.to_owned());
+        fault
+    };
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes);
+        text.map(str::to_owned)
+            .map_err(|_| malformed("it is not UTF-8"))
+    };
+    backend::authentication_sasl(&mut wire.out, password::MECHANISM);
+    wire.flush().await?;
+    let initial = wire.next_password().await?;
+    let (mechanism, rest) = initial
+        .iter()
+        .position(|byte| *byte == 0)
+        .map(|end| (&initial[..end], &initial[end + 1..]))
+        .ok_or_else(|| malformed("the mechanism's name does not end"))?;
+    if mechanism != password::MECHANISM.as_bytes() {
+        let message = "client selected an invalid SASL authentication mechanism";
+        return Err(Fault::protocol(message).into());
+    }
+    let (length, message) = rest
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed("the client's first message is missing"))?;
+    if usize::try_from(u32::from_be_bytes(*length)).ok() != Some(message.len()) {
+        return Err(malformed("the client's first message has another length").into());
+    }
+    let exchange = passwords.exchange(role, &rand::random());
+    let (asked, answer) = exchange.first(&text(message)?).map_err(malformed)?;
+    backend::authentication_continue(&mut wire.out, answer);
+    wire.flush().await?;
+    let last = wire.next_password().await?;
+    let Some(answer) = asked.finish(&text(&last)?).map_err(malformed)? else {
+        let message = format!("password authentication failed for user \"{role}\"");
+        return Err(Fault::fatal("28P01", message).into());
+    };
+    backend::authentication_final(&mut wire.out, answer);
+    Ok(())
+}
+
+/// Has the replicas say whether the front's clients may act as this role.
+///
+/// # Errors
+/// What they say: 28000 where there is none, 42501 where the front's key is not bound to it.
+async fn may_act_as<D: Database>(database: &D, role: &str) -> Result<(), Fault> {
+    let how = Autocommit::Read { unvalidated: false };
+    let settings = vec![(ROLE.to_owned(), role.to_owned())];
+    let question = Operation::text("SELECT 1");
+    let outcome = database
+        .autocommit(how, settings, question, std::future::pending())
+        .await?;
+    let error = outcome.frames.iter().find(|f| frame::kind(f) == b'E');
+    error.map_or(Ok(()), |error| Err(refused(error)))
 }
 
 /// Has PostgreSQL check the startup packet's settings and say what it reports with them.
@@ -60,8 +119,16 @@ pub(crate) async fn settings<D: Database>(
         asked.retain(|(known, _)| known != name);
         asked.push((name.clone(), value.clone()));
     }
+    let role = startup.user.as_str();
+    if role != OWNER {
+        may_act_as(database, role).await?;
+        let told = |(name, _): &&mut (String, String)| name == "session_authorization";
+        if let Some((_, value)) = reported.iter_mut().find(told) {
+            role.clone_into(value);
+        }
+    }
     if asked.is_empty() {
-        return Ok(Ledger::new(Vec::new(), reported));
+        return Ok(Ledger::new(role, Vec::new(), reported));
     }
     let calls = asked
         .iter()
@@ -69,8 +136,9 @@ pub(crate) async fn settings<D: Database>(
     let calls: Vec<_> = calls.map(|call| call.replacen("SELECT ", "", 1)).collect();
     let operation = Operation::text(format!("SELECT {}", calls.join(", ")));
     let how = Autocommit::Read { unvalidated: true };
+    let acting = Vec::from_iter((role != OWNER).then(|| (ROLE.to_owned(), role.to_owned())));
     let outcome = database
-        .autocommit(how, Vec::new(), operation, std::future::pending())
+        .autocommit(how, acting, operation, std::future::pending())
         .await?;
     for found in &outcome.frames {
         match frame::kind(found) {
@@ -91,7 +159,7 @@ pub(crate) async fn settings<D: Database>(
             _ => {}
         }
     }
-    Ok(Ledger::new(asked, reported))
+    Ok(Ledger::new(role, asked, reported))
 }
 
 /// Whether a session may have this setting, by the rules for SET.

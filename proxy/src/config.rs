@@ -1,6 +1,7 @@
 //! The front's configuration.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// How the front listens. Every key has a default; unknown keys are refused.
@@ -11,10 +12,14 @@ pub struct ProxyConfig {
     pub listen: SocketAddr,
     /// Clients served at once; one more gets 53300.
     pub max_connections: usize,
-    /// Whether clients of other machines may connect. Nobody is asked for a password: whoever reaches the port is let in.
+    /// Whether clients of other machines may connect. Without `passwords` whoever reaches the port is let in.
     pub allow_remote: bool,
-    /// How long a client may take to introduce itself (seconds).
+    /// How long a client may take to introduce itself, and as long again to prove its password (seconds).
     pub startup_timeout_s: u64,
+    /// The roles that may log in here, and what their passwords are checked against: `SCRAM-SHA-256$...`, as `steeldb password` prints it
+    /// and PostgreSQL keeps it. Empty: every role may, and nobody is asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub passwords: BTreeMap<String, String>,
 }
 
 impl Default for ProxyConfig {
@@ -24,6 +29,7 @@ impl Default for ProxyConfig {
             max_connections: 100,
             allow_remote: false,
             startup_timeout_s: 30,
+            passwords: BTreeMap::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod cancel;
 mod config;
 mod database;
 mod limits;
+mod password;
 mod server;
 mod session;
 mod settings;

@@ -5,6 +5,7 @@ use crate::cancel::Registry;
 use crate::config::ProxyConfig;
 use crate::database::{Database, SessionSettings};
 use crate::limits;
+use crate::password::Passwords;
 use crate::session::Session;
 use crate::startup::{self, Opening, Startup};
 use crate::wire::{Closed, Fault, Wire, backend};
@@ -26,6 +27,10 @@ pub enum Error {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error(
+        "the password of the role {role:?} is not a SCRAM-SHA-256 verifier; have one made: steeldb password"
+    )]
+    Password { role: String },
 }
 
 /// A front that listens, and serves clients once it [runs](Proxy::run).
@@ -37,6 +42,7 @@ pub struct Proxy<D: Database = Shim> {
 
 struct Shared<D> {
     config: ProxyConfig,
+    passwords: Passwords,
     database: D,
     registry: Arc<Registry>,
     /// One permit for each client that is served.
@@ -63,8 +69,10 @@ impl<D: Database> Proxy<D> {
     /// Listens; clients wait until [`run`](Proxy::run) is called.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be listened on, or a password is no verifier.
     pub async fn bind(config: ProxyConfig, database: D) -> Result<Proxy<D>, Error> {
+        let passwords =
+            Passwords::new(&config.passwords).map_err(|role| Error::Password { role })?;
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
@@ -75,6 +83,7 @@ impl<D: Database> Proxy<D> {
             places: Semaphore::new(config.max_connections),
             copying: Arc::new(Semaphore::new(limits::COPY_TOTAL / limits::COPY_CHUNK)),
             config,
+            passwords,
             database,
             registry: Arc::default(),
             parameters: Mutex::default(),
@@ -170,9 +179,18 @@ impl<D: Database> Shared<D> {
         peer: SocketAddr,
         startup: Startup,
     ) -> Result<(), Closed> {
+        admission::admit(&startup, peer, self.config.allow_remote)?;
+        if self.passwords.are_wanted() {
+            let patience = Duration::from_secs(self.config.startup_timeout_s);
+            let proven = admission::authenticate(wire, &self.passwords, &startup.user);
+            // As PostgreSQL does: nothing more is said to who is late.
+            timeout(patience, proven)
+                .await
+                .unwrap_or(Err(Closed::Gone))?;
+        }
+        // Who has not proven anything takes nobody's place.
         let place = self.places.try_acquire();
         let _place = place.map_err(|_| Fault::fatal("53300", "sorry, too many clients already"))?;
-        admission::admit(&startup, peer, self.config.allow_remote)?;
         let reported = wire.during(self.parameters()).await?.map_err(Fault::from)?;
         let ledger = wire
             .during(admission::settings(&self.database, &startup, reported))

@@ -7,6 +7,7 @@
 use crate::limits;
 use crate::wire::{Fault, backend, frame};
 use bytes::{Bytes, BytesMut};
+use client_shim::{OWNER, ROLE};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(crate) fn is_kept(name: &str) -> bool {
 pub(crate) struct Settings {
     /// In the order in which they were first set.
     values: Arc<Vec<(String, String)>>,
+    /// The role of the session, unless it is the owner of everything.
+    role: Option<Arc<str>>,
     /// What PostgreSQL reports to a client that has these settings.
     reported: Arc<BTreeMap<String, String>>,
 }
@@ -34,8 +37,14 @@ impl Settings {
 
     /// What goes with a transaction.
     pub fn carried(&self) -> Vec<(String, String)> {
-        let carried = self.values.iter().filter(|(name, _)| !is_kept(name));
-        carried.cloned().collect()
+        // The front alone says which role it is.
+        let mine = |name: &str| is_kept(name) || name == ROLE;
+        let carried = self.values.iter().filter(|(name, _)| !mine(name));
+        let role = self
+            .role
+            .iter()
+            .map(|role| (ROLE.to_owned(), role.to_string()));
+        carried.cloned().chain(role).collect()
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -159,12 +168,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A session that starts with `startup` on a server that reports `reported` under these settings.
-    pub fn new(startup: Vec<(String, String)>, reported: Vec<(String, String)>) -> Ledger {
+    /// A session of a role that starts with `startup` on a server that reports `reported` under these settings.
+    pub fn new(
+        role: &str,
+        startup: Vec<(String, String)>,
+        reported: Vec<(String, String)>,
+    ) -> Ledger {
         let told: BTreeMap<_, _> = reported.into_iter().collect();
         Ledger {
             current: Settings {
                 values: Arc::new(startup.clone()),
+                role: (role != OWNER).then(|| role.into()),
                 reported: Arc::new(told.clone()),
             },
             startup,
@@ -279,8 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_carries_its_own_role_and_no_other() {
+        let claimed = vec![pair(ROLE, "postgres"), pair("timezone", "UTC")];
+        let ledger = Ledger::new("app", claimed.clone(), Vec::new());
+        let carried = ledger.current().carried();
+        assert_eq!(carried, [pair("timezone", "UTC"), pair(ROLE, "app")]);
+        let ledger = Ledger::new(OWNER, claimed, Vec::new());
+        assert_eq!(ledger.current().carried(), [pair("timezone", "UTC")]);
+    }
+
+    #[test]
     fn reset_goes_back_to_the_startup_packet() {
-        let mut ledger = Ledger::new(vec![pair("timezone", "UTC")], Vec::new());
+        let mut ledger = Ledger::new(OWNER, vec![pair("timezone", "UTC")], Vec::new());
         ledger.change(&set("timezone", "CET")).unwrap();
         ledger.change(&set("work_mem", "1MB")).unwrap();
         ledger.change(&Change::Reset("timezone".into())).unwrap();
@@ -302,7 +326,7 @@ mod tests {
     #[test]
     fn the_client_hears_what_a_rollback_undid_and_only_that() {
         let reported = vec![pair("TimeZone", "UTC"), pair("DateStyle", "ISO, MDY")];
-        let mut ledger = Ledger::new(Vec::new(), reported);
+        let mut ledger = Ledger::new(OWNER, Vec::new(), reported);
         let before = ledger.current().clone();
         ledger.change(&set("timezone", "CET")).unwrap();
         ledger.report("TimeZone".into(), "CET".into(), true);
@@ -314,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_was_set_locally_is_told_back_at_the_end() {
-        let mut ledger = Ledger::new(Vec::new(), vec![pair("TimeZone", "UTC")]);
+        let mut ledger = Ledger::new(OWNER, Vec::new(), vec![pair("TimeZone", "UTC")]);
         ledger.report("TimeZone".into(), "CET".into(), false);
         assert_eq!(settled(&mut ledger, false), [pair("TimeZone", "CET")]);
         assert_eq!(settled(&mut ledger, true), [pair("TimeZone", "UTC")]);

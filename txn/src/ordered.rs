@@ -47,6 +47,18 @@ impl TxId {
 /// Names and values as `set_config` takes them.
 pub type SessionSettings = Vec<(String, String)>;
 
+/// The setting by which a transaction names the role that it acts as. PostgreSQL is not given it: a replica's session logs in as the role.
+pub const ROLE: &str = "steel.role";
+
+/// The role of what names none: the owner of everything.
+pub const OWNER: &str = "postgres";
+
+/// The role that a transaction with these settings acts as.
+pub fn role(settings: &SessionSettings) -> &str {
+    let named = settings.iter().rev().find(|(name, _)| name == ROLE);
+    named.map_or(OWNER, |(_, role)| role)
+}
+
 /// What a transaction is promised; equal at all replicas, because it is ordered under the client's signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Isolation {

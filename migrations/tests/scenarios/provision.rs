@@ -65,7 +65,7 @@ async fn roles_and_members_are_made_for_whoever_has_the_token() {
         .await;
     assert_eq!(
         rows,
-        ["(\"Some \"\"one\"\"\",f,t,t,3,t)", "(group1,f,f,t,-1,)"]
+        ["(\"Some \"\"one\"\"\",f,t,t,-1,t)", "(group1,f,f,t,-1,)"]
     );
     let members = steel
         .rows("SELECT roleid::regrole, member::regrole, admin_option FROM pg_auth_members WHERE roleid = 'group1'::regrole")
@@ -112,6 +112,30 @@ async fn nothing_that_reaches_past_steeldb_is_made() {
         (r#"{"do":"extension","name":"pageinspect"}"#, "0A000"),
         (r#"{"do":"extension","name":"file_fdw"}"#, "0A000"),
         (r#"{"do":"extension"}"#, "0A000"),
+        (
+            r#"{"do":"client_role","client":65536,"role":"steel","allowed":true}"#,
+            "42939",
+        ),
+        (
+            r#"{"do":"client_role","client":65536,"role":"pg_monitor","allowed":true}"#,
+            "42939",
+        ),
+        (
+            r#"{"do":"client_role","client":65536,"role":"nobody","allowed":true}"#,
+            "42704",
+        ),
+        (
+            r#"{"do":"client_role","client":65536,"role":"postgres"}"#,
+            "22023",
+        ),
+        (
+            r#"{"do":"client_role","client":-1,"role":"postgres","allowed":true}"#,
+            "22023",
+        ),
+        (
+            r#"{"do":"client_role","role":"postgres","allowed":true}"#,
+            "22023",
+        ),
         (r#"{"do":"nothing"}"#, "22023"),
         ("{}", "22023"),
     ] {
@@ -132,6 +156,7 @@ async fn nothing_that_reaches_past_steeldb_is_made() {
         "provision_extension('{}')",
         "extensions()",
         "provision_function_policy('{}')",
+        "provision_client_role('{}')",
         "enforce_function_policies()",
     ] {
         assert_eq!(

@@ -69,6 +69,19 @@ pub(crate) fn authentication_ok(out: &mut BytesMut) {
     put(out, Authentication::Ok);
 }
 
+/// Asks for a password by this mechanism.
+pub(crate) fn authentication_sasl(out: &mut BytesMut, mechanism: &str) {
+    put(out, Authentication::SASL(vec![mechanism.to_owned()]));
+}
+
+pub(crate) fn authentication_continue(out: &mut BytesMut, message: String) {
+    put(out, Authentication::SASLContinue(message.into()));
+}
+
+pub(crate) fn authentication_final(out: &mut BytesMut, message: String) {
+    put(out, Authentication::SASLFinal(message.into()));
+}
+
 pub(crate) fn backend_key(out: &mut BytesMut, pid: i32, secret: i32) {
     put(out, BackendKeyData::new(pid, SecretKey::I32(secret)));
 }

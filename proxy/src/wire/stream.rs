@@ -112,6 +112,35 @@ impl Wire {
         }
     }
 
+    /// A client's part of an authentication: a message of type `p`, of which the body.
+    ///
+    /// # Errors
+    /// When it is of another type, or longer than [`limits::STARTUP_BYTES`].
+    pub async fn next_password(&mut self) -> Result<Bytes, Closed> {
+        loop {
+            if let Some(header) = self.input.first_chunk::<5>() {
+                if header[0] != b'p' {
+                    let message = format!("expected SASL response, got message type {}", header[0]);
+                    return Err(Fault::protocol(message).into());
+                }
+                let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+                let length = length as usize;
+                if !(4..=limits::STARTUP_BYTES).contains(&length) {
+                    return Err(Fault::protocol("invalid message length").into());
+                }
+                if self.input.len() > length {
+                    let mut frame = self.input.split_to(length + 1);
+                    frame.advance(5);
+                    return Ok(frame.freeze());
+                }
+            }
+            if self.ended {
+                return Err(Closed::Gone);
+            }
+            self.fill().await;
+        }
+    }
+
     /// Whether bytes have come that nobody asked for yet.
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()

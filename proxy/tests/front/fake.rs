@@ -269,6 +269,11 @@ impl Database for Fake {
         operation: Operation,
         cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, ShimError> {
+        // The replicas do not know this one.
+        if settings.contains(&(client_shim::ROLE.to_owned(), "root".to_owned())) {
+            let unknown = error("28000", "role \"root\" does not exist");
+            return Ok(outcome(vec![unknown], false));
+        }
         // The look at a COPY's table is not what these tests are about.
         if operation.sql.contains("to_regclass") {
             let exists = operation.parameters[0].as_deref() != Some(b"nowhere");

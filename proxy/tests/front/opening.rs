@@ -1,9 +1,9 @@
 //! The start of a connection, and who is let in.
 
-use crate::client::{Client, query, startup};
-use crate::fake::Front;
+use crate::client::{Client, query, raw, startup};
+use crate::fake::{Fake, Front};
 use bytes::BufMut;
-use proxy::ProxyConfig;
+use proxy::{Proxy, ProxyConfig};
 use tokio::io::AsyncReadExt;
 
 fn request(code: u32) -> Vec<u8> {
@@ -50,7 +50,7 @@ async fn strangers_are_told_why_they_cannot_enter() {
     for (version, parameters, error) in [
         (
             3,
-            &[("user", "root")][..],
+            &[("user", "root"), ("database", "postgres")][..],
             "E FATAL 28000 role \"root\" does not exist",
         ),
         (
@@ -88,6 +88,122 @@ async fn strangers_are_told_why_they_cannot_enter() {
         client.send(&[startup(version << 16, parameters)]).await;
         assert_eq!(client.until_closed().await, [error]);
     }
+}
+
+#[tokio::test]
+async fn a_session_acts_as_the_role_that_it_logged_in_as() {
+    let front = Front::start().await;
+    let mut client = Client::open(front.address).await;
+    client
+        .send(&[startup(
+            3 << 16,
+            &[("user", "app"), ("database", "postgres")],
+        )])
+        .await;
+    client.until_ready().await;
+    assert_eq!(front.database.asked(), ["read SELECT 1 steel.role=app"]);
+    for statement in ["INSERT INTO t VALUES (1)", "SELECT a FROM t"] {
+        client.query(statement).await;
+        let asked = front.database.asked();
+        assert!(asked[0].ends_with(" steel.role=app"), "{asked:?}");
+    }
+    // It cannot be taken away or be another one.
+    for statement in [
+        "SET steel.role = postgres",
+        "RESET steel.role",
+        "SET ROLE postgres",
+    ] {
+        let heard = client.query(statement).await;
+        assert!(heard[0].starts_with("E ERROR"), "{statement}: {heard:?}");
+    }
+    for statement in ["RESET ALL", "DISCARD ALL", "INSERT INTO t VALUES (1)"] {
+        client.query(statement).await;
+    }
+    let asked = front.database.asked();
+    assert!(
+        asked.last().unwrap().ends_with(" steel.role=app"),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn where_passwords_are_configured_everybody_proves_one() {
+    let verifier = postgres_protocol::password::scram_sha_256(b"pencil");
+    let config = ProxyConfig {
+        passwords: [("app".to_owned(), verifier)].into(),
+        ..ProxyConfig::default()
+    };
+    let front = Front::with(config).await;
+    let log_in = async |user: &str, password: &str| {
+        let mut options = tokio_postgres::Config::new();
+        options
+            .host("127.0.0.1")
+            .port(front.address.port())
+            .user(user)
+            .dbname("postgres")
+            .password(password)
+            .ssl_mode(tokio_postgres::config::SslMode::Disable);
+        match options.connect(tokio_postgres::NoTls).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.code().map(|c| c.code().to_owned()).unwrap()),
+        }
+    };
+    assert_eq!(log_in("app", "pencil").await, Ok(()));
+    for (user, password) in [
+        ("app", "pen"),
+        ("app", " pencil"),
+        ("postgres", "pencil"),
+        ("nobody", "pencil"),
+    ] {
+        let refused = log_in(user, password).await;
+        assert_eq!(refused, Err("28P01".to_owned()), "{user} with {password:?}");
+    }
+    assert_eq!(front.database.asked(), ["read SELECT 1 steel.role=app"]);
+
+    // What is no answer to the question, and who gives none.
+    for (answer, error) in [
+        (
+            query("SELECT 1"),
+            "E FATAL 08P01 expected SASL response, got message type 81",
+        ),
+        (raw(b'p', b""), "E FATAL 08P01 malformed SCRAM message"),
+        (
+            raw(b'p', b"SCRAM-SHA-256\0\0\0\0\x09n,,"),
+            "E FATAL 08P01 malformed SCRAM message",
+        ),
+        (
+            raw(b'p', b"SCRAM-SHA-256-PLUS\0\0\0\0\0"),
+            "E FATAL 08P01 client selected an invalid SASL authentication mechanism",
+        ),
+        (
+            raw(b'p', &[b'x'; 20_000]),
+            "E FATAL 08P01 invalid message length",
+        ),
+    ] {
+        let mut client = Client::open(front.address).await;
+        client
+            .send(&[startup(
+                3 << 16,
+                &[("user", "app"), ("database", "postgres")],
+            )])
+            .await;
+        client.send(&[answer]).await;
+        let heard = client.until_closed().await;
+        assert_eq!(heard.last().unwrap(), error, "{heard:?}");
+    }
+    assert!(front.database.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_password_that_is_no_verifier_is_refused_at_the_start() {
+    let config = ProxyConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        passwords: [("app".to_owned(), "pencil".to_owned())].into(),
+        ..ProxyConfig::default()
+    };
+    let error = Proxy::bind(config, Fake::default()).await.err().unwrap();
+    assert!(error.to_string().contains("\"app\""), "{error}");
+    assert!(!error.to_string().contains("pencil"), "{error}");
 }
 
 #[tokio::test]

@@ -7,5 +7,6 @@ pub use super::capture::{Captured, of as captured, set_alike};
 pub use super::claiming::executed;
 pub use super::contents::Contents;
 pub use super::journal::{Journal, ask as ask_journal};
-pub use super::opening::{Opening, quiet, statement};
+pub use super::opening::{Opening, act_as, quiet, statement};
+pub use super::pool::Pool;
 pub use super::roles::refused_request;

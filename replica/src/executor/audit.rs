@@ -68,6 +68,8 @@ const SCHEMA: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.reln
   SELECT concat_ws(' ', 'member', m.roleid::regrole, m.member::regrole, m.admin_option)
     FROM pg_catalog.pg_auth_members m WHERE m.roleid::regrole::text !~ '^pg_'
    UNION ALL
+  SELECT concat_ws(' ', 'client', r.client, r.role, r.allowed) FROM steel.client_role r
+   UNION ALL
   SELECT concat_ws(' ', 'extension', e.extname, e.extversion = a.default_version, e.extnamespace::regnamespace)
     FROM pg_catalog.pg_extension e LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname";
 

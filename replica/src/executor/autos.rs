@@ -68,6 +68,7 @@ impl Executor {
         }
         let ran_at = self.engine.final_height();
         let opening = Opening {
+            client,
             isolation: "READ COMMITTED",
             promised: Isolation::of(&auto.settings),
             read_only: false,

@@ -190,7 +190,7 @@ impl Newest {
         operation: &Operation,
         width: usize,
     ) -> Option<Vec<Vec<String>>> {
-        let mut session = self.pool.get().await.ok()?;
+        let mut session = self.pool.get_as(self.opening.role()).await.ok()?;
         let opening = Opening {
             isolation: "READ COMMITTED",
             read_only: false,

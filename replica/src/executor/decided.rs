@@ -150,6 +150,7 @@ impl Executor {
             _ => Default::default(),
         };
         Opening {
+            client: tx.client,
             isolation: "REPEATABLE READ",
             promised,
             read_only,

@@ -2,12 +2,13 @@
 
 use super::Note;
 use super::jobs::{Bench, JUDGING_BUDGET, error_frame};
-use super::opening::{quiet, statement};
+use super::opening::{act_as, first_error, quiet, statement};
 use super::roles;
 use bytes::Bytes;
 use consensus::{ClientId, Height};
 use pgsession::{Error, Statement};
 use std::sync::Arc;
+use txn::ordered::role;
 use txn::{Exec, Ordered};
 
 impl Bench {
@@ -25,7 +26,7 @@ impl Bench {
                 error: None,
             });
         }
-        let executed = self.run_exec(height, index, exec).await;
+        let executed = self.run_exec(height, index, client, exec).await;
         let (frames, error) = match executed {
             Ok(frames) => (frames, None),
             Err(error) => (vec![error_frame("XX000", &error.to_string())], Some(error)),
@@ -38,7 +39,13 @@ impl Bench {
         });
     }
 
-    async fn run_exec(&self, height: Height, index: u32, exec: &Exec) -> Result<Vec<Bytes>, Error> {
+    async fn run_exec(
+        &self,
+        height: Height,
+        index: u32,
+        client: ClientId,
+        exec: &Exec,
+    ) -> Result<Vec<Bytes>, Error> {
         let refused = |sqlstate: &str, message: &str| Ok(vec![error_frame(sqlstate, message)]);
         match sql::statement(&exec.operation.sql) {
             Ok(found) if !matches!(found.kind, sql::Kind::Maintenance { .. }) => {
@@ -56,7 +63,12 @@ impl Bench {
             Ok(_) => {}
             Err(refusal) => return refused(refusal.sqlstate, &refusal.message),
         }
-        let mut session = self.pool.get().await?;
+        let role = role(&exec.settings);
+        let mut session = self.pool.get_as(role).await?;
+        if let Some(error) = first_error(session.run(vec![act_as(client, role)]).await?) {
+            self.give_back(session).await;
+            return Ok(vec![error.frame]);
+        }
         self.tell(Note::AdoptingIn {
             height,
             index,
@@ -64,6 +76,7 @@ impl Bench {
         });
         let settings = exec.settings.iter();
         let mut statements: Vec<_> = settings
+            .filter(|(name, _)| !name.starts_with("steel."))
             .map(|(name, value)| set_config(name, value))
             .collect();
         // Behind the client's own, which may be shorter: everything that is ordered behind waits for it.

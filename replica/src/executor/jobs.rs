@@ -17,6 +17,7 @@ use pgsession::{Error, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
+use txn::ordered::OWNER;
 use txn::{Operation, Ordered, Step, TxId, WriteSet};
 
 /// How long judging one transaction may take before this replica abstains.
@@ -26,7 +27,7 @@ pub const JUDGING_BUDGET: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Bench {
     pub notes: UnboundedSender<Note>,
-    /// Sessions of the clients' role.
+    /// Sessions of the clients' roles.
     pub pool: Arc<Pool>,
     /// Sessions of the superuser: adoption, audit.
     pub control: Arc<Pool>,
@@ -49,7 +50,7 @@ impl Bench {
     /// Opens a transaction's session and takes its snapshot.
     pub async fn open(self, tx: TxId, opening: Opening) {
         let opened = async {
-            let mut session = self.pool.get().await?;
+            let mut session = self.pool.get_as(opening.role()).await?;
             let refused = opening.open(&mut session).await?;
             Ok::<_, Error>((session, refused))
         };
@@ -113,7 +114,7 @@ impl Bench {
 
     /// Opens an autocommit write's transaction and runs it.
     pub async fn auto(self, tx: TxId, opening: Opening, operation: Operation) {
-        let mut session = match self.pool.get().await {
+        let mut session = match self.pool.get_as(opening.role()).await {
             Ok(session) => session,
             Err(error) => {
                 self.tell(Note::Opened {
@@ -161,7 +162,7 @@ impl Bench {
     ) {
         let mut session = match session {
             Some(session) => session,
-            None => match self.pool.get().await {
+            None => match self.pool.get_as(start.role()).await {
                 Ok(session) => session,
                 Err(error) => {
                     let report = judge::Report::abstain(error.to_string());
@@ -304,18 +305,29 @@ impl Bench {
         self.give_back(session).await;
     }
 
-    /// Returns a session to the pool without what the last client left in it.
+    /// Returns a session to the pool without what the last client left in it. RESET ALL leaves the role that a function took for good.
     pub(super) async fn give_back(&self, mut session: Session) {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
         if session
-            .run(vec![quiet(closing::SHARED_CHANGES), quiet("RESET ALL")])
+            .run(vec![
+                quiet(closing::SHARED_CHANGES),
+                quiet("RESET ROLE"),
+                quiet("RESET ALL"),
+            ])
             .await
             .is_ok_and(|o| first_error(o).is_none())
         {
             self.pool.put(session);
         }
+    }
+
+    async fn session_of(&self, role: &str) -> Result<Session, adopt::Failure> {
+        self.pool
+            .get_as(role)
+            .await
+            .map_err(adopt::Failure::Session)
     }
 
     /// Applies an agreed write set instead of executing.
@@ -336,12 +348,12 @@ impl Bench {
         };
         let schema_change = steps.iter().any(|s| s.evidence.schema_change);
         let adopted = async {
-            let mut session = self.pool.get().await.map_err(adopt::Failure::Session)?;
-            self.tell(Note::AdoptingIn {
-                height,
-                index,
-                pid: session.pid(),
-            });
+            // What runs again runs as the role that ran it; rows are written with the owner's rights, as what cascades and what SECURITY
+            // DEFINER functions write has to be.
+            let role = if schema_change { opening.role() } else { OWNER };
+            let mut session = self.session_of(role).await?;
+            let adopting_in = |pid| Note::AdoptingIn { height, index, pid };
+            self.tell(adopting_in(session.pid()));
             if schema_change {
                 rerun::transaction(&mut session, &opening, steps, mark).await?;
                 self.shapes.forget();
@@ -358,6 +370,11 @@ impl Bench {
                         return Err(failure);
                     }
                     tracing::warn!(height, index, %failure, "agreed rows do not fit: the statements are run again");
+                    if opening.role() != OWNER {
+                        self.give_back(session).await;
+                        session = self.session_of(opening.role()).await?;
+                        self.tell(adopting_in(session.pid()));
+                    }
                     rerun::transaction(&mut session, &opening, steps, mark)
                         .await
                         .map_err(|_| failure)?;

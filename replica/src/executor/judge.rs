@@ -9,6 +9,7 @@ use super::journal::{self, Habit, Journal};
 use super::opening::{Opening, quiet};
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use txn::client::Reason;
+use txn::ordered::OWNER;
 use txn::{Ballot, Isolation, Operation, Step, WriteSet};
 
 /// What became of a judging run.
@@ -99,6 +100,15 @@ pub enum Start {
 }
 
 impl Start {
+    /// The role of the session that it needs.
+    pub fn role(&self) -> &str {
+        match self {
+            // It has one, or cannot be judged.
+            Start::AtSnapshot => OWNER,
+            Start::Again(opening) | Start::Open(opening) | Start::Reopen(opening) => opening.role(),
+        }
+    }
+
     /// Whether a SERIALIZABLE transaction is judged at its place: a difference is then a conflict first of all.
     fn is_serializable(&self) -> bool {
         match self {

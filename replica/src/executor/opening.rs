@@ -1,9 +1,10 @@
 //! How a session enters a transaction: what every replica does alike before the first operation.
 
 use bytes::Bytes;
+use consensus::ClientId;
 use pgsession::{Describe, Error, ErrorFields, Outcome, Session, Statement};
 use std::sync::Arc;
-use txn::ordered::SessionSettings;
+use txn::ordered::{SessionSettings, role};
 use txn::{Isolation, Operation};
 
 /// The savepoint right after the snapshot: rolling back to it keeps the snapshot and frees the locks.
@@ -12,6 +13,8 @@ pub const SAVEPOINT: &str = "steel_start";
 /// What a transaction is opened with; equal at all replicas but for `mode`.
 #[derive(Clone, Debug)]
 pub struct Opening {
+    /// Whose it is.
+    pub client: ClientId,
     /// PostgreSQL's level for the session.
     pub isolation: &'static str,
     /// What the client was promised.
@@ -26,6 +29,11 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// The role that its session logs in as ([`Pool::get_as`](super::pool::Pool::get_as)).
+    pub fn role(&self) -> &str {
+        role(&self.settings)
+    }
+
     /// BEGIN, the statement that takes the snapshot, and the savepoint. What `currval` would tell of whoever had the session before
     /// is forgotten first: an error is better than another client's number.
     pub fn statements(&self) -> Vec<Statement> {
@@ -55,15 +63,18 @@ impl Opening {
         let (names, values): (Vec<_>, Vec<_>) = self.settings.iter().cloned().unzip();
         let text = |s: String| Some(Bytes::from(s));
         Statement {
-            sql: "SELECT steel.begin_tx(pg_catalog.to_timestamp($1 / 1000.0), $2, $3, $4, $5), steel.open_journal()"
+            sql: "SELECT steel.act_as($6, $7), steel.begin_tx(pg_catalog.to_timestamp($1 / 1000.0), $2, $3, $4, $5), \
+                         steel.open_journal()"
                 .into(),
-            parameter_types: vec![20, 25, 25, 1009, 1009],
+            parameter_types: vec![20, 25, 25, 1009, 1009, 20, 25],
             parameters: vec![
                 text(self.time_ms.to_string()),
                 text(self.nonce.clone()),
                 text(mode.to_owned()),
                 text(array(&names)),
                 text(array(&values)),
+                text(self.client.0.to_string()),
+                text(self.role().to_owned()),
             ],
             cached: true,
             ..Statement::default()
@@ -84,6 +95,20 @@ impl Opening {
 pub fn quiet(sql: impl Into<Arc<str>>) -> Statement {
     Statement {
         sql: sql.into(),
+        cached: true,
+        ..Statement::default()
+    }
+}
+
+/// Fails unless the session is one of this role, and the client may act as it (V35).
+pub fn act_as(client: ClientId, role: &str) -> Statement {
+    Statement {
+        sql: "SELECT steel.act_as($1, $2)".into(),
+        parameter_types: vec![20, 25],
+        parameters: vec![
+            Some(client.0.to_string().into()),
+            Some(role.to_owned().into()),
+        ],
         cached: true,
         ..Statement::default()
     }

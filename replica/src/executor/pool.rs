@@ -2,15 +2,21 @@
 
 use deadpool::unmanaged::{self, Object};
 use pgsession::{Error, Session, Target};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// Idle sessions kept; more are closed when they come back.
+/// Idle sessions kept, of one role; more are closed when they come back.
 const MAX_IDLE: usize = 64;
+/// Roles of which idle sessions are kept.
+const MAX_ROLES: usize = 64;
+/// The longest name that PostgreSQL does not cut short, in bytes.
+const MAX_NAME: usize = 63;
 
-/// Sessions of one role. They leave the pool for as long as a transaction lives, and come back when they are idle.
+/// Sessions by the role that they logged in as. They leave the pool for as long as a transaction lives, and come back when they are idle.
 pub struct Pool {
     target: Target,
-    idle: unmanaged::Pool<Session>,
+    idle: Mutex<BTreeMap<Arc<str>, unmanaged::Pool<Session>>>,
     /// Schema changes so far.
     generation: AtomicU64,
 }
@@ -19,7 +25,7 @@ impl Pool {
     pub fn new(target: Target) -> Pool {
         Pool {
             target,
-            idle: unmanaged::Pool::new(MAX_IDLE),
+            idle: Mutex::default(),
             generation: AtomicU64::new(0),
         }
     }
@@ -35,27 +41,80 @@ impl Pool {
         session.in_generation(self.generation.load(Ordering::Relaxed));
     }
 
-    /// An idle session, or a new one.
+    /// An idle session of the target's own role, or a new one.
     ///
     /// # Errors
     /// When PostgreSQL does not accept another session.
     pub async fn get(&self) -> Result<Session, Error> {
-        while let Ok(idle) = self.idle.try_get() {
-            let mut session = Object::take(idle);
+        self.of(&self.target.user).await
+    }
+
+    /// The same of another role. Where that cannot log in it is a session of the target's own role: `steel.act_as`, which is asked
+    /// before anything of a client's runs, refuses it with an error that is equal at all replicas.
+    ///
+    /// # Errors
+    /// As [`get`](Pool::get).
+    pub async fn get_as(&self, role: &str) -> Result<Session, Error> {
+        if !may_log_in(role) {
+            return self.get().await;
+        }
+        match self.of(role).await {
+            Err(Error::Refused(why)) if is_about_the_role(&why.sqlstate) => self.get().await,
+            Err(Error::Authentication(_) | Error::Invalid(_)) => self.get().await,
+            other => other,
+        }
+    }
+
+    async fn of(&self, role: &str) -> Result<Session, Error> {
+        while let Some(mut session) = self.take(role) {
             if !session.is_broken() {
                 self.renew(&mut session);
                 return Ok(session);
             }
         }
-        let mut session = Session::connect(&self.target).await?;
+        let mut session = match role == self.target.user {
+            true => Session::connect(&self.target).await?,
+            false => {
+                let target = Target {
+                    user: role.to_owned(),
+                    ..self.target.clone()
+                };
+                Session::connect(&target).await?
+            }
+        };
         self.renew(&mut session);
         Ok(session)
     }
 
+    fn take(&self, role: &str) -> Option<Session> {
+        let idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        idle.get(role)?.try_get().ok().map(Object::take)
+    }
+
     /// Takes back a session that is idle and reset. One that is anything else, or too many, is closed.
     pub fn put(&self, session: Session) {
-        if !session.is_broken() && session.transaction() == b'I' {
-            let _ = self.idle.try_add(session);
+        if session.is_broken() || session.transaction() != b'I' {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        let roles = idle.len();
+        if let Some(of_role) = idle.get(session.user()) {
+            let _ = of_role.try_add(session);
+        } else if roles < MAX_ROLES {
+            let of_role = unmanaged::Pool::new(MAX_IDLE);
+            let user = session.user().clone();
+            let _ = of_role.try_add(session);
+            idle.insert(user, of_role);
         }
     }
+}
+
+/// Whether a client may be given a session of a role of this name at all: not of the replica's own, nor of PostgreSQL's.
+fn may_log_in(role: &str) -> bool {
+    (1..=MAX_NAME).contains(&role.len()) && role != "steel" && !role.starts_with("pg_")
+}
+
+/// There is none, it may not log in, or not into this database.
+fn is_about_the_role(sqlstate: &str) -> bool {
+    sqlstate.starts_with("28") || sqlstate == "42501"
 }

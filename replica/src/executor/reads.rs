@@ -191,6 +191,7 @@ async fn execute(
         });
     }
     let opening = Opening {
+        client: read.client,
         isolation: "REPEATABLE READ",
         promised: Isolation::Snapshot,
         read_only: true,
@@ -199,7 +200,7 @@ async fn execute(
         mode: "record",
         settings: read.settings.clone(),
     };
-    let mut session = bench.pool.get().await?;
+    let mut session = bench.pool.get_as(opening.role()).await?;
     let mut statements = opening.statements();
     statements.pop();
     let refused = {

@@ -1,7 +1,8 @@
-//! Which role a client acts as: `postgres`, the one role that proxies authenticate.
+//! Which role a client acts as: the one that it names by [`txn::ordered::ROLE`], as which its session logs in, if its key is bound to it
+//! (V35, decision 32).
 //!
-//! A client's settings travel with what it has ordered, and PostgreSQL would take a role among them if `postgres` is a member of
-//! it. No proxy sends one; a client that speaks for itself may not either, whichever replica it asks.
+//! A client's settings travel with what it has ordered, and PostgreSQL would take another role among them if the one that logged in is a
+//! member of it. No proxy sends one; a client that speaks for itself may not either, whichever replica it asks.
 
 use super::judge::reason;
 use consensus::ClientId;
@@ -20,7 +21,7 @@ pub fn refused(client: ClientId, settings: &SessionSettings) -> Option<Reason> {
         reason(
             "42501",
             format!("client {client} may not act as the role {role:?}"),
-            "The keys of clients are bound to the role postgres: leave the setting out.",
+            "A session logs in as the role that its client's key is bound to: leave the setting out.",
         )
     })
 }

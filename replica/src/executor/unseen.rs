@@ -29,7 +29,8 @@ pub async fn instead(
     if !concerns(error) || session.transaction() != b'E' {
         return Ok(None);
     }
-    let Some(query) = in_newest(pool, error, savepoint).await else {
+    let user = session.user().clone();
+    let Some(query) = in_newest(pool, &user, error, savepoint).await else {
         return Ok(None);
     };
     // The savepoint brings the view of the snapshot back; the last statement fails, as the client's did.
@@ -57,8 +58,13 @@ pub struct Savepoint {
 }
 
 /// The query that finds the row in the state of now, if it does. Asked read-only: an index may be made of a client's functions.
-async fn in_newest(pool: &Pool, error: &ErrorFields, savepoint: &Savepoint) -> Option<String> {
-    let mut session = pool.get().await.ok()?;
+async fn in_newest(
+    pool: &Pool,
+    user: &str,
+    error: &ErrorFields,
+    savepoint: &Savepoint,
+) -> Option<String> {
+    let mut session = pool.get_as(user).await.ok()?;
     let named = [b's', b't', b'n', b'D'].map(|code| error.field(code).map(Bytes::from));
     let [schema, table, name, detail] = named;
     // The transaction itself may have deleted what is missing, before a savepoint that hides it no more.
