@@ -35,8 +35,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    down, init, kill, policy, proxy, receipt, reconfigure, replica, start, status, supervise, up,
-    verify,
+    down, init, kill, password, policy, proxy, receipt, reconfigure, replica, role, start, status,
+    supervise, up, verify,
 };
 
 use crate::failure::Failure;
@@ -60,6 +60,8 @@ enum Command {
     Init(init::Args),
     Import(commands::import::Args),
     Reconfigure(reconfigure::Args),
+    Role(role::Args),
+    Password(password::Args),
     Policy(policy::Args),
     Replica(replica::Args),
     Proxy(proxy::Args),
@@ -106,6 +108,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Start(args) => start::run(&args).await,
         Command::Init(args) => init::run(&args).await,
         Command::Import(args) => commands::import::run(&args).await,
+        Command::Role(args) => role::run(&args).await,
+        Command::Password(args) => password::run(&args),
         Command::Policy(args) => policy::run(&args).await,
         Command::Reconfigure(args) => reconfigure::run(&args).await,
         Command::Replica(args) => replica::run(&args).await,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use client_shim::{Settings, Shim};
-use cluster::Cluster;
+use cluster::{ClientEntry, Cluster};
 use net::Identity;
 
 use crate::failure::Failure;
@@ -28,6 +28,14 @@ pub fn names() -> impl Iterator<Item = String> {
         } else {
             format!("operator-{n}")
         }
+    })
+}
+
+/// The clients that serve applications: neither operators nor administrators.
+pub fn applications(cluster: &Cluster) -> impl Iterator<Item = &ClientEntry> {
+    let operators: Vec<String> = names().collect();
+    cluster.clients.iter().filter(move |client| {
+        !operators.contains(&client.name) && !cluster.administrators.contains(&client.id)
     })
 }
 

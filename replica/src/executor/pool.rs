@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Idle sessions kept, of one role; more are closed when they come back.
+/// Idle sessions kept, of all roles together: they count among the connections that the server allows.
 const MAX_IDLE: usize = 64;
-/// Roles of which idle sessions are kept.
-const MAX_ROLES: usize = 64;
 /// The longest name that PostgreSQL does not cut short, in bytes.
 const MAX_NAME: usize = 63;
 
@@ -91,21 +89,23 @@ impl Pool {
         idle.get(role)?.try_get().ok().map(Object::take)
     }
 
-    /// Takes back a session that is idle and reset. One that is anything else, or too many, is closed.
+    /// Takes back a session that is idle and reset. One that is anything else is closed; where there are too many, one of the role
+    /// that has most of them.
     pub fn put(&self, session: Session) {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
-        let roles = idle.len();
-        if let Some(of_role) = idle.get(session.user()) {
-            let _ = of_role.try_add(session);
-        } else if roles < MAX_ROLES {
-            let of_role = unmanaged::Pool::new(MAX_IDLE);
-            let user = session.user().clone();
-            let _ = of_role.try_add(session);
-            idle.insert(user, of_role);
+        let kept: usize = idle.values().map(|of_role| of_role.status().size).sum();
+        if kept >= MAX_IDLE {
+            let most = idle.values().max_by_key(|of_role| of_role.status().size);
+            drop(most.and_then(|of_role| of_role.try_get().ok().map(Object::take)));
+            idle.retain(|_, of_role| of_role.status().size > 0);
         }
+        let of_role = idle
+            .entry(session.user().clone())
+            .or_insert_with(|| unmanaged::Pool::new(MAX_IDLE));
+        let _ = of_role.try_add(session);
     }
 }
 

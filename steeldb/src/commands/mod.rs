@@ -4,11 +4,13 @@ pub mod down;
 pub mod import;
 pub mod init;
 pub mod kill;
+pub mod password;
 pub mod policy;
 pub mod proxy;
 pub mod receipt;
 pub mod reconfigure;
 pub mod replica;
+pub mod role;
 mod shape;
 pub mod start;
 pub mod status;
@@ -32,7 +34,7 @@ pub struct Where {
 }
 
 impl Where {
-    fn layout(&self) -> Result<Layout, Failure> {
+    pub fn layout(&self) -> Result<Layout, Failure> {
         Layout::new(&self.data.clone().unwrap_or_else(default_root))
     }
 }

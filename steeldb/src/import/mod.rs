@@ -70,7 +70,8 @@ pub async fn run(
     let source = Source::open(dsn).await?;
     let plan = precheck::plan(&source).await?;
     judge_findings(&plan, options.skip_unsupported, progress)?;
-    let roles = provision::roles(&source).await?;
+    let mut roles = provision::roles(&source).await?;
+    roles.extend(provision::bindings(&roles, cluster));
     let extensions = provision::extensions(&source).await?;
     for note in provision::notes(&source).await? {
         progress.note(&format!("note: {note}"));

@@ -1,12 +1,22 @@
 //! Roles, memberships and extensions: what no client may make, asked of the replicas with an administrator's signature.
 
+use std::time::Duration;
+
 use client_shim::{Isolation, Shim};
+use cluster::Cluster;
 use net::Identity;
 use serde_json::{Value, json};
 
 use super::source::Source;
 use super::sql_error;
+use crate::commands::Where;
 use crate::failure::Failure;
+use crate::members;
+use crate::operator::{Operator, administrator_key, applications};
+use crate::progress::Progress;
+
+/// How long the cluster may take to be reached.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Requests of one transaction.
 const AT_ONCE: usize = 100;
@@ -24,7 +34,7 @@ pub async fn roles(source: &Source) -> Result<Vec<Value>, Failure> {
         "NULL::text"
     };
     let query = format!(
-        "SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolconnlimit, r.rolvaliduntil::text, {password},
+        "SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolvaliduntil::text, {password},
                 pg_catalog.shobj_description(r.oid, 'pg_authid')
            FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' AND r.rolname NOT IN ('postgres', 'steel') ORDER BY 1"
     );
@@ -37,10 +47,9 @@ pub async fn roles(source: &Source) -> Result<Vec<Value>, Failure> {
                 "name": row.get::<_, String>(0),
                 "login": row.get::<_, bool>(1),
                 "inherit": row.get::<_, bool>(2),
-                "limit": row.get::<_, i32>(3),
-                "until": row.get::<_, Option<String>>(4),
-                "password": row.get::<_, Option<String>>(5),
-                "comment": row.get::<_, Option<String>>(6),
+                "until": row.get::<_, Option<String>>(3),
+                "password": row.get::<_, Option<String>>(4),
+                "comment": row.get::<_, Option<String>>(5),
             })
         })
         .collect();
@@ -75,10 +84,10 @@ pub async fn notes(source: &Source) -> Result<Vec<String>, Failure> {
             "SELECT pg_catalog.quote_ident(rolname) || ' loses ' || pg_catalog.concat_ws(', ',
                     CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolcreatedb THEN 'CREATEDB' END,
                     CASE WHEN rolcreaterole THEN 'CREATEROLE' END, CASE WHEN rolreplication THEN 'REPLICATION' END,
-                    CASE WHEN rolbypassrls THEN 'BYPASSRLS' END)
+                    CASE WHEN rolbypassrls THEN 'BYPASSRLS' END, CASE WHEN rolconnlimit >= 0 THEN 'CONNECTION LIMIT' END)
                FROM pg_catalog.pg_roles
               WHERE rolname !~ '^pg_' AND rolname NOT IN ('postgres', 'steel')
-                AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls) ORDER BY 1",
+                AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls OR rolconnlimit >= 0) ORDER BY 1",
             &[],
         )
         .await
@@ -131,6 +140,44 @@ pub async fn extensions(source: &Source) -> Result<Vec<Value>, Failure> {
         })
     };
     Ok(rows.iter().map(request).collect())
+}
+
+/// What lets applications go on as the roles that they log in as: those of `roles` that may.
+pub fn bindings(roles: &[Value], cluster: &Cluster) -> Vec<Value> {
+    let names = roles
+        .iter()
+        .filter(|request| request["do"] == "role" && request["login"] == true)
+        .filter_map(|request| request["name"].as_str());
+    names
+        .flat_map(|role| applications(cluster).map(move |client| binding(client.id, role, true)))
+        .collect()
+}
+
+/// Lets a client act as a role, or not any more.
+pub fn binding(client: u32, role: &str, allowed: bool) -> Value {
+    json!({ "do": "client_role", "client": client, "role": role, "allowed": allowed })
+}
+
+/// Has the replicas of a cluster that runs carry out what an administrator asks. `unchanged` says what is as it was if it fails.
+pub async fn administer(
+    place: &Where,
+    unchanged: &str,
+    requests: impl FnOnce(&Cluster) -> Result<Vec<Value>, Failure>,
+) -> Result<(), Failure> {
+    let layout = place.layout()?;
+    let cluster = members::load(&layout)?;
+    let requests = requests(&cluster)?;
+    let administrator = administrator_key(&layout, &cluster)?;
+    let operator = Operator::connect(&layout, &cluster).await?;
+    let progress = Progress::start();
+    progress.step("connecting to the replicas");
+    operator.shim.ready(CONNECT).await.map_err(|error| {
+        Failure::new(unchanged)
+            .cause(error)
+            .next(format!("steeldb status --data {}", layout.root().display()))
+    })?;
+    progress.step("ordering the change");
+    carry_out(&operator.shim, &administrator, &requests).await
 }
 
 /// Has the replicas carry out the requests.

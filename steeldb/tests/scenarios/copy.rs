@@ -106,6 +106,7 @@ async fn one_that_is_killed_while_it_copies_goes_on_with_what_it_has() {
     let cluster = copying("copy_rate_mib_s = 1");
     let client = cluster.connect().await;
     client.batch_execute(LARGE).await.unwrap();
+    cluster.succeed(&["role", "make", "app"]);
     lose(&cluster, 2);
     // `a` and `b1` come before `c`.
     kill_behind(&cluster, 2, "c").await;
@@ -118,6 +119,8 @@ async fn one_that_is_killed_while_it_copies_goes_on_with_what_it_has() {
     // `b1`, and `m` and `z` if the kill came that late; never `a` and `c`.
     let first = kept(&cluster, 2);
     assert!(matches!(first[..], [1..=3]), "{first:?}");
+    let bound = "SELECT count(*) FROM steel.client_role WHERE role = 'app' AND allowed";
+    assert_eq!(cluster.ask(2, bound), "1", "it has what keys are bound to");
     let said = cluster.verify();
     assert!(said.contains("all 4 replicas are identical"), "{said}");
 

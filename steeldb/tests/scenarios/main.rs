@@ -19,5 +19,6 @@ mod receipts;
 mod reconfigure;
 mod repair;
 mod restarts;
+mod roles;
 mod support;
 mod versions;

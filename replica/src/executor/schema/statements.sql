@@ -64,7 +64,7 @@ SELECT format('1fCREATE EXTENSION IF NOT EXISTS %I SCHEMA %I VERSION %L', e.extn
 UNION ALL
 SELECT format('1gINSERT INTO steel.function_policy VALUES (%L, %L)', f.function, f.policy) FROM steel.function_policy f
 UNION ALL
-SELECT format('1gINSERT INTO steel.client_role VALUES (%s, %L, %s)', c.client, c.role, c.allowed) FROM steel.client_role c
+SELECT format('1gINSERT INTO steel.client_role VALUES (%s, %L, %L)', c.client, c.role, c.allowed) FROM steel.client_role c
 UNION ALL
 SELECT '1hSELECT steel.enforce_function_policies()' WHERE EXISTS (SELECT FROM pg_extension e WHERE e.extname <> 'plpgsql')
 UNION ALL
