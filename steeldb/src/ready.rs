@@ -221,7 +221,11 @@ async fn first_statement(listen: SocketAddr) -> Result<(), String> {
             format!("{} ({})", db.message(), db.code().code())
         })
     };
-    let asked = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::INVALID_PASSWORD);
+    // It asks for a password, or its key is not bound to the owner's role: either is an answer.
+    let asked = |error: &tokio_postgres::Error| {
+        let refusals = [SqlState::INVALID_PASSWORD, SqlState::INSUFFICIENT_PRIVILEGE];
+        error.code().is_some_and(|code| refusals.contains(code))
+    };
     let ask = async {
         let (client, connection) = match config.connect(tokio_postgres::NoTls).await {
             Ok(connected) => connected,
@@ -230,7 +234,10 @@ async fn first_statement(listen: SocketAddr) -> Result<(), String> {
         };
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
-            done = client.simple_query("SELECT 1") => done.map(|_| ()).map_err(explain),
+            done = client.simple_query("SELECT 1") => match done {
+                Err(error) if !asked(&error) => Err(explain(error)),
+                _ => Ok(()),
+            },
             ended = &mut connection => Err(ended.map_or_else(explain, |()| "the proxy closed the connection".into())),
         }
     };

@@ -66,13 +66,19 @@ fn an_application_logs_in_as_its_own_role_with_its_password() {
     let said = cluster.refuse(&["role", "make", "pg_monitor"], 1);
     assert!(said.contains("reserved"), "{said}");
 
-    // With passwords nobody comes in without.
+    // A proxy need not be the owner; with passwords nobody comes in without.
+    cluster.succeed(&["role", "unbind", "postgres"]);
+    let refused = sql("postgres", "", "SELECT 1").unwrap_err();
+    assert!(refused.contains("may not act as the role"), "{refused}");
+    cluster.succeed(&["down"]);
+    cluster.up();
+    assert!(sql("app", "", order).unwrap().starts_with("2app"));
     cluster.succeed(&["down"]);
     let path = cluster.data().join("proxy/proxy.toml");
     let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
     writeln!(file, "\n[front.passwords]\n{}", verifier("app", "pencil")).unwrap();
     cluster.up();
-    assert!(sql("app", "pencil", order).unwrap().starts_with("2app"));
+    assert!(sql("app", "pencil", order).unwrap().starts_with("3app"));
     for (role, password) in [
         ("app", "pen"),
         ("app", ""),
