@@ -247,6 +247,122 @@ async fn what_a_role_did_is_adopted_whatever_it_may_not_do() {
     cluster.end().await;
 }
 
+/// What draws, records, replays and counts behind an ordinary role's statements needs rights that the role has.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_role_uses_all_that_is_replaced_and_recorded() {
+    let cluster = Cluster::start().await;
+    let owner = cluster.client().await;
+    cluster
+        .provision(&[APP, &binding(PROXY.0, "app", true)])
+        .await;
+    owner
+        .batch_execute(
+            "CREATE TABLE drawn (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text, at timestamptz DEFAULT now(),
+                                 u uuid DEFAULT gen_random_uuid(), r float8 DEFAULT random());
+             CREATE TABLE numbered (id serial PRIMARY KEY, a int UNIQUE, b text);
+             CREATE TABLE cut (id int, k int, PRIMARY KEY (id, k)) PARTITION BY RANGE (k);
+             CREATE TABLE cut1 PARTITION OF cut FOR VALUES FROM (0) TO (10); CREATE TABLE cut2 PARTITION OF cut FOR VALUES FROM (10) TO (20);
+             CREATE TABLE above (a int); CREATE TABLE below (b int) INHERITS (above);
+             CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+             CREATE FUNCTION tried(x int) RETURNS int LANGUAGE plpgsql AS $$
+                BEGIN INSERT INTO numbered (a, b) VALUES (x, 'tried'); RETURN x; EXCEPTION WHEN unique_violation THEN RETURN -1; END $$;
+             GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO app;
+             GRANT USAGE, UPDATE ON SEQUENCE numbered_id_seq TO app",
+        )
+        .await
+        .unwrap();
+    cluster.settle().await;
+    let before = cluster.verdicts().await;
+    let app = cluster.client_as("app").await.unwrap();
+    for sql in [
+        "INSERT INTO drawn (a) VALUES ('x'), ('y')",
+        "INSERT INTO drawn (a) SELECT g::text FROM generate_series(1, 5) g",
+        "INSERT INTO numbered (a) VALUES (1), (2) ON CONFLICT (a) DO UPDATE SET b = 'c'",
+        "INSERT INTO numbered (a) VALUES (1), (3) ON CONFLICT DO NOTHING",
+        "SELECT nextval('numbered_id_seq'), currval('numbered_id_seq'), lastval()",
+        "SELECT setval('numbered_id_seq', 100)",
+        "BEGIN; INSERT INTO cut VALUES (1, 1), (2, 11); UPDATE cut SET k = 12 WHERE id = 1; DELETE FROM cut WHERE id = 2; COMMIT",
+        "INSERT INTO below VALUES (1, 2); UPDATE above SET a = 5; DELETE FROM above",
+        "BEGIN; INSERT INTO child VALUES (7); INSERT INTO parent VALUES (7); COMMIT",
+        "SELECT tried(100), tried(100); DO $$ BEGIN PERFORM tried(101); END $$",
+        "MERGE INTO numbered n USING (VALUES (1, 'm'), (50, 'n')) x (a, b) ON n.a = x.a
+             WHEN MATCHED THEN UPDATE SET b = x.b WHEN NOT MATCHED THEN INSERT (a, b) VALUES (x.a, x.b)",
+        "WITH gone AS (DELETE FROM numbered WHERE a = 50 RETURNING *) INSERT INTO numbered (a, b) SELECT a + 1000, b FROM gone",
+        "BEGIN; SELECT a FROM numbered ORDER BY a LIMIT 1 FOR UPDATE SKIP LOCKED; UPDATE numbered SET b = 'locked' WHERE a = 1; COMMIT",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO numbered (a) SELECT count(*) + 900 FROM numbered; COMMIT",
+        "TRUNCATE parent, child",
+    ] {
+        app.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+    let taken = "BEGIN; SAVEPOINT a; INSERT INTO numbered (a) VALUES (1)";
+    refuses(&app, taken, "23505").await;
+    app.batch_execute("ROLLBACK TO a; INSERT INTO numbered (a) VALUES (999); COMMIT")
+        .await
+        .unwrap();
+    cluster.settle().await;
+    let after = cluster.verdicts().await;
+    for replica in 0..4 {
+        assert_eq!(
+            after[replica].1, before[replica].1,
+            "no aborts at replica {replica}"
+        );
+    }
+    cluster.audit().await;
+    cluster.end().await;
+}
+
+/// EXPLAIN ANALYZE of CREATE TABLE AS fires no event trigger; nothing of what a client leaves in a session is the next one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_event_trigger_sees_is_neither_kept_nor_left_behind() {
+    let cluster = Cluster::start().await;
+    let owner = cluster.client().await;
+    cluster
+        .provision(&[APP, &binding(PROXY.0, "app", true)])
+        .await;
+    owner
+        .batch_execute("CREATE TABLE t (a text); GRANT SELECT, INSERT ON t TO app; CREATE SCHEMA open; GRANT ALL ON SCHEMA open TO app")
+        .await
+        .unwrap();
+    let app = cluster.client_as("app").await.unwrap();
+    for client in [&app, &owner] {
+        for made in ["INTO TEMP t", "INTO TEMP other", "INTO open.made"] {
+            let built = format!(
+                "DO $$ BEGIN EXECUTE 'EXPLAIN ANALYZE SELECT 1 AS id, ''evil''::text AS a {made}'; END $$"
+            );
+            refuses(client, &built, "0A000").await;
+            let block = format!("BEGIN; {built}; INSERT INTO public.t VALUES ('with it'); COMMIT");
+            refuses(client, &block, "0A000").await;
+            client.batch_execute("ROLLBACK").await.unwrap();
+            let plain = format!("EXPLAIN ANALYZE SELECT 1 AS id {made}");
+            refuses(client, &plain, "0A000").await;
+        }
+        refuses(
+            client,
+            "EXPLAIN ANALYZE CREATE TABLE open.made AS SELECT 1",
+            "0A000",
+        )
+        .await;
+        // A cursor that outlives its transaction, by SQL that nobody could read before.
+        let held = "DO $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH ' || 'HOLD FOR SELECT 1'; END $$";
+        client.batch_execute(held).await.unwrap();
+        client
+            .batch_execute("BEGIN; DECLARE c CURSOR FOR SELECT 1; COMMIT")
+            .await
+            .unwrap();
+        client
+            .batch_execute("INSERT INTO t VALUES ('seen')")
+            .await
+            .unwrap();
+    }
+    cluster
+        .hold("SELECT a FROM public.t", &["seen", "seen"])
+        .await;
+    let made = "SELECT count(*) FROM pg_class WHERE relname IN ('made', 'other')";
+    cluster.hold(made, &["0"]).await;
+    cluster.audit().await;
+    cluster.end().await;
+}
+
 /// A function can take a role for good, which RESET ALL leaves: whoever has the session next is not that role.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_a_function_took_is_not_the_next_clients() {

@@ -5,7 +5,7 @@ use crate::transaction;
 use crate::{Block, Database, Difference, Error, Outline};
 use consensus::{ClientId, Digest, Height};
 use pgsession::{Session, Statement};
-use replica::executor::again::{Opening, Pool, act_as, quiet, refused_request, statement};
+use replica::executor::again::{Opening, Pool, act_as, clean, quiet, refused_request, statement};
 use std::collections::BTreeMap;
 use txn::ordered::role;
 use txn::{Ordered, TxId};
@@ -247,7 +247,7 @@ impl Run<'_> {
 
     /// A session without what the last transaction left in it.
     async fn give_back(&mut self, mut session: Session) -> Result<(), Error> {
-        let mut clean = vec![quiet("RESET ROLE"), quiet("RESET ALL")];
+        let mut clean = clean();
         if session.transaction() != b'I' {
             clean.insert(0, quiet("ROLLBACK"));
         }

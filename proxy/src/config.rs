@@ -17,9 +17,9 @@ pub struct ProxyConfig {
     /// How long a client may take to introduce itself, and as long again to prove its password (seconds).
     pub startup_timeout_s: u64,
     /// The roles that may log in here, and what their passwords are checked against: `SCRAM-SHA-256$...`, as `steeldb password` prints it
-    /// and PostgreSQL keeps it. Empty: every role may, and nobody is asked.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub passwords: BTreeMap<String, String>,
+    /// and PostgreSQL keeps it. Absent: every role may, and nobody is asked. (Empty: nobody may.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passwords: Option<BTreeMap<String, String>>,
 }
 
 impl Default for ProxyConfig {
@@ -29,7 +29,7 @@ impl Default for ProxyConfig {
             max_connections: 100,
             allow_remote: false,
             startup_timeout_s: 30,
-            passwords: BTreeMap::new(),
+            passwords: None,
         }
     }
 }

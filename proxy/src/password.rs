@@ -56,7 +56,7 @@ fn key(text: &str) -> Option<Key> {
 /// The roles that must prove a password, with what it is checked against.
 pub(crate) struct Passwords {
     verifiers: BTreeMap<String, Verifier>,
-    /// Makes up the salts of those that have none: always the same one for a name.
+    /// Makes up the salts of those that have none.
     secret: Key,
 }
 
@@ -68,15 +68,18 @@ impl Passwords {
             let verifier = Verifier::parse(text).ok_or_else(|| role.clone())?;
             Ok((role.clone(), verifier))
         });
+        let verifiers = parsed.collect::<Result<_, String>>()?;
+        // Equal at all proxies with these verifiers and after each start, or it would tell who has none.
+        let mut secret = Sha256::new_with_prefix(b"steeldb 2026 salts of nobody");
+        for (role, text) in configured {
+            secret.update(role.len().to_be_bytes());
+            secret.update(role);
+            secret.update(text);
+        }
         Ok(Passwords {
-            verifiers: parsed.collect::<Result<_, String>>()?,
-            secret: rand::random(),
+            verifiers,
+            secret: secret.finalize().into(),
         })
-    }
-
-    /// Whether anybody is asked. Where one role has a password, nobody comes in without.
-    pub fn are_wanted(&self) -> bool {
-        !self.verifiers.is_empty()
     }
 
     /// The exchange with a client that says it is this role. `nonce`: never used before.
@@ -274,8 +277,13 @@ mod tests {
 
     #[test]
     fn who_is_not_known_is_asked_like_everybody_and_fails_at_the_end() {
-        let passwords = Passwords::new(&BTreeMap::new()).unwrap();
+        let configured = BTreeMap::from([(
+            "app".to_owned(),
+            postgres_protocol::password::scram_sha_256(b"pencil"),
+        )]);
         let salt = |role| {
+            // As after another start.
+            let passwords = Passwords::new(&configured).unwrap();
             let (_, answer) = passwords
                 .exchange(role, &[1; 18])
                 .first(CLIENT_FIRST)

@@ -42,7 +42,8 @@ pub struct Proxy<D: Database = Shim> {
 
 struct Shared<D> {
     config: ProxyConfig,
-    passwords: Passwords,
+    /// Absent: nobody is asked.
+    passwords: Option<Passwords>,
     database: D,
     registry: Arc<Registry>,
     /// One permit for each client that is served.
@@ -71,8 +72,8 @@ impl<D: Database> Proxy<D> {
     /// # Errors
     /// When the address cannot be listened on, or a password is no verifier.
     pub async fn bind(config: ProxyConfig, database: D) -> Result<Proxy<D>, Error> {
-        let passwords =
-            Passwords::new(&config.passwords).map_err(|role| Error::Password { role })?;
+        let passwords = config.passwords.as_ref().map(Passwords::new).transpose();
+        let passwords = passwords.map_err(|role| Error::Password { role })?;
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
@@ -180,9 +181,10 @@ impl<D: Database> Shared<D> {
         startup: Startup,
     ) -> Result<(), Closed> {
         admission::admit(&startup, peer, self.config.allow_remote)?;
-        if self.passwords.are_wanted() {
+        startup::negotiate(wire, &startup);
+        if let Some(passwords) = &self.passwords {
             let patience = Duration::from_secs(self.config.startup_timeout_s);
-            let proven = admission::authenticate(wire, &self.passwords, &startup.user);
+            let proven = admission::authenticate(wire, passwords, &startup.user);
             // As PostgreSQL does: nothing more is said to who is late.
             timeout(patience, proven)
                 .await
@@ -196,7 +198,7 @@ impl<D: Database> Shared<D> {
             .during(admission::settings(&self.database, &startup, reported))
             .await??;
         let seat = self.registry.enter();
-        startup::welcome(wire, &startup);
+        backend::authentication_ok(&mut wire.out);
         for (name, value) in ledger.told() {
             backend::parameter_status(&mut wire.out, name, value);
         }

@@ -158,12 +158,11 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Greets the client: its authentication is done.
-pub(crate) fn welcome(wire: &mut Wire, startup: &Startup) {
+/// Tells a client that asks for more than the front speaks what that is, before anything else.
+pub(crate) fn negotiate(wire: &mut Wire, startup: &Startup) {
     if startup.newer || !startup.unsupported.is_empty() {
         backend::negotiate_version(&mut wire.out, startup.unsupported.clone());
     }
-    backend::authentication_ok(&mut wire.out);
 }
 
 #[cfg(test)]

@@ -217,7 +217,15 @@ fn explain(mut r: Reader<'_>, outline: &Outline, content: &Content) -> Result<Cl
     }
     let inner = classify(r, outline, content)?;
     Ok(match inner.kind {
-        Kind::Write | Kind::Ddl if analyze => Class {
+        // No event trigger sees what it makes.
+        Kind::Ddl if analyze => {
+            return Err(unsupported(
+                "EXPLAIN ANALYZE of what makes or fills a relation",
+                "Explain it without ANALYZE, or explain its query.",
+            )
+            .into());
+        }
+        Kind::Write if analyze => Class {
             unvalidated: true,
             ..inner
         },

@@ -14,10 +14,13 @@ use client_shim::Outcome;
 use sql::{Doubt, Kind, Statement};
 use std::collections::BTreeMap;
 
-/// The columns of a table's primary key, the most significant first. The parameter is the table's name as a statement has it.
+/// The columns of a table's primary key, the most significant first; none where the session's role may not read all of them. The
+/// parameter is the table's name as a statement has it.
 const KEY: &str = "SELECT a.attname FROM pg_catalog.pg_index i
  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
  WHERE i.indisprimary AND i.indrelid = pg_catalog.to_regclass($1)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute k WHERE k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
+                      AND NOT pg_catalog.has_column_privilege(k.attrelid, k.attnum, 'SELECT'))
  ORDER BY pg_catalog.array_position(i.indkey::pg_catalog.int2[], a.attnum)";
 
 /// PostgreSQL's type `text`.

@@ -130,7 +130,7 @@ async fn a_session_acts_as_the_role_that_it_logged_in_as() {
 async fn where_passwords_are_configured_everybody_proves_one() {
     let verifier = postgres_protocol::password::scram_sha_256(b"pencil");
     let config = ProxyConfig {
-        passwords: [("app".to_owned(), verifier)].into(),
+        passwords: Some([("app".to_owned(), verifier)].into()),
         ..ProxyConfig::default()
     };
     let front = Front::with(config).await;
@@ -198,7 +198,7 @@ async fn where_passwords_are_configured_everybody_proves_one() {
 async fn a_password_that_is_no_verifier_is_refused_at_the_start() {
     let config = ProxyConfig {
         listen: ([127, 0, 0, 1], 0).into(),
-        passwords: [("app".to_owned(), "pencil".to_owned())].into(),
+        passwords: Some([("app".to_owned(), "pencil".to_owned())].into()),
         ..ProxyConfig::default()
     };
     let error = Proxy::bind(config, Fake::default()).await.err().unwrap();

@@ -13,12 +13,25 @@ use txn::{Event, WriteSet};
 pub fn statements() -> [Statement; 2] {
     [
         quiet("SET CONSTRAINTS ALL IMMEDIATE"),
-        quiet(SHARED_CHANGES),
+        quiet(UNSEEN_CHANGES),
     ]
 }
 
-/// Also makes whoever has the session next begin at 0 (V34).
-pub const SHARED_CHANGES: &str = "SELECT steel.shared_changes()";
+/// Also makes whoever has the session next begin at 0 (V35).
+const UNSEEN_CHANGES: &str = "SELECT roles, shared, relations FROM steel.unseen_changes()";
+
+/// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good.
+pub fn clean() -> Vec<Statement> {
+    [
+        UNSEEN_CHANGES,
+        "CLOSE ALL",
+        "DISCARD TEMP",
+        "RESET ROLE",
+        "RESET ALL",
+    ]
+    .map(quiet)
+    .into()
+}
 
 /// What this replica votes, of a transaction whose operations it confirms, by the outcomes of [`statements`].
 pub fn report(outcomes: &[Outcome], write_sets: Vec<WriteSet>) -> Report {
@@ -71,18 +84,36 @@ fn deferred(immediate: &Outcome) -> Option<Reason> {
     })
 }
 
-/// Why a transaction cannot be committed that changed what the databases of a server share by SQL that nobody could read before it
-/// ran: whoever adopts rows would not have it. Who adopts a change of the schema runs everything again, and has it.
-fn unseen(shared: &Outcome, write_sets: &[WriteSet]) -> Option<Reason> {
-    let changed = shared.scalar().is_none_or(|changes| changes != "0");
-    let mut events = write_sets.iter().flat_map(|write_set| &write_set.events);
-    let told = events.any(|event| matches!(event, Event::Schema { .. }));
-    (changed && !told).then(|| {
-        reason(
+/// Why a transaction cannot be committed that changed what nothing tells of, by SQL that nobody could read before it ran: whoever adopts
+/// rows would not have it. Who adopts a change of the schema runs everything again, and has it; but sessions keep the settings that
+/// their role had when they logged in, so those are changed for an administrator alone.
+fn unseen(changes: &Outcome, write_sets: &[WriteSet]) -> Option<Reason> {
+    let count = |column: usize| {
+        let row = changes.values().next()?;
+        let text = row.get(column)?.as_ref()?;
+        std::str::from_utf8(text).ok()?.parse::<u64>().ok()
+    };
+    let events = || write_sets.iter().flat_map(|write_set| &write_set.events);
+    let told = |by: &dyn Fn(&str) -> bool| {
+        let mut events = events();
+        events.any(|event| matches!(event, Event::Schema { tag, .. } if by(tag)))
+    };
+    let by_anything = told(&|_| true);
+    if count(0) != Some(0) && !told(&|tag| tag == "PROVISION")
+        || count(1) != Some(0) && !by_anything
+    {
+        return Some(reason(
             "0A000",
             "a function changed a role, a setting of one, or the database itself, which is not supported",
             "ALTER ROLE, ALTER DATABASE, GRANT ON DATABASE and their like may not be built at run time: nothing tells \
              the other replicas of them.",
+        ));
+    }
+    (count(2) != Some(0) && !by_anything).then(|| {
+        reason(
+            "0A000",
+            "a function made a relation that no event trigger saw, which is not supported",
+            "EXPLAIN ANALYZE of CREATE TABLE AS and of SELECT INTO may not be built at run time: explain the query.",
         )
     })
 }

@@ -305,17 +305,13 @@ impl Bench {
         self.give_back(session).await;
     }
 
-    /// Returns a session to the pool without what the last client left in it. RESET ALL leaves the role that a function took for good.
+    /// Returns a session to the pool without what the last client left in it.
     pub(super) async fn give_back(&self, mut session: Session) {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
         if session
-            .run(vec![
-                quiet(closing::SHARED_CHANGES),
-                quiet("RESET ROLE"),
-                quiet("RESET ALL"),
-            ])
+            .run(closing::clean())
             .await
             .is_ok_and(|o| first_error(o).is_none())
         {

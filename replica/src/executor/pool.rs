@@ -1,15 +1,20 @@
 //! Idle sessions with the private PostgreSQL, reused for transaction after transaction.
 
 use deadpool::unmanaged::{self, Object};
-use pgsession::{Error, Session, Target};
+use pgsession::{Error, Session, Statement, Target};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Idle sessions kept, of all roles together: they count among the connections that the server allows.
 const MAX_IDLE: usize = 64;
 /// The longest name that PostgreSQL does not cut short, in bytes.
 const MAX_NAME: usize = 63;
+/// PostgreSQL has no connection left; how often one is asked for, and how long is waited in between.
+const TOO_MANY: &str = "53300";
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Sessions by the role that they logged in as. They leave the pool for as long as a transaction lives, and come back when they are idle.
 pub struct Pool {
@@ -48,40 +53,67 @@ impl Pool {
     }
 
     /// The same of another role. Where that cannot log in it is a session of the target's own role: `steel.act_as`, which is asked
-    /// before anything of a client's runs, refuses it with an error that is equal at all replicas.
+    /// before anything of a client's runs, refuses it with an error that is equal at all replicas. Nobody is logged in to find
+    /// out: PostgreSQL would write a line into its log each time. A server that lets the role in nowhere else is at fault, not the
+    /// transaction: that is an error.
     ///
     /// # Errors
     /// As [`get`](Pool::get).
     pub async fn get_as(&self, role: &str) -> Result<Session, Error> {
-        if !may_log_in(role) {
+        if !may_be_had(role) || role == self.target.user {
             return self.get().await;
         }
-        match self.of(role).await {
-            Err(Error::Refused(why)) if is_about_the_role(&why.sqlstate) => self.get().await,
-            Err(Error::Authentication(_) | Error::Invalid(_)) => self.get().await,
-            other => other,
+        if let Some(session) = self.idle_of(role) {
+            return Ok(session);
         }
+        let mut own = self.get().await?;
+        let asked = own.run(vec![may_log_in(role)]).await?.pop();
+        if asked.and_then(|outcome| outcome.scalar()).as_deref() != Some("t") {
+            return Ok(own);
+        }
+        self.put(own);
+        self.connect(role).await
     }
 
     async fn of(&self, role: &str) -> Result<Session, Error> {
-        while let Some(mut session) = self.take(role) {
+        match self.idle_of(role) {
+            Some(session) => Ok(session),
+            None => self.connect(role).await,
+        }
+    }
+
+    fn idle_of(&self, role: &str) -> Option<Session> {
+        loop {
+            let mut session = self.take(role)?;
             if !session.is_broken() {
                 self.renew(&mut session);
-                return Ok(session);
+                return Some(session);
             }
         }
-        let mut session = match role == self.target.user {
-            true => Session::connect(&self.target).await?,
-            false => {
-                let target = Target {
-                    user: role.to_owned(),
-                    ..self.target.clone()
-                };
-                Session::connect(&target).await?
-            }
+    }
+
+    /// Where there are too many connections those that nobody uses go first.
+    async fn connect(&self, role: &str) -> Result<Session, Error> {
+        let target = Target {
+            user: role.to_owned(),
+            ..self.target.clone()
         };
-        self.renew(&mut session);
-        Ok(session)
+        let mut tries = 0;
+        loop {
+            match Session::connect(&target).await {
+                Ok(mut session) => {
+                    self.renew(&mut session);
+                    return Ok(session);
+                }
+                Err(Error::Refused(why)) if why.sqlstate == TOO_MANY && tries < TRIES => {
+                    self.idle.lock().unwrap_or_else(|e| e.into_inner()).clear();
+                    // PostgreSQL notices that they are gone.
+                    tokio::time::sleep(PAUSE).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn take(&self, role: &str) -> Option<Session> {
@@ -110,11 +142,22 @@ impl Pool {
 }
 
 /// Whether a client may be given a session of a role of this name at all: not of the replica's own, nor of PostgreSQL's.
-fn may_log_in(role: &str) -> bool {
-    (1..=MAX_NAME).contains(&role.len()) && role != "steel" && !role.starts_with("pg_")
+fn may_be_had(role: &str) -> bool {
+    (1..=MAX_NAME).contains(&role.len())
+        && !role.contains('\0')
+        && role != "steel"
+        && !role.starts_with("pg_")
 }
 
-/// There is none, it may not log in, or not into this database.
-fn is_about_the_role(sqlstate: &str) -> bool {
-    sqlstate.starts_with("28") || sqlstate == "42501"
+/// Whether it may log in here, as `steel.act_as` sees it.
+fn may_log_in(role: &str) -> Statement {
+    Statement {
+        sql: "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) $1 AND r.rolcanlogin
+                  AND pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'))"
+            .into(),
+        parameter_types: vec![25],
+        parameters: vec![Some(role.to_owned().into())],
+        cached: true,
+        ..Statement::default()
+    }
 }

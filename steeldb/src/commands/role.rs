@@ -1,6 +1,7 @@
 //! `steeldb role`: the roles that applications log in as, and which proxies may have them.
 
 use clap::Subcommand;
+use client_shim::OWNER;
 use cluster::{ClientEntry, Cluster};
 use serde_json::{Value, json};
 
@@ -81,7 +82,7 @@ fn requests(command: &Command, cluster: &Cluster) -> Result<Vec<Value>, Failure>
             clients,
         } => {
             let mut requests = vec![json!({
-                "do": "role", "name": name, "login": !no_login, "inherit": true,
+                "do": "role", "name": name, "login": !no_login,
             })];
             let member = |group: &String| json!({ "do": "member", "role": group, "member": name });
             requests.extend(groups.iter().map(member));
@@ -113,6 +114,19 @@ fn bindings(
             });
         found.collect::<Result<_, _>>()?
     };
+    // What the operators and administrators have carried out, they have carried out as the owner.
+    let needed =
+        |client: &&&ClientEntry| operator::applications(cluster).all(|c| c.id != client.id);
+    if let Some(client) = bound
+        .iter()
+        .find(needed)
+        .filter(|_| role == OWNER && !allowed)
+    {
+        return Err(Failure::usage(format!(
+            "{} needs the role {role}: without it nobody could administer the cluster",
+            client.name
+        )));
+    }
     let binding = |client: &&ClientEntry| provision::binding(client.id, role, allowed);
     Ok(bound.iter().map(binding).collect())
 }

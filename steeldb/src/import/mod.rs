@@ -8,6 +8,7 @@ mod check;
 mod dump;
 mod front;
 mod load;
+mod owners;
 mod precheck;
 pub mod provision;
 mod schema;
@@ -115,6 +116,8 @@ pub async fn run(
         )
         .await?,
     );
+    let owners = owners::grants(&source, &plan.left_out).await?;
+    skipped.extend(schema::run(&client, &owners, skipping, progress, "rights of owners").await?);
     for skipped in skipped {
         progress.note(&format!("left out: {skipped}"));
     }

@@ -114,7 +114,10 @@ pub async fn notes(source: &Source) -> Result<Vec<String>, Failure> {
                 .into(),
         );
     }
-    notes.push("all objects belong to postgres, which owns everything in SteelDB".into());
+    notes.push(
+        "all objects belong to postgres, which owns everything in SteelDB and alone changes the schema; former owners keep their other rights"
+            .into(),
+    );
     Ok(notes)
 }
 

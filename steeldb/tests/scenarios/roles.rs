@@ -94,6 +94,6 @@ fn an_application_logs_in_as_its_own_role_with_its_password() {
     assert!(said.contains("all 4 replicas are identical"), "{said}");
     assert_eq!(
         cluster.ask(3, "SELECT string_agg(who, ' ') FROM public.orders"),
-        "app app"
+        "app app app"
     );
 }

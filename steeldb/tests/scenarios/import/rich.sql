@@ -113,3 +113,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA shop TO reader;
 GRANT UPDATE (note) ON shop.customers TO writer;
 REVOKE EXECUTE ON FUNCTION shop.twice(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shop.twice(integer) TO reader WITH GRANT OPTION;
+-- An application that owned what it used.
+CREATE ROLE app LOGIN;
+CREATE SCHEMA owned AUTHORIZATION app;
+CREATE TABLE owned.orders (id serial PRIMARY KEY, who text DEFAULT current_user);
+ALTER TABLE owned.orders OWNER TO app;
