@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod claim;
+mod clients;
 mod link;
 mod observe;
 mod votes;
@@ -19,7 +20,7 @@ pub use votes::Vote;
 #[path = "../../migrations/tests/scenarios/server/programs.rs"]
 mod programs;
 
-use client_shim::{Isolation, Shim};
+use client_shim::Shim;
 use cluster::{ClientEntry, FIRST_CLIENT, ReplicaEntry};
 use consensus::ClientId;
 use net::{Identity, PeerId};
@@ -302,31 +303,6 @@ impl Cluster {
         self.file.address(replica).unwrap()
     }
 
-    /// A client of the proxy.
-    pub async fn client(&self) -> Client {
-        self.try_client().await.unwrap()
-    }
-
-    async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
-        self.client_as("postgres").await
-    }
-
-    /// A client of the proxy with this role.
-    ///
-    /// # Errors
-    /// When it is not let in.
-    pub async fn client_as(&self, role: &str) -> Result<Client, tokio_postgres::Error> {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host("127.0.0.1")
-            .port(self.front.port())
-            .user(role)
-            .dbname("postgres");
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
-    }
-
     /// A link to all replicas with the key of this name.
     pub async fn link(&self, me: PeerId, name: &str) -> Link {
         Link::up(&self.file, me, self.key(name)).await
@@ -345,19 +321,6 @@ impl Cluster {
         let shim = connect(&self.file, ADMINISTRATOR, key).await;
         shim.ready(PATIENCE).await.unwrap();
         shim
-    }
-
-    /// Has what an administrator may ask for carried out, in one transaction (`steel.provision`).
-    pub async fn provision(&self, requests: &[&str]) {
-        let mut transaction = self.operator.begin(Vec::new(), Isolation::Snapshot, false);
-        for request in requests {
-            let key = self.key("administrator").signing_key();
-            let operation = txn::provision::sign(key, transaction.id(), request);
-            let outcome = transaction.execute(operation, false).await.unwrap();
-            let failed = outcome.frames.iter().find_map(txn::result::sqlstate);
-            assert_eq!(failed, None, "{request}");
-        }
-        transaction.commit().await.unwrap();
     }
 
     /// The superuser of one replica's own server, past SteelDB.
