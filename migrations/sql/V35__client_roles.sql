@@ -52,8 +52,8 @@ CREATE FUNCTION steel.on_ddl_start() RETURNS event_trigger
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF session_user <> 'postgres' AND NOT EXISTS (
-        SELECT FROM pg_roles r WHERE r.rolname = current_user AND (r.rolsuper OR r.rolname = 'postgres')) THEN
+    IF NOT EXISTS (
+        SELECT FROM pg_roles r WHERE r.rolname IN (session_user, current_user) AND (r.rolsuper OR r.rolname = 'postgres')) THEN
         RAISE EXCEPTION '%: the schema is changed by the role postgres alone', tg_tag USING ERRCODE = '42501',
             HINT = 'Connect as postgres to change it, and GRANT what the role needs.';
     END IF;
@@ -81,7 +81,7 @@ BEGIN
     END IF;
     EXECUTE format('%s ROLE %I %s %s NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1 %s %s',
                    CASE WHEN exists THEN 'ALTER' ELSE 'CREATE' END, role,
-                   CASE WHEN (request ->> 'login')::boolean THEN 'LOGIN' ELSE 'NOLOGIN' END,
+                   CASE (request ->> 'login')::boolean WHEN true THEN 'LOGIN' WHEN false THEN 'NOLOGIN' ELSE '' END,
                    CASE (request ->> 'inherit')::boolean WHEN true THEN 'INHERIT' WHEN false THEN 'NOINHERIT' ELSE '' END,
                    CASE WHEN request ? 'password' THEN format('PASSWORD %L', verifier) ELSE '' END,
                    CASE WHEN until IS NOT NULL THEN format('VALID UNTIL %L', until) ELSE '' END);
@@ -136,40 +136,74 @@ END
 $$;
 
 -- What no event trigger has told of, in place of V34's count: rows of the shared catalogs that only an administrator's request may change,
--- rows of those that GRANT and COMMENT may change too, and relations that were made. (EXPLAIN ANALYZE of CREATE TABLE AS, in SQL that is
+-- rows of those that GRANT and COMMENT may change too, and what was made of relations. (EXPLAIN ANALYZE of CREATE TABLE AS, in SQL that is
 -- built at run time, makes one and fires nothing.)
-CREATE FUNCTION steel.unseen_changes(OUT roles bigint, OUT shared bigint, OUT relations bigint)
-    LANGUAGE plpgsql VOLATILE
+--
+-- PostgreSQL's count of new rows in pg_class says only that there may be something to look for: it is not taken back with a savepoint, and
+-- CLUSTER makes a row for as long as it works.
+--
+-- untold: a relation that is there and of which rows would not be reported, or that is the session's own; views: the
+-- materialized views that this transaction made, of each of which an event trigger has to have told.
+CREATE FUNCTION steel.unseen_changes(OUT roles bigint, OUT shared bigint, OUT untold text, OUT views json)
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    SET quote_all_identifiers = off
 AS $$
 DECLARE
     -- pg_authid, pg_auth_members, pg_db_role_setting, pg_parameter_acl, pg_tablespace
-    of_roles constant pg_catalog.oid[] := '{1260, 1261, 2964, 6243, 1213}';
+    of_roles constant oid[] := '{1260, 1261, 2964, 6243, 1213}';
     -- pg_database, pg_shdescription, pg_shseclabel
-    of_all constant pg_catalog.oid[] := '{1262, 2396, 3592}';
-    relation pg_catalog.oid;
-    changes pg_catalog.int8;
+    of_all constant oid[] := '{1262, 2396, 3592}';
+    relation oid;
+    changes bigint;
+    -- pg_class
+    made constant bigint := pg_stat_get_xact_tuples_inserted(1259);
 BEGIN
     roles := 0;
     shared := 0;
-    -- pg_class
-    relations := pg_catalog.pg_stat_get_xact_tuples_inserted(1259);
-    FOREACH relation IN ARRAY of_roles OPERATOR(pg_catalog.||) of_all LOOP
-        changes := pg_catalog.pg_stat_get_xact_tuples_inserted(relation)
-            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(relation)
-            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(relation);
-        IF relation OPERATOR(pg_catalog.=) ANY (of_roles) THEN
-            roles := roles OPERATOR(pg_catalog.+) changes;
+    FOREACH relation IN ARRAY of_roles || of_all LOOP
+        changes := pg_stat_get_xact_tuples_inserted(relation) + pg_stat_get_xact_tuples_updated(relation)
+                   + pg_stat_get_xact_tuples_deleted(relation);
+        IF relation = ANY (of_roles) THEN
+            roles := roles + changes;
         ELSE
-            shared := shared OPERATOR(pg_catalog.+) changes;
+            shared := shared + changes;
         END IF;
     END LOOP;
-    IF roles OPERATOR(pg_catalog.+) shared OPERATOR(pg_catalog.+) relations OPERATOR(pg_catalog.>) 0 THEN
-        PERFORM pg_catalog.pg_stat_force_next_flush();
+    IF roles + shared + made = 0 THEN
+        RETURN;
+    END IF;
+    PERFORM pg_stat_force_next_flush();
+    IF made > 0 THEN
+        -- Rows that this transaction wrote are not older than it.
+        SELECT format('%I.%I', n.nspname, c.relname) INTO untold
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relnamespace = pg_my_temp_schema()
+            OR age(c.xmin) <= 0 AND steel.is_captured(c.oid)
+               AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'steel_capture_insert' AND t.tgisinternal)
+         LIMIT 1;
+        SELECT json_agg(format('%I.%I', n.nspname, c.relname)) INTO views
+          FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'm' AND age(r.xmin) <= 0;
     END IF;
 END
 $$;
 ALTER EXTENSION plpgsql DROP FUNCTION steel.shared_changes();
 DROP FUNCTION steel.shared_changes();
+
+-- Names of prepared statements are a secret of the session: who knew one could put another statement in the place of one of the
+-- replica's. (pg_dump must not carry it; see V1.)
+REVOKE ALL ON pg_catalog.pg_prepared_statements FROM PUBLIC;
+REVOKE ALL ON FUNCTION pg_catalog.pg_prepared_statement() FROM PUBLIC;
+DELETE FROM pg_catalog.pg_init_privs
+ WHERE (classoid, objoid) IN (('pg_class'::regclass, 'pg_catalog.pg_prepared_statements'::regclass::oid),
+                              ('pg_proc'::regclass, 'pg_catalog.pg_prepared_statement()'::regprocedure::oid));
+INSERT INTO pg_catalog.pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
+SELECT c.oid, 'pg_class'::regclass, 0, 'i', c.relacl FROM pg_catalog.pg_class c
+ WHERE c.oid = 'pg_catalog.pg_prepared_statements'::regclass AND c.relacl IS NOT NULL
+UNION ALL
+SELECT p.oid, 'pg_proc'::regclass, 0, 'i', p.proacl FROM pg_catalog.pg_proc p
+ WHERE p.oid = 'pg_catalog.pg_prepared_statement()'::regprocedure AND p.proacl IS NOT NULL;
 
 REVOKE ALL ON TABLE steel.client_role FROM PUBLIC;
 REVOKE ALL ON FUNCTION steel.act_as(bigint, text), steel.on_ddl_start(), steel.provision_client_role(jsonb) FROM PUBLIC;

@@ -247,12 +247,11 @@ impl Run<'_> {
 
     /// A session without what the last transaction left in it.
     async fn give_back(&mut self, mut session: Session) -> Result<(), Error> {
-        let mut clean = clean();
         if session.transaction() != b'I' {
-            clean.insert(0, quiet("ROLLBACK"));
+            session.run(vec![quiet("ROLLBACK")]).await?;
         }
-        session.run(clean).await?;
-        self.pool.put(session);
+        let cleaned = session.run(clean().into()).await?;
+        self.pool.put_clean(session, &cleaned);
         Ok(())
     }
 }

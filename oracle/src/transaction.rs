@@ -4,7 +4,8 @@ use crate::difference::Difference;
 use consensus::Digest;
 use pgsession::{Error, Outcome, Session, Statement};
 use replica::executor::again::{
-    AGREED, Journal, ask_journal, captured, executed, quiet, sequence_values, set_alike,
+    AGREED, CLOSE_CURSORS, Journal, ask_journal, captured, executed, quiet, sequence_values,
+    set_alike,
 };
 use sql::CatalogCursors;
 use txn::{Event, Step, WriteSet};
@@ -60,6 +61,7 @@ pub async fn run(
             rest,
         });
     }
+    statements.push(quiet(CLOSE_CURSORS));
     let constraints = statements.len();
     statements.push(quiet("SET CONSTRAINTS ALL IMMEDIATE"));
     statements.push(quiet("COMMIT"));

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
-use crate::prepared::{Prepared, Use, may_change_schema, server_name};
+use crate::prepared::{Names, Prepared, Use, may_change_schema};
 use crate::{Describe, Error, Statement, Target};
 
 /// COPY payloads from this size on are written from where they lie, in bytes.
@@ -82,18 +82,24 @@ pub(crate) fn pipeline(
         };
         schema_may_change |= statements.len() > 1 && may_change_schema(&statement.sql);
         for orphan in prepared.take_orphans() {
-            frontend::close(b'S', &server_name(orphan), &mut request.buffer).map_err(invalid)?;
+            let name = prepared.on_server.of(orphan);
+            frontend::close(b'S', &name, &mut request.buffer).map_err(invalid)?;
         }
-        one(statement, &choice, &mut request)?;
+        one(statement, &choice, &prepared.on_server, &mut request)?;
         uses.push(choice);
     }
     Ok((request, uses))
 }
 
-fn one(statement: &Statement, choice: &Use, request: &mut Request) -> Result<(), Error> {
+fn one(
+    statement: &Statement,
+    choice: &Use,
+    names: &Names,
+    request: &mut Request,
+) -> Result<(), Error> {
     let name = match choice {
         Use::Unnamed => String::new(),
-        Use::Keep(name, _) | Use::Kept(name, _) => server_name(*name),
+        Use::Keep(name, _) | Use::Kept(name, _) => names.of(*name),
     };
     let out = &mut request.buffer;
     if !matches!(choice, Use::Kept(..)) {

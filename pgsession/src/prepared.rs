@@ -19,6 +19,7 @@ pub(crate) struct Prepared {
     entries: HashMap<Key, Entry>,
     /// Names that the server still holds and the cache no longer knows.
     orphans: Vec<u64>,
+    pub on_server: Names,
     clock: u64,
     names: u64,
     /// A transaction that has changed the schema may be rolled back: what is prepared in it may
@@ -145,9 +146,21 @@ impl Prepared {
     }
 }
 
-/// The name of a kept statement on the server.
-pub(crate) fn server_name(name: u64) -> String {
-    format!("steel.kept.{name}")
+/// Names of kept statements on the server. Nobody can guess them: SQL that a client's function builds could PREPARE another statement
+/// under the name of a kept one.
+#[derive(Debug)]
+pub(crate) struct Names(String);
+
+impl Default for Names {
+    fn default() -> Names {
+        Names(format!("steel.kept.{:032x}", rand::random::<u128>()))
+    }
+}
+
+impl Names {
+    pub fn of(&self, name: u64) -> String {
+        format!("{}.{name}", self.0)
+    }
 }
 
 /// Whether the text may change the schema under statements that follow it in a pipeline. What
@@ -187,6 +200,7 @@ pub(crate) fn may_change_schema(sql: &str) -> bool {
         "lock",
         "declare",
         "fetch",
+        "close",
     ];
     !harmless.iter().any(|h| h.eq_ignore_ascii_case(word))
 }

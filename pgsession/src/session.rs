@@ -19,6 +19,9 @@ use crate::{Alarm, Error, ErrorFields, Limits, Outcome, Statement, Target};
 /// How long a log-in may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// SQLSTATE: a prepared statement does not exist.
+const GONE: &str = "26000";
+
 /// How long the server's last words are waited for after it stopped reading.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -214,6 +217,14 @@ impl Session {
         for (answer, choice) in answers.into_iter().zip(uses) {
             let stale = self.note(&answer, choice);
             let outcome = answer.outcome;
+            // Somebody's SQL took it away (DEALLOCATE ALL). PostgreSQL's error would tell a client its name, and with it
+            // those of the others.
+            let gone = stale && outcome.error.as_ref().is_some_and(|e| e.sqlstate == GONE);
+            if gone && !(status == b'I' && outcome.transaction == b'I') {
+                self.broken = true;
+                let what = "a prepared statement of the session's own is gone";
+                return Err(Error::Protocol(what.into()));
+            }
             self.prepared
                 .observe(outcome.tag.as_deref(), outcome.transaction);
             // Inside a transaction the error has already doomed it.
@@ -324,7 +335,7 @@ impl std::fmt::Debug for Session {
 /// A kept statement whose result type has changed, or which the server no longer knows.
 fn is_stale(error: &ErrorFields) -> bool {
     match error.sqlstate.as_str() {
-        "26000" => true,
+        GONE => true,
         "0A000" => error.field(b'R').as_deref() == Some("RevalidateCachedQuery"),
         _ => false,
     }

@@ -136,7 +136,7 @@ pub async fn rows(
     write_sets: &[WriteSet],
     mark: Mark<'_>,
 ) -> Result<(), Failure> {
-    let mut begin = vec![quiet("BEGIN ISOLATION LEVEL READ COMMITTED")];
+    let mut begin = vec![Statement::new("BEGIN ISOLATION LEVEL READ COMMITTED")];
     // The form in which the capture triggers wrote the rows, whatever the role's own defaults are.
     begin.extend(
         [
@@ -151,13 +151,13 @@ pub async fn rows(
         sql: "SELECT steel.begin_apply($1)".into(),
         parameter_types: vec![25],
         parameters: vec![Some(mark.token.to_owned().into())],
-        cached: true,
+
         ..Statement::default()
     });
     checked(session.run(begin).await?)?;
     let done = in_transaction(session, shapes, write_sets, &mark).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    checked(session.run(vec![quiet(end)]).await?)?;
+    checked(session.run(vec![Statement::new(end)]).await?)?;
     done
 }
 
@@ -282,7 +282,8 @@ pub async fn advance(session: &mut Session, steps: &[Step]) -> Result<(), Failur
     Ok(())
 }
 
-/// The statement that notes an item as applied, within its own transaction.
+/// The statement that notes an item as applied, within its own transaction. What holds the token is never kept under a name: a client's
+/// function could have put a statement of its own there.
 pub fn mark_statement(mark: &Mark<'_>) -> Statement {
     Statement {
         sql: "SELECT steel.mark($1, $2, $3)".into(),
@@ -292,7 +293,7 @@ pub fn mark_statement(mark: &Mark<'_>) -> Statement {
             Some(mark.height.to_string().into()),
             Some(mark.index.to_string().into()),
         ],
-        cached: true,
+
         ..Statement::default()
     }
 }
@@ -310,7 +311,7 @@ pub fn replay(token: &str, sequences: &[SequenceValues], window: u64) -> Stateme
             Some(capture::replay_json(sequences).into()),
             Some(window.to_string().into()),
         ],
-        cached: true,
+
         ..Statement::default()
     }
 }

@@ -5,6 +5,7 @@
 //! does not judge COMMIT. So a lying master can pass over rows that nobody has locked, which is what timing can do too, and
 //! nothing else: not name a row that is not there or does not match, and not have a statement fail by naming nonsense.
 
+use super::closing;
 use super::jobs::error_frame;
 use super::judge::{Report, local, reason};
 use super::opening::{Opening, quiet, statement};
@@ -200,11 +201,11 @@ impl Newest {
         statements.push(quiet(LOOK));
         statements.push(of_query(query, operation));
         statements.push(quiet("ROLLBACK"));
-        statements.push(quiet("RESET ALL"));
         let outcomes = session.run(statements).await.ok()?;
-        self.pool.put(session);
+        let cleaned = session.run(closing::clean().into()).await.ok()?;
+        self.pool.put_clean(session, &cleaned);
         let failed = outcomes.iter().any(|outcome| outcome.error.is_some());
-        let looked = outcomes.get(outcomes.len().checked_sub(3)?)?;
+        let looked = outcomes.get(outcomes.len().checked_sub(2)?)?;
         (!failed).then(|| keys_of(looked, width))
     }
 }

@@ -10,32 +10,35 @@ use txn::{Event, WriteSet};
 
 /// Deferred constraints speak before the commit is agreed, or PostgreSQL could refuse it afterwards; then it tells whether what
 /// no event trigger sees was changed.
-pub fn statements() -> [Statement; 2] {
+pub fn statements() -> [Statement; 3] {
     [
+        quiet(CLOSE_CURSORS),
         quiet("SET CONSTRAINTS ALL IMMEDIATE"),
         quiet(UNSEEN_CHANGES),
     ]
 }
 
-/// Also makes whoever has the session next begin at 0 (V35).
-const UNSEEN_CHANGES: &str = "SELECT roles, shared, relations FROM steel.unseen_changes()";
+/// The query of a cursor WITH HOLD runs to its end at COMMIT, which is after the vote: what it wrote nobody would have seen.
+pub const CLOSE_CURSORS: &str = "CLOSE ALL";
 
-/// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good.
-pub fn clean() -> Vec<Statement> {
-    [
-        UNSEEN_CHANGES,
-        "CLOSE ALL",
-        "DISCARD TEMP",
-        "RESET ROLE",
-        "RESET ALL",
-    ]
-    .map(quiet)
-    .into()
+/// Also makes whoever has the session next begin at 0 (V35).
+const UNSEEN_CHANGES: &str = "SELECT roles, shared, untold, views FROM steel.unseen_changes()";
+
+/// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good. An error of
+/// any of them means that the session is not to be used again.
+pub fn clean() -> [Statement; 3] {
+    [canary(), quiet("RESET ROLE"), quiet("RESET ALL")]
+}
+
+/// Kept in each session from its first moment on: it fails in one whose prepared statements a client's function has taken away (DEALLOCATE
+/// ALL). The next transaction there could not count on what is kept.
+pub fn canary() -> Statement {
+    quiet(UNSEEN_CHANGES)
 }
 
 /// What this replica votes, of a transaction whose operations it confirms, by the outcomes of [`statements`].
 pub fn report(outcomes: &[Outcome], write_sets: Vec<WriteSet>) -> Report {
-    let [constraints, shared] = outcomes else {
+    let [_, constraints, shared] = outcomes else {
         return Report::abstain("PostgreSQL did not say how the transaction ends");
     };
     // A block that ended failed.
@@ -88,11 +91,9 @@ fn deferred(immediate: &Outcome) -> Option<Reason> {
 /// rows would not have it. Who adopts a change of the schema runs everything again, and has it; but sessions keep the settings that
 /// their role had when they logged in, so those are changed for an administrator alone.
 fn unseen(changes: &Outcome, write_sets: &[WriteSet]) -> Option<Reason> {
-    let count = |column: usize| {
-        let row = changes.values().next()?;
-        let text = row.get(column)?.as_ref()?;
-        std::str::from_utf8(text).ok()?.parse::<u64>().ok()
-    };
+    let row = changes.values().next().unwrap_or_default();
+    let text = |column: usize| std::str::from_utf8(row.get(column)?.as_ref()?).ok();
+    let count = |column: usize| text(column)?.parse::<u64>().ok();
     let events = || write_sets.iter().flat_map(|write_set| &write_set.events);
     let told = |by: &dyn Fn(&str) -> bool| {
         let mut events = events();
@@ -109,10 +110,20 @@ fn unseen(changes: &Outcome, write_sets: &[WriteSet]) -> Option<Reason> {
              the other replicas of them.",
         ));
     }
-    (count(2) != Some(0) && !by_anything).then(|| {
+    let untold = text(2).map(str::to_owned);
+    let views: Vec<String> = match text(3).map(serde_json::from_str).transpose() {
+        Ok(views) => views.unwrap_or_default(),
+        Err(error) => vec![error.to_string()],
+    };
+    let is_told = |name: &&String| {
+        let mut events = events();
+        events.any(|event| matches!(event, Event::Schema { object, .. } if object == *name))
+    };
+    let unseen = untold.or_else(|| views.iter().find(|name| !is_told(name)).cloned());
+    unseen.map(|name| {
         reason(
             "0A000",
-            "a function made a relation that no event trigger saw, which is not supported",
+            format!("a function made the relation {name} in a way that no event trigger sees, which is not supported"),
             "EXPLAIN ANALYZE of CREATE TABLE AS and of SELECT INTO may not be built at run time: explain the query.",
         )
     })

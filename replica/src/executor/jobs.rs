@@ -13,7 +13,7 @@ use super::pool::Pool;
 use super::rerun;
 use super::unseen::{self, Savepoint};
 use consensus::Height;
-use pgsession::{Error, Session};
+use pgsession::{Error, Session, Statement};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -274,11 +274,12 @@ impl Bench {
                 index,
             })
         });
-        let end = quiet(if commit { "COMMIT" } else { "ROLLBACK" });
+        // Not kept under a name, which a function could have taken away: an agreed commit has to be one.
+        let end = Statement::new(if commit { "COMMIT" } else { "ROLLBACK" });
         // A statement whose agreed outcome is an error left its transaction failed: it may have moved sequences, which is
         // noted on its own.
         let statements = match session.transaction() {
-            b'E' => [Some(quiet("ROLLBACK")), mark],
+            b'E' => [Some(Statement::new("ROLLBACK")), mark],
             _ => [mark, Some(end)],
         };
         let statements = statements.into_iter().flatten().collect();
@@ -310,12 +311,8 @@ impl Bench {
         if session.is_broken() || session.transaction() != b'I' {
             return;
         }
-        if session
-            .run(closing::clean())
-            .await
-            .is_ok_and(|o| first_error(o).is_none())
-        {
-            self.pool.put(session);
+        if let Ok(cleaned) = session.run(closing::clean().into()).await {
+            self.pool.put_clean(session, &cleaned);
         }
     }
 

@@ -44,7 +44,8 @@ impl Opening {
         };
         vec![
             quiet("DISCARD SEQUENCES"),
-            quiet(format!("BEGIN ISOLATION LEVEL {} {access}", self.isolation)),
+            // Never kept: if it were gone, what follows in the pipeline would run outside of a transaction.
+            Statement::new(format!("BEGIN ISOLATION LEVEL {} {access}", self.isolation)),
             self.begin_tx(self.mode),
             quiet(format!("SAVEPOINT {SAVEPOINT}")),
         ]

@@ -1,7 +1,9 @@
 //! Idle sessions with the private PostgreSQL, reused for transaction after transaction.
 
+use super::closing;
+use super::opening::first_error;
 use deadpool::unmanaged::{self, Object};
-use pgsession::{Error, Session, Statement, Target};
+use pgsession::{Error, Outcome, Session, Statement, Target};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,7 +70,11 @@ impl Pool {
         }
         let mut own = self.get().await?;
         let asked = own.run(vec![may_log_in(role)]).await?.pop();
-        if asked.and_then(|outcome| outcome.scalar()).as_deref() != Some("t") {
+        let asked = asked.unwrap_or_default();
+        if let Some(error) = asked.error {
+            return Err(Error::Refused(Box::new(error)));
+        }
+        if asked.scalar().as_deref() != Some("t") {
             return Ok(own);
         }
         self.put(own);
@@ -103,7 +109,11 @@ impl Pool {
             match Session::connect(&target).await {
                 Ok(mut session) => {
                     self.renew(&mut session);
-                    return Ok(session);
+                    let kept = session.run(vec![closing::canary()]).await?;
+                    return match first_error(kept) {
+                        Some(error) => Err(Error::Refused(Box::new(error))),
+                        None => Ok(session),
+                    };
                 }
                 Err(Error::Refused(why)) if why.sqlstate == TOO_MANY && tries < TRIES => {
                     self.idle.lock().unwrap_or_else(|e| e.into_inner()).clear();
@@ -119,6 +129,13 @@ impl Pool {
     fn take(&self, role: &str) -> Option<Session> {
         let idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
         idle.get(role)?.try_get().ok().map(Object::take)
+    }
+
+    /// Takes back a session after [`closing::clean`], by what came of it.
+    pub fn put_clean(&self, session: Session, cleaned: &[Outcome]) {
+        if cleaned.iter().all(|outcome| outcome.error.is_none()) {
+            self.put(session);
+        }
     }
 
     /// Takes back a session that is idle and reset. One that is anything else is closed; where there are too many, one of the role

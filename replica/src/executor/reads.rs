@@ -1,12 +1,13 @@
 //! Reads outside of the order, at a state between two batches (DESIGN.md, 1 and 7).
 
+use super::closing;
 use super::jobs::{Bench, error_frame};
 use super::judge;
 use super::opening::{Opening, first_error, quiet, statement};
 use super::roles;
 use super::{Executor, Note};
 use consensus::{ClientId, Digest, Height};
-use pgsession::Error;
+use pgsession::{Error, Outcome as Answer};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,18 +212,19 @@ async fn execute(
         bench.pool.renew(&mut session);
         refused
     };
+    let cleaned: Vec<Answer>;
     let frames = match refused {
         Some(error) => {
-            session.run(vec![quiet("ROLLBACK")]).await?;
+            let mut end = vec![quiet("ROLLBACK")];
+            end.extend(closing::clean());
+            cleaned = session.run(end).await?;
             vec![error.frame]
         }
         None => {
             let pid = session.pid();
-            let work = session.run(vec![
-                statement(&read.operation),
-                quiet("ROLLBACK"),
-                quiet("RESET ALL"),
-            ]);
+            let mut statements = vec![statement(&read.operation), quiet("ROLLBACK")];
+            statements.extend(closing::clean());
+            let work = session.run(statements);
             tokio::pin!(work);
             let outcomes = tokio::select! {
                 outcomes = &mut work => outcomes?,
@@ -231,10 +233,13 @@ async fn execute(
                     work.await?
                 }
             };
-            outcomes.into_iter().next().unwrap_or_default().frames
+            let mut outcomes = outcomes.into_iter();
+            let own = outcomes.next().unwrap_or_default();
+            cleaned = outcomes.collect();
+            own.frames
         }
     };
-    bench.pool.put(session);
+    bench.pool.put_clean(session, &cleaned);
     let result = txn::result::digest(&frames, read.operation.order.as_deref());
     Ok(Outcome {
         frames,

@@ -3,10 +3,11 @@
 use super::adopt::{AGREED, Failure, Mark, checked, mark_statement, replay};
 use super::capture;
 use super::claiming;
+use super::closing::CLOSE_CURSORS;
 use super::cursors::{Follow, Followed};
 use super::journal::{self, Journal};
 use super::opening::{Opening, quiet};
-use pgsession::{Outcome, Session};
+use pgsession::{Outcome, Session, Statement};
 use txn::Step;
 
 /// Runs the operations of a transaction again, in a session of the clients' role, where rows cannot carry its effects.
@@ -44,7 +45,11 @@ pub async fn transaction(
     }
     checked(
         session
-            .run(vec![mark_statement(&mark), quiet("COMMIT")])
+            .run(vec![
+                quiet(CLOSE_CURSORS),
+                mark_statement(&mark),
+                Statement::new("COMMIT"),
+            ])
             .await?,
     )?;
     Ok(())

@@ -2,6 +2,7 @@
 //! foreign keys against the newest state, so a statement can fail on a row that its transaction will never find, however it
 //! looks. An application that takes 23505 for "it is there, I update it" is led astray; 40001 has it begin again.
 
+use super::closing;
 use super::jobs::error_frame_of;
 use super::opening::{first_error, quiet, refusal};
 use super::pool::Pool;
@@ -89,13 +90,13 @@ async fn in_newest(
             quiet("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"),
             Statement::new(query.as_str()),
             quiet("ROLLBACK"),
-            quiet("RESET ALL"),
         ])
         .await
         .ok()?;
+    let cleaned = session.run(closing::clean().into()).await.ok()?;
     let found = is_there(outcomes.get(1)) == Some(true);
     if first_error(outcomes).is_none() {
-        pool.put(session);
+        pool.put_clean(session, &cleaned);
     }
     found.then_some(query)
 }

@@ -22,10 +22,13 @@ const GRANTS: &str = "SELECT pg_catalog.format('GRANT %s ON %s %s TO %I', pg_cat
       UNION ALL
       SELECT 'SCHEMA', n.oid::pg_catalog.regnamespace::text, n.nspowner, n.oid,
              COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner)), 'pg_catalog.pg_namespace'::pg_catalog.regclass, n.oid
-        FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'public'
+        FROM pg_catalog.pg_namespace n
     ) o (kind, name, owner, namespace, acl, class, oid)
     JOIN pg_catalog.pg_namespace n ON n.oid = o.namespace AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    JOIN pg_catalog.pg_roles r ON r.oid = o.owner AND r.rolname !~ '^pg_' AND r.rolname NOT IN ('postgres', 'steel')
+    -- The owner of the schema public is whoever owns the database, on newer majors.
+    JOIN pg_catalog.pg_roles r ON r.oid = CASE o.owner WHEN pg_catalog.to_regrole('pg_database_owner')
+           THEN (SELECT d.datdba FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) ELSE o.owner END
+     AND r.rolname !~ '^pg_' AND r.rolname NOT IN ('postgres', 'steel')
    CROSS JOIN pg_catalog.aclexplode(o.acl) e
    WHERE e.grantee = o.owner
      -- To make something in a schema is the owner's of everything.

@@ -115,7 +115,7 @@ pub async fn notes(source: &Source) -> Result<Vec<String>, Failure> {
         );
     }
     notes.push(
-        "all objects belong to postgres, which owns everything in SteelDB and alone changes the schema; former owners keep their other rights"
+        "all objects belong to postgres, which owns everything in SteelDB and alone changes the schema; former owners keep their other rights, but row security holds for them too"
             .into(),
     );
     Ok(notes)
