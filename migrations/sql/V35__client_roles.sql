@@ -11,9 +11,23 @@ CREATE TABLE steel.client_role (
     PRIMARY KEY (client, role)
 );
 
--- Fails unless the session is one of the role that is wanted, and this client may have it.
+-- Fails unless the session is one of the role that is wanted, and this client may have it. Each transaction and each read asks it, and
+-- almost all of them for the owner: that case comes first, and costs as little as can be (no SET, hence the names).
 CREATE FUNCTION steel.act_as(client bigint, wanted text) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+AS $$
+BEGIN
+    IF wanted OPERATOR(pg_catalog.=) 'postgres' AND session_user OPERATOR(pg_catalog.=) 'postgres'
+       AND NOT EXISTS (SELECT FROM steel.client_role r
+                        WHERE r.client OPERATOR(pg_catalog.=) act_as.client AND r.role OPERATOR(pg_catalog.=) 'postgres' AND NOT r.allowed) THEN
+        RETURN;
+    END IF;
+    PERFORM steel.act_as_checked(client, wanted);
+END
+$$;
+
+CREATE FUNCTION steel.act_as_checked(client bigint, wanted text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -28,7 +42,7 @@ BEGIN
         RAISE EXCEPTION 'role % does not exist', to_json(wanted) USING ERRCODE = '28000',
             HINT = 'An administrator makes it: steeldb role make.';
     END IF;
-    IF NOT coalesce((SELECT r.allowed FROM steel.client_role r WHERE r.client = act_as.client AND r.role = wanted), wanted = 'postgres') THEN
+    IF NOT coalesce((SELECT r.allowed FROM steel.client_role r WHERE r.client = act_as_checked.client AND r.role = wanted), wanted = 'postgres') THEN
         RAISE EXCEPTION 'client c% may not act as the role %', client, to_json(wanted) USING ERRCODE = '42501',
             HINT = 'An administrator binds its key to the role: steeldb role bind.';
     END IF;
@@ -144,47 +158,56 @@ $$;
 --
 -- untold: a relation that is there and of which rows would not be reported, or that is the session's own; views: the
 -- materialized views that this transaction made, of each of which an event trigger has to have told.
-CREATE FUNCTION steel.unseen_changes(OUT roles bigint, OUT shared bigint, OUT untold text, OUT views json)
+CREATE FUNCTION steel.unseen_relations(OUT untold text, OUT views json)
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     SET quote_all_identifiers = off
 AS $$
+BEGIN
+    -- Rows that this transaction wrote are not older than it.
+    SELECT format('%I.%I', n.nspname, c.relname) INTO untold
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relnamespace = pg_my_temp_schema()
+        OR age(c.xmin) <= 0 AND steel.is_captured(c.oid)
+           AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'steel_capture_insert' AND t.tgisinternal)
+     LIMIT 1;
+    SELECT json_agg(format('%I.%I', n.nspname, c.relname)) INTO views
+      FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'm' AND age(r.xmin) <= 0;
+END
+$$;
+
+CREATE FUNCTION steel.unseen_changes(OUT roles bigint, OUT shared bigint, OUT untold text, OUT views json)
+    LANGUAGE plpgsql VOLATILE
+AS $$
 DECLARE
     -- pg_authid, pg_auth_members, pg_db_role_setting, pg_parameter_acl, pg_tablespace
-    of_roles constant oid[] := '{1260, 1261, 2964, 6243, 1213}';
+    of_roles constant pg_catalog.oid[] := '{1260, 1261, 2964, 6243, 1213}';
     -- pg_database, pg_shdescription, pg_shseclabel
-    of_all constant oid[] := '{1262, 2396, 3592}';
-    relation oid;
-    changes bigint;
+    of_all constant pg_catalog.oid[] := '{1262, 2396, 3592}';
+    relation pg_catalog.oid;
     -- pg_class
-    made constant bigint := pg_stat_get_xact_tuples_inserted(1259);
+    made constant pg_catalog.int8 := pg_catalog.pg_stat_get_xact_tuples_inserted(1259);
 BEGIN
     roles := 0;
     shared := 0;
-    FOREACH relation IN ARRAY of_roles || of_all LOOP
-        changes := pg_stat_get_xact_tuples_inserted(relation) + pg_stat_get_xact_tuples_updated(relation)
-                   + pg_stat_get_xact_tuples_deleted(relation);
-        IF relation = ANY (of_roles) THEN
-            roles := roles + changes;
-        ELSE
-            shared := shared + changes;
-        END IF;
+    FOREACH relation IN ARRAY of_roles LOOP
+        roles := roles
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_inserted(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(relation);
     END LOOP;
-    IF roles + shared + made = 0 THEN
-        RETURN;
-    END IF;
-    PERFORM pg_stat_force_next_flush();
-    IF made > 0 THEN
-        -- Rows that this transaction wrote are not older than it.
-        SELECT format('%I.%I', n.nspname, c.relname) INTO untold
-          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relnamespace = pg_my_temp_schema()
-            OR age(c.xmin) <= 0 AND steel.is_captured(c.oid)
-               AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'steel_capture_insert' AND t.tgisinternal)
-         LIMIT 1;
-        SELECT json_agg(format('%I.%I', n.nspname, c.relname)) INTO views
-          FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind = 'm' AND age(r.xmin) <= 0;
+    FOREACH relation IN ARRAY of_all LOOP
+        shared := shared
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_inserted(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(relation)
+            OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(relation);
+    END LOOP;
+    IF roles OPERATOR(pg_catalog.+) shared OPERATOR(pg_catalog.+) made OPERATOR(pg_catalog.>) 0 THEN
+        PERFORM pg_catalog.pg_stat_force_next_flush();
+        IF made OPERATOR(pg_catalog.>) 0 THEN
+            SELECT r.untold, r.views INTO untold, views FROM steel.unseen_relations() r;
+        END IF;
     END IF;
 END
 $$;
@@ -206,14 +229,16 @@ SELECT p.oid, 'pg_proc'::regclass, 0, 'i', p.proacl FROM pg_catalog.pg_proc p
  WHERE p.oid = 'pg_catalog.pg_prepared_statement()'::regprocedure AND p.proacl IS NOT NULL;
 
 REVOKE ALL ON TABLE steel.client_role FROM PUBLIC;
-REVOKE ALL ON FUNCTION steel.act_as(bigint, text), steel.on_ddl_start(), steel.provision_client_role(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION steel.act_as(bigint, text), steel.act_as_checked(bigint, text), steel.on_ddl_start(), steel.provision_client_role(jsonb) FROM PUBLIC;
 -- It tells whether the session may go on, and nothing that its role could not find out by logging in.
 GRANT EXECUTE ON FUNCTION steel.act_as(bigint, text) TO PUBLIC;
 
 -- As in V13: pg_dump leaves out what belongs to an extension.
 ALTER EXTENSION plpgsql ADD TABLE steel.client_role;
 ALTER EXTENSION plpgsql ADD FUNCTION steel.act_as(bigint, text);
+ALTER EXTENSION plpgsql ADD FUNCTION steel.act_as_checked(bigint, text);
 ALTER EXTENSION plpgsql ADD FUNCTION steel.on_ddl_start();
 ALTER EXTENSION plpgsql ADD EVENT TRIGGER steel_owner;
 ALTER EXTENSION plpgsql ADD FUNCTION steel.provision_client_role(jsonb);
 ALTER EXTENSION plpgsql ADD FUNCTION steel.unseen_changes();
+ALTER EXTENSION plpgsql ADD FUNCTION steel.unseen_relations();

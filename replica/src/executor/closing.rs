@@ -27,14 +27,25 @@ const UNSEEN_CHANGES: &str = "SELECT roles, shared, untold, views FROM steel.uns
 /// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good. An error of
 /// any of them means that the session is not to be used again.
 pub fn clean() -> [Statement; 3] {
-    [canary(), quiet("RESET ROLE"), quiet("RESET ALL")]
+    [
+        quiet(UNSEEN_CHANGES),
+        quiet("RESET ROLE"),
+        quiet("RESET ALL"),
+    ]
 }
 
-/// Kept in each session from its first moment on: it fails in one whose prepared statements a client's function has taken away (DEALLOCATE
-/// ALL). The next transaction there could not count on what is kept.
-pub fn canary() -> Statement {
-    quiet(UNSEEN_CHANGES)
+/// The same after a transaction that was read-only and is rolled back: it has left no role and changed nothing.
+pub fn clean_of_read() -> [Statement; 2] {
+    [quiet(CANARY), quiet("RESET ALL")]
 }
+
+/// Kept in each session from its first moment on: they fail in one whose prepared statements a client's function has taken away (DEALLOCATE
+/// ALL). The next transaction there could not count on what is kept.
+pub fn canaries() -> [Statement; 2] {
+    [quiet(CANARY), quiet(UNSEEN_CHANGES)]
+}
+
+const CANARY: &str = "SELECT 1";
 
 /// What this replica votes, of a transaction whose operations it confirms, by the outcomes of [`statements`].
 pub fn report(outcomes: &[Outcome], write_sets: Vec<WriteSet>) -> Report {

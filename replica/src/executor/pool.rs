@@ -109,7 +109,7 @@ impl Pool {
             match Session::connect(&target).await {
                 Ok(mut session) => {
                     self.renew(&mut session);
-                    let kept = session.run(vec![closing::canary()]).await?;
+                    let kept = session.run(closing::canaries().into()).await?;
                     return match first_error(kept) {
                         Some(error) => Err(Error::Refused(Box::new(error))),
                         None => Ok(session),

@@ -216,14 +216,14 @@ async fn execute(
     let frames = match refused {
         Some(error) => {
             let mut end = vec![quiet("ROLLBACK")];
-            end.extend(closing::clean());
+            end.extend(closing::clean_of_read());
             cleaned = session.run(end).await?;
             vec![error.frame]
         }
         None => {
             let pid = session.pid();
             let mut statements = vec![statement(&read.operation), quiet("ROLLBACK")];
-            statements.extend(closing::clean());
+            statements.extend(closing::clean_of_read());
             let work = session.run(statements);
             tokio::pin!(work);
             let outcomes = tokio::select! {

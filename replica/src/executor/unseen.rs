@@ -93,7 +93,7 @@ async fn in_newest(
         ])
         .await
         .ok()?;
-    let cleaned = session.run(closing::clean().into()).await.ok()?;
+    let cleaned = session.run(closing::clean_of_read().into()).await.ok()?;
     let found = is_there(outcomes.get(1)) == Some(true);
     if first_error(outcomes).is_none() {
         pool.put_clean(session, &cleaned);
