@@ -25,6 +25,8 @@ mod gone_client;
 #[cfg(test)]
 mod late_master;
 #[cfg(test)]
+mod leftovers;
+#[cfg(test)]
 mod lying_auditor;
 #[cfg(test)]
 mod lying_follower;
