@@ -47,6 +47,8 @@ mod row_order;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod sequence_again;
+#[cfg(test)]
 mod sequence_jump;
 #[cfg(test)]
 mod serializable;

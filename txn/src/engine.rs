@@ -7,6 +7,7 @@
 
 use crate::ballot::{Ballot, VotePart};
 use crate::client::Answer;
+use crate::given::{Given, Repeat, Taken};
 use crate::limits;
 use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};
@@ -21,6 +22,7 @@ mod decide;
 mod item;
 mod moving;
 mod progress;
+mod sequences;
 mod suspicion;
 mod told;
 mod votes;
@@ -28,6 +30,7 @@ mod votes;
 use absence::Absence;
 pub use checkpoint::{EngineState, Settled};
 use item::{HeightState, Item, Kind};
+use sequences::{Fate, TakenOf};
 use suspicion::Suspicion;
 
 /// A request at its place in a decided batch.
@@ -125,6 +128,15 @@ pub enum Action {
         epoch: u64,
         answer: Answer,
     },
+    /// An item is ABORT by the order: a sequence is said to have given it a value that was given before. No honest master's does
+    /// unless a client sets it back.
+    Repeated {
+        height: Height,
+        index: u32,
+        ordered: Arc<Ordered>,
+        begun: Option<Height>,
+        repeat: Repeat,
+    },
     /// Ask for the ordering of these votes.
     OrderVotes(Vec<VotePart>),
     /// Ask all peers for their votes of this height.
@@ -172,6 +184,8 @@ pub struct Engine {
     schema_touched: Height,
     /// Of all verdicts up to the last final height.
     verdicts: Digest,
+    /// What sequences gave to what was committed up to there; shared with states that are taken down.
+    given: Arc<Given>,
     /// Vote parts by height: early ones, those in use, and some past ones for peers that ask.
     parts: BTreeMap<Height, Vec<VotePart>>,
     /// Verdicts that members say are final, for heights that are not final here.
@@ -205,6 +219,7 @@ impl Engine {
             schema_changed: 0,
             schema_touched: 0,
             verdicts: Digest::default(),
+            given: Arc::default(),
             parts: BTreeMap::new(),
             told: BTreeMap::new(),
             leading: false,
@@ -278,6 +293,11 @@ impl Engine {
         begun < self.schema_touched
     }
 
+    /// What sequences gave to what is committed and final here.
+    pub fn given(&self) -> &Given {
+        &self.given
+    }
+
     /// Heights decided and not yet final here.
     pub fn backlog(&self) -> usize {
         self.queue.len()
@@ -324,6 +344,8 @@ mod group;
 mod moving_tests;
 #[cfg(test)]
 mod nonce_tests;
+#[cfg(test)]
+mod sequence_tests;
 #[cfg(test)]
 mod serial_tests;
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod client;
 pub mod copy;
 pub mod engine;
 pub mod errand;
+pub mod given;
 pub mod limits;
 pub mod operation;
 pub mod ordered;

@@ -73,6 +73,8 @@ pub enum SequenceUse {
     Given { first: i64, count: u64 },
     /// It was set by hand; `called`: as if it had just given the value.
     Set { value: i64, called: bool },
+    /// It went round (CYCLE), by the master's word: what it gives from here on it has given before.
+    Cycled,
 }
 
 impl SequenceValues {
@@ -80,15 +82,20 @@ impl SequenceValues {
     pub fn given(&self) -> impl Iterator<Item = (i64, u64)> {
         self.uses.iter().filter_map(|what| match what {
             SequenceUse::Given { first, count } => Some((*first, *count)),
-            SequenceUse::Set { .. } => None,
+            SequenceUse::Set { .. } | SequenceUse::Cycled => None,
         })
+    }
+
+    /// Whether it is said to have gone round.
+    pub fn cycled(&self) -> bool {
+        self.uses.contains(&SequenceUse::Cycled)
     }
 
     /// How it was set by hand.
     pub fn sets(&self) -> impl Iterator<Item = (i64, bool)> {
         self.uses.iter().filter_map(|what| match what {
             SequenceUse::Set { value, called } => Some((*value, *called)),
-            SequenceUse::Given { .. } => None,
+            SequenceUse::Given { .. } | SequenceUse::Cycled => None,
         })
     }
 
@@ -99,6 +106,7 @@ impl SequenceValues {
                 Some(first.saturating_add_unsigned(count.saturating_sub(1)))
             }
             SequenceUse::Set { value, called } => called.then_some(value),
+            SequenceUse::Cycled => None,
         })
     }
 }

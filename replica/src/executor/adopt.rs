@@ -326,7 +326,15 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
             *high = (*high).max(last);
         }
     }
-    let advance = |sequence: &str, value: i64| Statement {
+    furthest
+        .into_iter()
+        .flat_map(|(sequence, (low, high))| [low, high].map(|value| advance_to(sequence, value)))
+        .collect()
+}
+
+/// The superuser's statement that moves a sequence on to a value, never back.
+pub(super) fn advance_to(sequence: &str, value: i64) -> Statement {
+    Statement {
         // One that was made by what failed was drawn from, and is not there.
         sql: "SELECT steel.advance(s, $2) FROM to_regclass($1) s WHERE s IS NOT NULL".into(),
         parameter_types: vec![25, 20],
@@ -336,11 +344,7 @@ fn advances(steps: &[Step]) -> Vec<Statement> {
         ],
         cached: true,
         ..Statement::default()
-    };
-    furthest
-        .into_iter()
-        .flat_map(|(sequence, (low, high))| [advance(sequence, low), advance(sequence, high)])
-        .collect()
+    }
 }
 
 /// Adds rows, given as text.

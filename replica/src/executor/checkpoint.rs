@@ -23,7 +23,7 @@ use txn::peer::PeerMessage;
 use txn::{Isolation, TxId};
 
 /// The format of [`State`].
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Heights whose states wait for verdicts, or for others to say the same. The order asks for two at a time, and for those in its log at
 /// a start.
 const DUE: usize = 8;

@@ -282,6 +282,21 @@ impl Executor {
             session.ran_meanwhile = Some(Box::new((operation, ran)));
             return;
         }
+        let ran = match ran {
+            Ok(fresh) if fresh.doom.is_none() => {
+                let again = session.takes(&fresh.evidence, self.engine.given());
+                #[cfg(feature = "lies")]
+                let again = again.filter(|_| !self.bench.lies.gives_again());
+                if let Some(again) = again {
+                    session.place = Place::Away(Work::Operation);
+                    let bench = self.bench.clone();
+                    tokio::spawn(bench.given_again(tx, own, operation, fresh, again));
+                    return;
+                }
+                Ok(fresh)
+            }
+            ran => ran,
+        };
         session.pid = own.pid();
         session.place = Place::Home(own);
         if session.preempted && session.item.is_none() {
@@ -303,6 +318,10 @@ impl Executor {
                 return self.after_return(tx);
             }
         };
+        if let Some(why) = ran.doom {
+            session.doom.get_or_insert(why);
+            return self.after_return(tx);
+        }
         let step = session.running_step;
         tracing::trace!(target: "timeline", at = "ran", %tx, step);
         let ran_at = if session.auto {

@@ -199,6 +199,7 @@ impl Bench {
                 ..judge::Report::abstain("judging took too long")
             },
         };
+        let report = self.round(&ordered, report).await;
         let session = (!report.lost).then_some(session);
         self.tell(Note::Judged {
             height,

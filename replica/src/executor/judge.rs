@@ -355,7 +355,7 @@ fn compare(
     closing::report(closing, write_sets)
 }
 
-fn unconfirmed(detail: String) -> Reason {
+pub fn unconfirmed(detail: String) -> Reason {
     reason(
         "40001",
         "could not confirm the transaction: a replica's judgement differs from the master's answers",

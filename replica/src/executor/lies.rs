@@ -13,7 +13,9 @@ use super::opening::{SAVEPOINT, quiet};
 use super::operation::Ran;
 use consensus::{Digest, Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
-use frames::{a_century_later, altered, later, misnamed, mistyped, one_more, rows_of};
+use frames::{
+    a_century_later, ahead, altered, later, misnamed, mistyped, one_more, round, rows_of,
+};
 use pgsession::{Error, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +26,7 @@ use txn::peer::PeerMessage;
 use txn::receipt::Given;
 use txn::tally::Verdict;
 use txn::write_set::RowChange;
-use txn::{Ballot, Event, Evidence, Operation, SequenceUse, TxId, VotePart, WriteSet};
+use txn::{Ballot, Event, Evidence, Operation, TxId, VotePart, WriteSet};
 
 /// A way of lying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +37,7 @@ pub enum Lie {
     /// that was not written. `lie:names`: columns have other names. `lie:types`: columns and parameters that are integers are
     /// said to be floats. `lie:hide`: it names nothing. `lie:old`: the answer is that of the first time. `lie:swap`: it
     /// is that to the marked statement before. `lie:ahead`: sequences are said to have given values further on.
-    /// `lie:again`: everything is as it was the first time, the sequences' values too. `lie:drop`: the transaction's
+    /// `lie:again`: everything is as it was the first time, the sequences' values too; `lie:round`: these went round. `lie:drop`: the transaction's
     /// statements up to this one are undone, and said to be done. `lie:ghost`: a row is claimed that is not there.
     /// `lie:nonsense`: the key of a claimed row is none, which makes the statement fail.
     Answers,
@@ -155,6 +157,11 @@ impl Lies {
         *locked(&self.told) = lies.iter().copied().collect();
     }
 
+    /// A master that lies about its answers does not look whether sequences give what they gave before.
+    pub fn gives_again(&self) -> bool {
+        self.tells(Lie::Answers)
+    }
+
     fn tells(&self, lie: Lie) -> bool {
         locked(&self.told).contains(&lie)
     }
@@ -218,12 +225,7 @@ impl Lies {
             rows_of(&mut ran.write_set).for_each(|row| *row = a_century_later(row));
         }
         if marked("lie:ahead") {
-            let sequences = ran.evidence.sequences.iter_mut();
-            for what in sequences.flat_map(|s| &mut s.uses) {
-                if let SequenceUse::Given { first, .. } = what {
-                    *first += 1_000;
-                }
-            }
+            ahead(&mut ran.evidence);
         }
         if let Some(claims) = &mut ran.evidence.claims {
             if marked("lie:ghost") {
@@ -244,6 +246,9 @@ impl Lies {
             let now = (ran.outcome, ran.evidence, ran.write_set);
             let first = first.entry(operation.sql.clone()).or_insert(now).clone();
             (ran.outcome, ran.evidence, ran.write_set) = first;
+        }
+        if marked("lie:round") {
+            round(&mut ran.evidence);
         }
         Ok(ran)
     }

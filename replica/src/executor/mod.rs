@@ -46,6 +46,7 @@ mod recovery;
 mod replies;
 mod rerun;
 mod roles;
+mod sequences;
 mod session;
 mod unlike;
 mod unseen;
@@ -388,6 +389,13 @@ impl Executor {
                 settled,
             } => self.finished(height, time_ms, &verdicts, settled),
             Action::Answer { .. } => self.answer(action),
+            Action::Repeated {
+                height,
+                index,
+                ordered,
+                begun,
+                repeat,
+            } => self.repeated(height, index, &ordered, begun, &repeat),
             Action::OrderVotes(parts) => self.order.submit(Ordered::Votes(parts).encode()),
             Action::FetchVotes { height } => self.fetch_votes(height),
             Action::Suspected { epoch } => self.suspected(epoch),

@@ -8,7 +8,7 @@ use super::judge;
 use super::opening::{first_error, refusal};
 use consensus::Digest;
 use pgsession::{Error, ErrorFields, Session};
-use txn::client::Outcome;
+use txn::client::{Outcome, Reason};
 use txn::{Evidence, Operation, WriteSet};
 
 /// What an operation came to at the master.
@@ -20,6 +20,8 @@ pub struct Ran {
     pub error: Option<ErrorFields>,
     /// What it did to the transaction's savepoints.
     pub savepoint: Option<sql::Kind>,
+    /// Why the transaction ends, whatever it came to.
+    pub doom: Option<Reason>,
 }
 
 impl Ran {
@@ -49,6 +51,7 @@ impl Ran {
             write_set: WriteSet::default(),
             error,
             savepoint: None,
+            doom: None,
         }
     }
 }
@@ -140,5 +143,6 @@ async fn execute(
         write_set: captured.write_set,
         error: outcome.error,
         savepoint,
+        doom: None,
     })
 }

@@ -3,12 +3,14 @@
 use super::judge::reason;
 use super::lasting::Savepoints;
 use super::opening::Opening;
+use super::sequences::Again;
 use consensus::{ClientId, Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::Session;
 use std::collections::{BTreeSet, VecDeque};
 use tokio::time::Instant;
 use txn::client::{Outcome, Reason};
+use txn::given::{Given, Taken};
 use txn::word::Account;
 use txn::{Evidence, Operation, Step, TxId, WriteSet};
 
@@ -67,6 +69,8 @@ pub struct TxSession {
     /// Operations ran in it as a client's, at the master.
     pub speculative: bool,
     pub done: Vec<Done>,
+    /// What these took from sequences.
+    pub taken: Taken,
     pub savepoints: Savepoints,
     pub last: Option<LastAnswer>,
     /// What was answered in it so far, which the master gives its word for.
@@ -108,6 +112,7 @@ impl TxSession {
             auto,
             speculative: false,
             done: Vec::new(),
+            taken: Taken::default(),
             savepoints: Savepoints::default(),
             last: None,
             account: None,
@@ -136,6 +141,18 @@ impl TxSession {
                 None
             }
         }
+    }
+
+    /// Takes down what an operation took from sequences; or what of that was given before, and nothing then.
+    pub fn takes(&mut self, evidence: &Evidence, given: &Given) -> Option<Again> {
+        let repeat = self.taken.add(evidence, Some(given)).err()?;
+        let reach = given.reach(&self.taken, &repeat.sequence);
+        self.taken = Taken::default();
+        for done in &self.done {
+            // Looked at when it ran.
+            let _ = self.taken.add(&done.evidence, None);
+        }
+        Some(Again { repeat, reach })
     }
 
     /// Takes down what an operation came to; the master's word for everything since the transaction began.

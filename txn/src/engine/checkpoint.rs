@@ -26,7 +26,7 @@ pub struct EngineState {
 }
 
 /// What the verdicts up to a height come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// Last height with a committed schema change.
     schema_changed: Height,
@@ -34,6 +34,8 @@ pub struct Settled {
     schema_touched: Height,
     /// Of all verdicts.
     verdicts: Digest,
+    /// What sequences gave to what was committed.
+    given: Arc<Given>,
 }
 
 impl EngineState {
@@ -101,6 +103,7 @@ impl Engine {
         self.schema_changed = state.settled.schema_changed;
         self.schema_touched = state.settled.schema_touched;
         self.verdicts = state.settled.verdicts;
+        self.given = state.settled.given;
         let kept = self.last_final + 1;
         self.parts = self.parts.split_off(&kept);
         self.told = self.told.split_off(&kept);
@@ -112,6 +115,7 @@ impl Engine {
             schema_changed: self.schema_changed,
             schema_touched: self.schema_touched,
             verdicts: self.verdicts,
+            given: self.given.clone(),
         }
     }
 
@@ -142,7 +146,7 @@ mod tests {
                 height: of,
                 settled,
                 ..
-            } if *of == height => Some(*settled),
+            } if *of == height => Some(settled.clone()),
             _ => None,
         });
         found.expect("it is final")

@@ -31,6 +31,8 @@ impl Engine {
             snapshots_asked: false,
             snapshots_taken: false,
             votes_fetched_at: None,
+            taken: TakenOf::default(),
+            horizon: 0,
         };
         for (index, placed) in placed.into_iter().enumerate() {
             let index = index as u32;
@@ -38,6 +40,7 @@ impl Engine {
             self.suspicion.active(placed.client, time_ms);
             self.absence.spoke(placed.client);
             let mut item = self.place(height, index, time_ms, placed, out);
+            state.taken.place(height, index, &mut item, out);
             if item.is_voted_kind() && !item.by_order {
                 if let Some(verdict) = recorded.verdicts.get(&index) {
                     item.verdict = Some(*verdict);
@@ -51,6 +54,7 @@ impl Engine {
             state.items.push(item);
         }
         self.drained(height, out);
+        state.horizon = self.horizon();
         self.queue.push_back(state);
         self.early_votes(now_ms, height);
         self.believe(height);

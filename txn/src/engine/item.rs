@@ -101,4 +101,7 @@ pub(super) struct HeightState {
     pub snapshots_taken: bool,
     /// When votes of peers were last asked for.
     pub votes_fetched_at: Option<u64>,
+    pub taken: TakenOf,
+    /// What is ordered later began at this height or later.
+    pub horizon: Height,
 }

@@ -145,17 +145,25 @@ impl Engine {
 
     fn dispatch(&mut self, now_ms: u64, out: &mut Vec<Action>) {
         let (schema_changed, schema_touched) = (self.schema_changed, self.schema_touched);
+        let given = &self.given;
         let Some(state) = self.queue.front_mut() else {
             return;
         };
         state.started_at.get_or_insert(now_ms);
         let height = state.height;
         let mut earlier_applied = true;
-        for (index, item) in state.items.iter_mut().enumerate() {
-            let index = index as u32;
+        for at in 0..state.items.len() {
+            let index = at as u32;
+            let item = &state.items[at];
             // What is judged at its place reads what everything ordered earlier left; barriers run alone.
             let alone = item.is_barrier() || matches!(item.kind, Kind::Voted { begun: None, .. });
-            if !item.dispatched && !item.applied && (earlier_applied || !alone) {
+            let ready = !item.dispatched && !item.applied && (earlier_applied || !alone);
+            let fate = match ready && item.verdict.is_none() {
+                true => state.taken.fate(given, &state.items, index),
+                false => Fate::Fresh,
+            };
+            let item = &mut state.items[at];
+            if ready {
                 match item.kind {
                     Kind::Voted {
                         tx,
@@ -172,7 +180,18 @@ impl Engine {
                             item.verdict = Some(Verdict::Abort);
                             item.by_order = true;
                         }
-                        if item.verdict.is_none() {
+                        if let (None, Fate::Repeats(repeat)) = (item.verdict, &fate) {
+                            item.verdict = Some(Verdict::Abort);
+                            item.by_order = true;
+                            out.push(Action::Repeated {
+                                height,
+                                index,
+                                ordered: item.placed.ordered.clone(),
+                                begun,
+                                repeat: repeat.clone(),
+                            });
+                        }
+                        if item.verdict.is_none() && fate != Fate::Waits {
                             item.dispatched = true;
                             let ordered = item.placed.ordered.clone();
                             out.push(Action::Judge {
@@ -299,6 +318,7 @@ impl Engine {
             .enumerate()
             .filter_map(|(i, item)| Some((i as u32, item.verdict?)))
             .collect();
+        self.commit_taken(&state);
         let settled = self.settle(state.height, &verdicts);
         out.push(Action::Final {
             height: state.height,

@@ -1,7 +1,7 @@
 //! How what PostgreSQL said is falsified.
 
 use bytes::Bytes;
-use txn::{Event, WriteSet};
+use txn::{Event, Evidence, SequenceUse, WriteSet};
 
 /// PostgreSQL's numbers of int4 and float4, which are as long.
 const INTEGER: [u8; 4] = 23u32.to_be_bytes();
@@ -96,4 +96,20 @@ fn columns(frame: &mut [u8]) -> Vec<(&mut [u8], &mut [u8])> {
         rest = next;
     }
     found
+}
+
+/// Sequences gave values further on.
+pub fn ahead(evidence: &mut Evidence) {
+    for what in evidence.sequences.iter_mut().flat_map(|s| &mut s.uses) {
+        if let SequenceUse::Given { first, .. } = what {
+            *first += 1_000;
+        }
+    }
+}
+
+/// Sequences went round before they gave anything.
+pub fn round(evidence: &mut Evidence) {
+    for values in &mut evidence.sequences {
+        values.uses.insert(0, SequenceUse::Cycled);
+    }
 }

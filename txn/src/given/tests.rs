@@ -1,0 +1,197 @@
+use super::*;
+use crate::operation::SequenceValues;
+use consensus::Digest;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn evidence(sequence: &str, uses: Vec<SequenceUse>) -> Evidence {
+    Evidence {
+        result: Digest::default(),
+        write: Digest::default(),
+        sequences: vec![SequenceValues {
+            sequence: sequence.into(),
+            uses,
+        }],
+        schema_change: false,
+        adds_only: false,
+        unvalidated: false,
+        claims: None,
+    }
+}
+
+fn took(sequence: &str, ranges: &[(i64, u64)]) -> Taken {
+    let uses = ranges
+        .iter()
+        .map(|&(first, count)| SequenceUse::Given { first, count });
+    let mut taken = Taken::default();
+    taken
+        .add(&evidence(sequence, uses.collect()), None)
+        .unwrap();
+    taken
+}
+
+fn is_given(given: &Given, value: i64) -> bool {
+    given.repeated(&took("s", &[(value, 1)])).is_some()
+}
+
+#[test]
+fn what_is_side_by_side_is_one_range() {
+    let mut given = Given::default();
+    for first in [1, 21, 11] {
+        given.commit(1, &took("s", &[(first, 10)]));
+    }
+    assert_eq!(given.sequences["s"].recent, BTreeMap::from([(1, (30, 1))]));
+    given.commit(2, &took("s", &[(i64::MAX, 1), (i64::MIN, 1)]));
+    given.commit(2, &took("s", &[(i64::MAX - 1, 9)]));
+    let wanted = [
+        (i64::MIN, (i64::MIN, 2)),
+        (1, (30, 1)),
+        (i64::MAX - 1, (i64::MAX, 2)),
+    ];
+    assert_eq!(given.sequences["s"].recent, BTreeMap::from(wanted));
+    assert_eq!(
+        given.reach(&took("s", &[(40, 1)]), "s"),
+        Some((i64::MIN, i64::MAX))
+    );
+    assert_eq!(given.reach(&took("t", &[(40, 2)]), "t"), Some((40, 41)));
+    assert_eq!(given.reach(&took("t", &[(40, 2)]), "u"), None);
+}
+
+#[test]
+fn of_what_is_old_the_ends_are_remembered() {
+    let mut given = Given::default();
+    for height in 1..=32 {
+        given.commit(height, &took("s", &[(10 * height as i64, 1)]));
+    }
+    given.settle(31, 20);
+    assert!(!is_given(&given, 15), "it is not time");
+    given.settle(32, 20);
+    let values = &given.sequences["s"];
+    assert_eq!(values.passed, Some((10, 200)));
+    assert_eq!(values.recent.len(), 12);
+    let refused = [9, 10, 15, 200, 201, 210].map(|value| is_given(&given, value));
+    assert_eq!(refused, [false, true, true, true, false, true]);
+}
+
+#[test]
+fn however_much_was_given_what_is_remembered_has_an_end() {
+    let mut given = Given::default();
+    for height in 1..=32_u64 {
+        let of = |i: u64| (2 * (i + height * 10_000) as i64, 1);
+        let ranges: Vec<_> = (0..10_000).map(of).collect();
+        given.commit(height, &took("s", &ranges));
+        // Something that began before all of it is open.
+        given.settle(height, 0);
+    }
+    assert!(given.sequences["s"].recent.len() <= RANGES);
+    // What is open for long is refused more than was given; never less.
+    assert!(is_given(&given, 2 * 10_000) && is_given(&given, 2 * 10_001 + 1));
+    assert!(is_given(&given, 2 * 329_999) && !is_given(&given, 2 * 329_998 + 1));
+
+    let mut given = Given::default();
+    for number in 0..SEQUENCES as u64 + 9 {
+        given.commit(number + 1, &took(&format!("s{number}"), &[(1, 1)]));
+    }
+    given.settle(SEQUENCES as u64 * 16, 0);
+    assert_eq!(given.sequences.len(), SEQUENCES);
+    assert!(!given.sequences.contains_key("s8") && given.sequences.contains_key("s9"));
+}
+
+#[test]
+fn a_range_without_end_or_without_values_does_no_harm() {
+    let huge = took("s", &[(i64::MAX - 5, u64::MAX), (1, 0)]);
+    assert_eq!(huge.reach("s"), Some((i64::MAX - 5, i64::MAX)));
+    assert_eq!(took("s", &[(1, 0)]).reach("s"), None);
+}
+
+#[test]
+fn what_it_took_while_it_changed_the_schema_is_passed_over() {
+    let mut given = Given::default();
+    given.commit(1, &took("s", &[(1, 5)]));
+    let mut taken = took("s", &[(6, 1)]);
+    let change = Evidence {
+        schema_change: true,
+        ..evidence("s", vec![SequenceUse::Given { first: 1, count: 9 }])
+    };
+    taken.add(&change, Some(&given)).unwrap();
+    // Then it begins anew, and so does every other.
+    for (name, first) in [("s", 1), ("t", 3)] {
+        let next = evidence(name, vec![SequenceUse::Given { first, count: 1 }]);
+        taken.add(&next, Some(&given)).unwrap();
+    }
+    assert_eq!(given.repeated(&taken), None);
+    given.commit(2, &took("t", &[(3, 1)]));
+    assert_eq!(given.repeated(&taken), None);
+    given.commit(3, &taken);
+    let known = [1, 2, 6].map(|value| is_given(&given, value));
+    assert_eq!(known, [true, false, false]);
+    let early = took("s", &[(1, 1)]);
+    assert!(given.repeated(&early).is_some());
+}
+
+/// What a client does at an honest master.
+#[derive(Clone, Debug)]
+enum Event {
+    Begin,
+    /// Which of the open ones, how many values.
+    Draw(usize, u8),
+    Commit(usize),
+    Rollback(usize),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        2 => Just(Event::Begin),
+        4 => (0..8_usize, 1..4_u8).prop_map(|(which, count)| Event::Draw(which, count)),
+        2 => (0..8_usize).prop_map(Event::Commit),
+        1 => (0..8_usize).prop_map(Event::Rollback),
+    ];
+    prop::collection::vec(event, 1..400)
+}
+
+proptest! {
+    /// Whatever the increment, and in whatever order transactions end: nobody who draws from an honest sequence is refused, and nobody
+    /// is given what a commit has.
+    #[test]
+    fn an_honest_master_is_never_refused_and_nothing_is_given_twice(events in events(), step in prop::sample::select(vec![1, 10, -1, -7])) {
+        let mut given = Given::default();
+        let mut height = 0;
+        let mut next = 0_i64;
+        // Begun at a height, with what they drew.
+        let mut open: Vec<(Height, Vec<i64>)> = Vec::new();
+        let mut committed = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Begin => open.push((height, Vec::new())),
+                Event::Draw(which, count) => {
+                    let many = open.len();
+                    if let Some((_, drawn)) = open.get_mut(which % many.max(1)) {
+                        for _ in 0..count {
+                            drawn.push(next);
+                            next += step;
+                        }
+                    }
+                }
+                Event::Commit(which) if !open.is_empty() => {
+                    let (_, drawn) = open.remove(which % open.len());
+                    let ranges: Vec<_> = drawn.iter().map(|value| (*value, 1)).collect();
+                    let taken = took("s", &ranges);
+                    prop_assert_eq!(given.repeated(&taken), None);
+                    height += 1;
+                    given.commit(height, &taken);
+                    committed.extend(drawn);
+                    // As the engine has it, without autocommit writes.
+                    let oldest = open.iter().map(|(begun, _)| *begun).min();
+                    given.settle(height, oldest.unwrap_or(height));
+                }
+                Event::Rollback(which) if !open.is_empty() => {
+                    open.remove(which % open.len());
+                }
+                Event::Commit(_) | Event::Rollback(_) => {}
+            }
+        }
+        for value in committed {
+            prop_assert!(is_given(&given, value), "{}", value);
+        }
+    }
+}
