@@ -111,6 +111,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
         tx,
         epoch: 0,
         min_height: 0,
+        turn: None,
         settings: Vec::new(),
         operation,
     });

@@ -37,6 +37,7 @@ async fn a_write_waits_until_the_master_has_what_its_client_saw() {
             tx: tx(seq),
             epoch: 0,
             min_height: seen,
+            turn: None,
             settings: Vec::new(),
             operation: Operation::text(sql),
         });

@@ -57,6 +57,8 @@ mod silent_master;
 #[cfg(test)]
 mod skip_locked;
 #[cfg(test)]
+mod starving;
+#[cfg(test)]
 mod unseen;
 #[cfg(test)]
 mod unseen_keys;

@@ -13,6 +13,15 @@ use bytes::Bytes;
 use consensus::{Digest, Height, Request, Signature, View};
 use serde::{Deserialize, Serialize};
 
+/// What an autocommit write asks for that was aborted again and again: for a while nothing else is to begin at the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The client's number of the statement, the same at each of its runs.
+    pub statement: u64,
+    /// If this run is aborted too the turn is over.
+    pub last: bool,
+}
+
 /// From a client to a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
@@ -30,6 +39,7 @@ pub enum ClientMessage {
         epoch: u64,
         /// Not before this height is final at the master: the client has seen it, and so will those who judge.
         min_height: Height,
+        turn: Option<Turn>,
         settings: SessionSettings,
         operation: Operation,
     },

@@ -258,6 +258,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
                 tx,
                 epoch: 1,
                 min_height: 3,
+                turn: None,
                 settings,
                 operation,
             }),

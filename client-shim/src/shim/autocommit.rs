@@ -8,15 +8,41 @@ use crate::transaction::{MALFORMED, aborted, doomed};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use txn::client::{Answer, ClientMessage, Outcome};
+use txn::client::{Answer, ClientMessage, Outcome, Turn};
 use txn::ordered::SessionSettings;
 use txn::{Auto, Evidence, Exec, Isolation, Operation, Ordered, Step, TxId};
 
-/// How often an autocommit write is run again unseen before its client is told.
-const ATTEMPTS: u32 = 12;
-/// From this attempt on every other one is a transaction of its own. That is judged at the very snapshot at which the master
-/// ran it: what differs there is the master's doing, and is held against it.
-const AS_TRANSACTION: u32 = 4;
+/// How often an autocommit write is run unseen before its client is told.
+const ATTEMPTS: u32 = 14;
+
+/// How an autocommit write is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Alone,
+    /// As a transaction of its own. That is judged at the very snapshot at which the master ran it: what differs there is the
+    /// master's doing, and is held against it.
+    AsTransaction,
+    /// Others commit between its run and its place in the order: it asks for a turn, in which they wait (decision 34).
+    InTurn,
+}
+
+impl Way {
+    /// Those in turn come several times without a pause: the first waits for what is under way to end.
+    fn of(attempt: u32) -> Way {
+        match attempt {
+            0..=3 => Way::Alone,
+            4 | 8 | 10 | 12 => Way::AsTransaction,
+            _ => Way::InTurn,
+        }
+    }
+
+    fn pause(attempt: u32) -> Duration {
+        match attempt {
+            6 | 7 => Duration::ZERO,
+            _ => Duration::from_millis(2 << attempt.min(7)),
+        }
+    }
+}
 
 /// Tells the master that nobody waits for an autocommit write any more, unless it was ordered.
 struct Running<'a> {
@@ -58,20 +84,24 @@ impl Shim {
         operation: Operation,
         cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
-        let mut last = None;
+        let (mut last, mut number) = (None, None);
         self.1.set(None);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                let pause = Duration::from_millis(2 << attempt.min(7));
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(Way::pause(attempt)) => {}
                     () = cancelled.comes() => return Err(ShimError::cancelled()),
                 }
             }
-            let done = if attempt >= AS_TRANSACTION && attempt.is_multiple_of(2) {
+            let way = Way::of(attempt);
+            let done = if way == Way::AsTransaction {
                 self.as_transaction(&settings, &operation, cancelled).await
             } else {
-                self.auto_once(&settings, &operation, cancelled).await
+                let turn = (way == Way::InTurn).then(|| Turn {
+                    statement: *number.get_or_insert_with(|| self.0.fresh()),
+                    last: attempt + 1 == ATTEMPTS || Way::of(attempt + 1) != Way::InTurn,
+                });
+                self.auto_once(turn, &settings, &operation, cancelled).await
             };
             match done {
                 Ok(outcome) => return Ok(outcome),
@@ -86,6 +116,7 @@ impl Shim {
 
     async fn auto_once<F: Future<Output = ()> + Send>(
         &self,
+        turn: Option<Turn>,
         settings: &SessionSettings,
         operation: &Operation,
         cancelled: &mut Cancellation<F>,
@@ -107,6 +138,7 @@ impl Shim {
             tx,
             epoch,
             min_height: inner.seen.load(Ordering::Relaxed),
+            turn,
             settings: settings.clone(),
             operation: operation.clone(),
         };
@@ -258,4 +290,22 @@ fn is_local(sqlstate: &[u8]) -> bool {
         || sqlstate.starts_with(b"58")
         || sqlstate.starts_with(b"57P")
         || sqlstate.starts_with(b"XX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_aborted_again_and_again_asks_for_a_turn_and_blames_a_liar() {
+        let ways: Vec<Way> = (0..ATTEMPTS).map(Way::of).collect();
+        let count = |way: Way| ways.iter().filter(|of| **of == way).count();
+        assert_eq!(ways[..4], [Way::Alone; 4], "conflicts of the moment");
+        assert_eq!(ways[5..8], [Way::InTurn; 3]);
+        // So many differences replace a master (`txn::blame`).
+        assert_eq!(count(Way::AsTransaction), 4);
+        assert_eq!(*ways.last().unwrap(), Way::InTurn);
+        let pauses: Duration = (1..ATTEMPTS).map(Way::pause).sum();
+        assert!(pauses < Duration::from_secs(3), "{pauses:?}");
+    }
 }

@@ -70,6 +70,7 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
+        self.turn_over(tx, verdict == Verdict::Commit);
         if verdict == Verdict::Commit {
             self.receipts.committed(tx, height, index);
         }

@@ -197,6 +197,13 @@ impl Executor {
 
     /// Starts the next waiting operation if the session is at home.
     pub(super) fn run_next(&mut self, tx: TxId) {
+        if self
+            .sessions
+            .get(&tx)
+            .is_some_and(|session| self.is_held_back(session))
+        {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };

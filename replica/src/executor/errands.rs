@@ -232,7 +232,7 @@ impl Executor {
         }
         self.send_peer(from, &PeerMessage::ErrandTaken { tx });
         self.errands.heard.insert(tx.client, Instant::now());
-        let here = self.sessions.contains_key(&tx) || self.autos.contains_key(&tx);
+        let here = self.sessions.contains_key(&tx) || self.autos.of.contains_key(&tx);
         if !here && self.errands.was_begun(&tx) {
             // It is over: given up, or ordered long ago, and then nobody waits for this any more.
             let told = ReplicaMessage::Doomed {
@@ -265,6 +265,7 @@ impl Executor {
             ClientMessage::AutoOperation {
                 epoch,
                 min_height,
+                turn,
                 settings,
                 operation,
                 ..
@@ -273,6 +274,7 @@ impl Executor {
                     client: tx.client,
                     epoch,
                     min_height,
+                    turn,
                     settings,
                     operation,
                     since: Instant::now(),

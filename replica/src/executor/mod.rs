@@ -243,7 +243,7 @@ impl Executor {
             finished: parts.finished,
             sessions: BTreeMap::new(),
             parked: BTreeMap::new(),
-            autos: BTreeMap::new(),
+            autos: Default::default(),
             errands: errands::Errands::default(),
             ends: BTreeMap::new(),
             items: BTreeMap::new(),

@@ -254,7 +254,7 @@ impl Executor {
 
     /// A client's link broke: its autocommit writes that were not ordered have nobody to order them.
     fn client_gone(&mut self, client: ClientId) {
-        self.autos.retain(|_, auto| auto.client != client);
+        self.autos.of.retain(|_, auto| auto.client != client);
         let left: Vec<_> = self
             .sessions
             .iter()
@@ -297,7 +297,7 @@ impl Executor {
             self.abandon(tx);
         }
         self.parked.clear();
-        self.autos.clear();
+        self.autos = Default::default();
         self.errands.epoch_changed();
         if self.history.as_ref().is_some_and(|h| h.is_replayed(height)) {
             return;

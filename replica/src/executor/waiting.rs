@@ -39,7 +39,11 @@ impl Executor {
                 .iter()
                 .map(move |(_, operation)| (client, operation.size()))
         });
-        let autos = self.autos.values().map(|a| (a.client, a.operation.size()));
+        let autos = self
+            .autos
+            .of
+            .values()
+            .map(|a| (a.client, a.operation.size()));
         fits(
             steps.chain(autos).chain(self.reads.held()),
             client,
