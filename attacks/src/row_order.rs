@@ -155,6 +155,44 @@ async fn where_nothing_settles_the_order_the_client_is_told_what_to_write() {
             "{sql}: {detail}"
         );
     }
+    // Of a function, or one that a trigger calls, it is told what in it takes rows so.
+    let functions = "CREATE FUNCTION first_of() RETURNS int LANGUAGE plpgsql AS $$
+            BEGIN RETURN (SELECT id FROM t OFFSET 1 LIMIT 1); END $$;
+        CREATE FUNCTION outer_of() RETURNS int LANGUAGE sql AS 'SELECT first_of()';
+        CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$
+            DECLARE r record;
+            BEGIN FOR r IN SELECT id FROM t LOOP NEW.ids := NEW.ids || r.id; END LOOP; RETURN NEW; END $$;
+        CREATE TABLE followed (ids int[]);
+        CREATE TRIGGER follows BEFORE INSERT ON followed FOR EACH ROW EXECUTE FUNCTION follow()";
+    client.batch_execute(functions).await.unwrap();
+    for (sql, function, advice) in [
+        (
+            "INSERT INTO found (x) SELECT outer_of()",
+            "In public.first_of():",
+            "end the ORDER BY",
+        ),
+        (
+            "INSERT INTO followed VALUES ('{}')",
+            "In public.follow():",
+            "add an ORDER BY",
+        ),
+    ] {
+        let block = format!("BEGIN; {sql}");
+        client.batch_execute(&block).await.unwrap();
+        let error = client.batch_execute("COMMIT").await.unwrap_err();
+        let detail = error
+            .as_db_error()
+            .and_then(|e| e.detail())
+            .unwrap_or_default();
+        assert!(
+            detail.contains(function) && detail.contains(advice),
+            "{sql}: {detail}"
+        );
+        assert!(
+            !detail.contains("outer_of():"),
+            "it takes no rows: {detail}"
+        );
+    }
     // As the advice says.
     for sql in [
         "UPDATE t SET x = x + 1 WHERE id IN (SELECT id FROM t ORDER BY id OFFSET 1 LIMIT 1)",
@@ -167,7 +205,7 @@ async fn where_nothing_settles_the_order_the_client_is_told_what_to_write() {
     let heard = notices.lock().unwrap().clone();
     assert_eq!(
         heard.len(),
-        2,
+        3,
         "one for each LIMIT without a key: {heard:?}"
     );
     assert!(heard[0].contains("end the ORDER BY"), "{heard:?}");

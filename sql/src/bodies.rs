@@ -7,13 +7,14 @@ use crate::reader::unsupported;
 use crate::splice::Splices;
 use crate::statement::Refusal;
 use crate::tokens::{Partners, Tokens};
-use crate::{decode, skipping, volatile};
+use crate::{decode, inner, skipping, volatile};
 
-/// Rewrites the bodies in a CREATE FUNCTION, CREATE PROCEDURE or DO.
+/// Rewrites the bodies in a CREATE FUNCTION, CREATE PROCEDURE or DO. True when a LIMIT in one has no ORDER BY.
 ///
 /// # Errors
 /// 0A000 for languages other than sql and plpgsql, and for what [`reach`] or [`volatile`] refuse.
-pub(crate) fn rewrite(tokens: Tokens<'_>, splices: &mut Splices) -> Result<(), Refusal> {
+pub(crate) fn rewrite(tokens: Tokens<'_>, splices: &mut Splices) -> Result<bool, Refusal> {
+    let mut limits = false;
     let block = tokens.word(0, "do");
     let mut depth = 0_usize;
     for i in 0..tokens.len() {
@@ -26,10 +27,10 @@ pub(crate) fn rewrite(tokens: Tokens<'_>, splices: &mut Splices) -> Result<(), R
         } else if tokens.word(i - 1, "language") {
             language(tokens, i)?;
         } else if tokens.is_string(i) && (block || tokens.word(i - 1, "as")) {
-            body(tokens, i, splices)?;
+            limits |= body(tokens, i, splices)?;
         }
     }
-    Ok(())
+    Ok(limits)
 }
 
 fn language(tokens: Tokens<'_>, i: usize) -> Result<(), Refusal> {
@@ -47,30 +48,33 @@ fn language(tokens: Tokens<'_>, i: usize) -> Result<(), Refusal> {
     }
 }
 
-fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<(), Refusal> {
+fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<bool, Refusal> {
     let Some(value) = tokens.string(i) else {
-        return Ok(());
+        return Ok(false);
     };
     // What does not lex is PostgreSQL's to report, with its own context.
-    let Ok(list) = lex(&value) else { return Ok(()) };
-    let inner = Tokens {
+    let Ok(list) = lex(&value) else {
+        return Ok(false);
+    };
+    let body = Tokens {
         source: &value,
         list: &list,
     };
-    let partners = Partners::of(inner);
-    reach::check(inner)?;
-    skipping::refuse_inside(inner)?;
-    statements(inner)?;
+    let partners = Partners::of(body);
+    reach::check(body)?;
+    skipping::refuse_inside(body)?;
+    statements(body)?;
     let mut inside = Splices::default();
     volatile::rewrite(
-        inner,
+        body,
         &partners,
-        &outline(inner, &partners),
+        &outline(body, &partners),
         false,
         &mut inside,
     )?;
+    let limits = inner::limits_without_order(body);
     if inside.is_empty() {
-        return Ok(());
+        return Ok(limits);
     }
     let (rewritten, _) = inside.apply(&value, 0..value.len(), 0);
     let token = tokens.text(i);
@@ -84,7 +88,7 @@ fn body(tokens: Tokens<'_>, i: usize, splices: &mut Splices) -> Result<(), Refus
         None => decode::quote(&rewritten),
     };
     splices.replace(tokens.bytes(i..end), quoted);
-    Ok(())
+    Ok(limits)
 }
 
 /// Refuses statements inside a body that would be refused outside, as far as their first words tell.

@@ -13,6 +13,7 @@ mod copy;
 mod cursors;
 mod ddl;
 mod decode;
+mod inner;
 mod lexer;
 mod moment;
 mod order;
@@ -31,6 +32,7 @@ mod transaction;
 mod volatile;
 
 pub use cursors::CatalogCursors;
+pub use inner::{Reached, doubts, reached};
 pub use prepare::{Call, Template};
 pub use roworder::{Doubt, Limit};
 pub use settings::{reported, travels};
@@ -144,6 +146,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
         select_into(tokens, into)?;
     }
     let mut splices = Splices::default();
+    let mut body_limits = false;
     if is_executed(&class.kind) {
         reach::check(tokens)?;
         skipping::find(tokens, &partners, &outline, &class.kind)?;
@@ -156,7 +159,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
             copy::thaw(tokens, &mut splices);
         }
         if tokens.any_word(0, &["create", "do"]) {
-            bodies::rewrite(tokens, &mut splices)?;
+            body_limits = bodies::rewrite(tokens, &mut splices)?;
         }
     }
     let (text, mapping) = splices.apply(tokens.source, tokens.bytes(0..tokens.len()), character);
@@ -167,6 +170,7 @@ fn analyse(tokens: Tokens<'_>, character: usize) -> Result<Statement, Problem> {
     Ok(Statement {
         limits: order.limits,
         doubt: order.doubt,
+        body_limits,
         order_columns: match class.kind {
             Kind::Read | Kind::CatalogRead => order::order_columns(tokens, &partners, &outline),
             _ => None,
@@ -259,6 +263,7 @@ fn empty() -> Statement {
         calls_user: false,
         limits: Vec::new(),
         doubt: None,
+        body_limits: false,
         unvalidated: false,
         settings: None,
         tables: Tables::Known(Default::default()),

@@ -37,7 +37,7 @@ impl Limit {
 }
 
 /// What may differ between two correct servers although a statement is deterministic by PostgreSQL's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doubt {
     /// A LIMIT that no key settles: it meets several tables, groups, or a subquery.
     Limit,
@@ -47,6 +47,8 @@ pub enum Doubt {
     Listing,
     /// Sums of floating-point numbers, if the column is of these: they are rounded in the order of the rows.
     Floating,
+    /// A function takes rows one after another, or the first of them.
+    Rows,
 }
 
 impl Doubt {
@@ -64,6 +66,9 @@ impl Doubt {
             }
             Doubt::Floating => {
                 "Sums of real and double precision are rounded in the order in which a server finds the rows: cast to numeric, or write sum(x ORDER BY id)."
+            }
+            Doubt::Rows => {
+                "A loop, or SELECT INTO, takes rows in the order in which a server finds them: add an ORDER BY whose columns tell all rows apart."
             }
         }
     }
@@ -166,6 +171,23 @@ pub(crate) fn find(tokens: Tokens<'_>, partners: &Partners, outline: &Outline) -
         }
     }
     found
+}
+
+/// What is in doubt in a part of a function's body, where no key is put in.
+pub(crate) fn doubts(tokens: Tokens<'_>, partners: &Partners) -> impl Iterator<Item = Doubt> {
+    let limit = (!limited(tokens).is_empty()).then_some(Doubt::Limit);
+    let distinct = (0..tokens.len()).any(|i| tokens.words(i, &["distinct", "on"]));
+    let distinct = distinct.then_some(Doubt::DistinctOn);
+    let call = doubtful_call(tokens, partners);
+    limit.into_iter().chain(distinct).chain(call)
+}
+
+/// Whether a LIMIT stands where no ORDER BY does.
+pub(crate) fn limits_without_order(tokens: Tokens<'_>, partners: &Partners) -> bool {
+    limited(tokens).into_iter().any(|open| {
+        let frame = Frame::after(tokens, partners, open);
+        !frame.own.iter().any(|&i| tokens.word(i, "order"))
+    })
 }
 
 /// LIMITs of one statement that get a key: each is asked for and inserted by itself.

@@ -30,6 +30,8 @@ pub struct Statement {
     pub limits: Vec<Limit>,
     /// What else in it may come out differently where rows lie in another order.
     pub doubt: Option<Doubt>,
+    /// It holds the body of a function, or is one (DO), and a LIMIT in there has no ORDER BY.
+    pub body_limits: bool,
     pub(crate) settings: Option<Vec<(String, String)>>,
     pub(crate) tables: Tables,
     pub(crate) tag: Option<&'static str>,

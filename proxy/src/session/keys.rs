@@ -66,19 +66,19 @@ impl<D: Database> Session<'_, D> {
         unvalidated: bool,
     ) -> Result<(Outcome, Option<Statement>), Trouble> {
         let statement = call.statement;
+        if statement.body_limits && !call.describe_only {
+            self.warn_of_limit(
+                "the rows that LIMIT takes in a function's body may differ between replicas, which aborts what writes by them",
+            );
+        }
         let as_it_is = unvalidated || call.describe_only || call.text.is_some();
         if as_it_is || (statement.limits.is_empty() && statement.doubt != Some(Doubt::Limit)) {
             return Ok((self.operate(call, unvalidated).await?, None));
         }
         let keyed = self.keyed(statement).await?;
-        if keyed.doubt == Some(Doubt::Limit)
-            && keyed.kind == Kind::Write
-            && !self.ledger.current().hides("NOTICE")
-        {
-            backend::notice(
-                &mut self.wire.out,
+        if keyed.doubt == Some(Doubt::Limit) && keyed.kind == Kind::Write {
+            self.warn_of_limit(
                 "the rows that LIMIT takes may differ between replicas, which aborts the statement",
-                Doubt::Limit.advice(),
             );
         }
         let changed = keyed.text != statement.text;
@@ -97,6 +97,12 @@ impl<D: Database> Session<'_, D> {
         let keyed = self.keyed(statement).await?;
         let outcome = self.operate(call.of(&keyed), false).await?;
         Ok((outcome, Some(keyed)))
+    }
+
+    fn warn_of_limit(&mut self, message: &str) {
+        if !self.ledger.current().hides("NOTICE") {
+            backend::notice(&mut self.wire.out, message, Doubt::Limit.advice());
+        }
     }
 
     async fn keyed(&mut self, statement: &Statement) -> Result<Statement, Trouble> {

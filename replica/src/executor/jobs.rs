@@ -200,6 +200,7 @@ impl Bench {
             },
         };
         let report = self.round(&ordered, report).await;
+        let report = self.explained(&ordered, report).await;
         let session = (!report.lost).then_some(session);
         self.tell(Note::Judged {
             height,

@@ -22,6 +22,8 @@ pub struct Report {
     pub write_sets: Vec<WriteSet>,
     /// Another result or other rows than claimed, from a statement that PostgreSQL carried out here.
     pub differs: bool,
+    /// A step of which its text does not tell why.
+    pub unexplained: Option<usize>,
     /// Cancelled or chosen as a deadlock's victim: run again.
     pub again: bool,
     /// The session is not to be used any more.
@@ -35,6 +37,7 @@ impl Report {
             reason: None,
             write_sets,
             differs: false,
+            unexplained: None,
             again: false,
             lost: false,
         }
@@ -46,6 +49,7 @@ impl Report {
             reason: Some(reason("40001", message, "")),
             write_sets: Vec::new(),
             differs: false,
+            unexplained: None,
             again: false,
             lost: false,
         }
@@ -73,8 +77,19 @@ impl Report {
             reason: Some(reason),
             write_sets: Vec::new(),
             differs: false,
+            unexplained: None,
             again: false,
             lost: false,
+        }
+    }
+}
+
+impl Report {
+    /// Whose answer or rows differ.
+    fn of_step(self, number: usize, step: &Step) -> Report {
+        Report {
+            unexplained: advice(step).is_empty().then_some(number),
+            ..self
         }
     }
 }
@@ -319,21 +334,23 @@ fn compare(
             // A query that skips may be refused at the master before it has claimed any row. That it runs here blames nobody.
             let refused =
                 step.evidence.claims.is_none() && claiming::skipping(&step.operation).is_some();
-            return match refused || *unblamed {
+            let report = match refused || *unblamed {
                 true => Report::abort(why),
                 false => Report::differs(why),
             };
+            return report.of_step(number, step);
         }
         let digest = captured.write_set.digest();
         if digest != step.evidence.write
             || captured.write_set.schema_change() != step.evidence.schema_change
             || captured.write_set.adds_only() != step.evidence.adds_only
         {
-            return Report::differs(unconfirmed(format!(
+            let report = Report::differs(unconfirmed(format!(
                 "{}: other rows written at {place}.{}",
                 what(number, step),
                 advice(step)
             )));
+            return report.of_step(number, step);
         }
         if !capture::set_alike(&step.evidence.sequences, &captured.sequences) {
             return Report::differs(unconfirmed(format!(

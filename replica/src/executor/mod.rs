@@ -24,6 +24,7 @@ mod cursors;
 mod decided;
 mod errands;
 mod executing;
+mod explaining;
 mod jobs;
 mod journal;
 mod judge;

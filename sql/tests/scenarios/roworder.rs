@@ -144,3 +144,86 @@ fn a_quoted_name_cannot_leave_its_quotes() {
         "select 1 from t ORDER BY t.\"a\"\" , drop\" limit 1"
     );
 }
+
+#[test]
+fn in_bodies_of_functions_it_is_told_what_takes_rows_in_any_order() {
+    let all = |body: &str| sql::doubts(body).into_iter().collect::<Vec<_>>();
+    for (body, wanted) in [
+        (
+            "BEGIN RETURN (SELECT id FROM t LIMIT 1); END",
+            vec![Doubt::Limit],
+        ),
+        (
+            "BEGIN RETURN (SELECT id FROM t ORDER BY a LIMIT 1); END",
+            vec![Doubt::Limit],
+        ),
+        (
+            "BEGIN SELECT id INTO x FROM t WHERE a; INSERT INTO t SELECT id FROM u; END",
+            vec![Doubt::Rows],
+        ),
+        ("BEGIN SELECT id INTO x FROM t ORDER BY id; END", vec![]),
+        (
+            "BEGIN FOR r IN SELECT id FROM t LOOP PERFORM 1; END LOOP; END",
+            vec![Doubt::Rows],
+        ),
+        (
+            "BEGIN FOR r IN SELECT id FROM t ORDER BY id LOOP PERFORM 1; END LOOP; END",
+            vec![],
+        ),
+        (
+            "BEGIN FOR i IN 1 .. 3 LOOP PERFORM a FROM t; END LOOP; END",
+            vec![],
+        ),
+        (
+            "SELECT array_agg(id) FROM t; SELECT sum(x) FROM t",
+            vec![Doubt::Listing, Doubt::Floating],
+        ),
+        ("SELECT DISTINCT ON (a) b FROM t", vec![Doubt::DistinctOn]),
+        ("UPDATE t SET a = 'limit 1'", vec![]),
+        ("SELECT 'not ended", vec![]),
+    ] {
+        assert_eq!(all(body), wanted, "{body}");
+    }
+}
+
+#[test]
+fn what_a_statement_reaches_is_named() {
+    let reached =
+        sql::reached("INSERT INTO s.a SELECT \"F\"(x), pg_catalog.lower(y) FROM b JOIN c ON g (1)");
+    let names = |of: &[&str]| of.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(reached.functions, names(&["F", "g", "lower"]));
+    assert_eq!(reached.relations, names(&["a", "b", "c"]));
+    let reached = sql::reached("BEGIN DELETE FROM a; PERFORM f(); UPDATE b SET x = 1; END");
+    assert_eq!(reached.functions, names(&["f"]));
+    assert_eq!(reached.relations, names(&["a", "b"]));
+    assert_eq!(sql::reached("'"), sql::Reached::default());
+}
+
+#[test]
+fn a_body_whose_limit_has_no_order_is_told_of() {
+    for (text, wanted) in [
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT a FROM t LIMIT 1'",
+            true,
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT now(), a FROM t LIMIT 1'",
+            true,
+        ),
+        (
+            "DO $$ BEGIN DELETE FROM t WHERE a IN (SELECT a FROM t LIMIT 1); END $$",
+            true,
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT a FROM t ORDER BY a LIMIT 1'",
+            false,
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT a FROM t'",
+            false,
+        ),
+        ("CREATE TABLE t (a int)", false),
+    ] {
+        assert_eq!(statement(text).unwrap().body_limits, wanted, "{text}");
+    }
+}
