@@ -107,6 +107,7 @@ async fn a_client_that_claims_what_was_never_answered_blames_nobody() {
             claims: None,
             schema_change: false,
             adds_only: false,
+            failed: false,
             unvalidated: false,
         };
         let commit = Ordered::Commit(Commit {

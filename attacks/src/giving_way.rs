@@ -48,6 +48,7 @@ async fn a_transaction_that_gives_way_is_told_to_try_again() {
                 claims: None,
                 schema_change: false,
                 adds_only: false,
+                failed: false,
                 unvalidated: false,
             },
         }],

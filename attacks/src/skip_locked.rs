@@ -290,6 +290,7 @@ async fn a_lying_master_takes_nothing_that_is_not_there() {
         claims: Some(claims),
         schema_change: false,
         adds_only: false,
+        failed: false,
         unvalidated: false,
     };
     let commit = Ordered::Commit(Commit {

@@ -1,8 +1,17 @@
 //! An autocommit write that others would have aborted for ever (decision 34).
 
-use harness::{Cluster, column};
+use crate::late_master::outcome;
+use client_shim::Operation;
+use harness::{Cluster, MALLORY, MASTER, column, failure, inserted};
+use net::PeerId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use txn::client::{ClientMessage, Turn};
+use txn::{Auto, Ordered, TxId};
+
+const HOT: &str = "UPDATE hot SET n = n + 1 WHERE id = 1";
 
 /// It reads what all others change, and changes what all others change: whatever the master says of it, somebody commits between that
 /// and its place; and as a transaction of its own somebody commits before it.
@@ -22,14 +31,26 @@ async fn an_autocommit_write_gets_through_whatever_others_commit() {
     let mut others = Vec::new();
     for id in 1..=6 {
         let (other, over) = (cluster.client().await, over.clone());
+        let busy = format!("UPDATE busy SET v = v + 1 WHERE id = {id}");
         others.push(tokio::spawn(async move {
             let mut done = 0;
             while !over.load(Ordering::Relaxed) {
-                let busy = format!("UPDATE busy SET v = v + 1 WHERE id = {id}");
-                other.batch_execute(&busy).await.unwrap();
-                let hot = "UPDATE hot SET n = n + 1 WHERE id = 1";
-                other.batch_execute(hot).await.unwrap();
-                done += 1;
+                if id % 2 == 0 {
+                    other.batch_execute(&busy).await.unwrap();
+                    other.batch_execute(HOT).await.unwrap();
+                    done += 1;
+                    continue;
+                }
+                // In a block it may lose, as with PostgreSQL, and comes again.
+                other.batch_execute("BEGIN").await.unwrap();
+                let ran = other.batch_execute(&format!("{busy}; {HOT}")).await;
+                match ran.and(other.batch_execute("COMMIT").await) {
+                    Ok(()) => done += 1,
+                    Err(error) => {
+                        assert_eq!(failure::<()>(Err(error)).0, "40001");
+                        let _ = other.batch_execute("ROLLBACK").await;
+                    }
+                }
             }
             done
         }));
@@ -56,6 +77,126 @@ async fn an_autocommit_write_gets_through_whatever_others_commit() {
     cluster.hold("SELECT sum(v) FROM busy", &[&done]).await;
     let statuses = cluster.statuses().await;
     assert!(statuses.values().all(|s| s.epoch == 0), "nobody is blamed");
+    cluster.audit().await;
+    cluster.end().await;
+}
+
+const AUTO: u64 = TxId::AUTO;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn tx(seq: u64) -> TxId {
+    TxId {
+        client: MALLORY,
+        incarnation: 1,
+        seq,
+    }
+}
+
+fn write(seq: u64, turn: Option<Turn>, sql: &str) -> ClientMessage {
+    ClientMessage::AutoOperation {
+        tx: tx(seq),
+        epoch: 0,
+        min_height: 0,
+        turn,
+        settings: Vec::new(),
+        operation: Operation::text(sql),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_others_back_can_do_no_more_than_that() {
+    let cluster = Cluster::start().await;
+    let (client, reader, hasty) = (
+        cluster.client().await,
+        cluster.client().await,
+        cluster.client().await,
+    );
+    let setup = "CREATE TABLE t (a int); CREATE SEQUENCE spy";
+    client.batch_execute(setup).await.unwrap();
+    cluster.settle().await;
+    let statuses = cluster.statuses().await;
+    let ran_at = statuses.values().map(|s| s.applied).min().unwrap();
+
+    let mut link = cluster.link(PeerId::Client(MALLORY.0), "mallory").await;
+    let asked = Turn {
+        statement: 1,
+        last: false,
+    };
+    link.say(&write(
+        AUTO | 1,
+        Some(asked),
+        "INSERT INTO t SELECT 1 FROM pg_sleep(60)",
+    ));
+    // The number of a transaction is not one of an autocommit write.
+    link.say(&write(7, None, "INSERT INTO t SELECT nextval('spy')"));
+    // One that waits, and is ordered with something else meanwhile, is not run once it may.
+    sleep(Duration::from_millis(100)).await;
+    link.say(&write(
+        AUTO | 2,
+        None,
+        "INSERT INTO t SELECT nextval('spy')",
+    ));
+    sleep(Duration::from_millis(50)).await;
+    let mut step = inserted("t", 7);
+    step.operation.sql = "INSERT INTO t SELECT 7 FROM pg_sleep(2)".into();
+    let auto = Auto {
+        tx: tx(AUTO | 2),
+        epoch: 0,
+        ran_at,
+        settings: Vec::new(),
+        step,
+    };
+    let key = cluster.key("mallory").signing_key();
+    link.request(key, MALLORY, 1, 1, &Ordered::Auto(auto));
+
+    // Whoever only reads does not wait, nor who does not want to any more; everybody else does, and not for long.
+    let held = tokio::spawn(async move {
+        client
+            .batch_execute("INSERT INTO t VALUES (8)")
+            .await
+            .unwrap();
+        let block = "BEGIN; INSERT INTO t VALUES (9); COMMIT";
+        client.batch_execute(block).await.unwrap();
+    });
+    let read = "BEGIN READ ONLY; SELECT a FROM t; COMMIT";
+    reader.batch_execute(read).await.unwrap();
+    let sleeps =
+        "SET statement_timeout = '100ms'; BEGIN; INSERT INTO t SELECT 10 FROM pg_sleep(600)";
+    let cancelled = timeout(PATIENCE, hasty.batch_execute(sleeps)).await;
+    let (sqlstate, _) = failure(cancelled.expect("a cancel reaches what is held back"));
+    assert_eq!(sqlstate, "57014");
+    timeout(PATIENCE, held)
+        .await
+        .expect("held back for a while")
+        .unwrap();
+
+    // It is gone in its turn, or gives up: nobody is the worse.
+    link.say(&write(
+        AUTO | 3,
+        Some(Turn {
+            statement: 2,
+            ..asked
+        }),
+        "INSERT INTO t VALUES (11)",
+    ));
+    link.say(&ClientMessage::Cancel { tx: tx(AUTO | 3) });
+    let _ = timeout(PATIENCE, outcome(&mut link))
+        .await
+        .expect("an answer");
+    link.down().await;
+    let after = cluster.client().await;
+    let last = after.batch_execute("INSERT INTO t VALUES (12)");
+    timeout(PATIENCE, last)
+        .await
+        .expect("nobody holds it back")
+        .unwrap();
+
+    cluster.settle().await;
+    cluster
+        .hold("SELECT a FROM t ORDER BY a", &["7", "8", "9", "12"])
+        .await;
+    let spied = column(&cluster.at(MASTER).await, "SELECT is_called FROM spy").await;
+    assert_eq!(spied.unwrap(), ["f"], "something ran that was not to");
     cluster.audit().await;
     cluster.end().await;
 }

@@ -21,6 +21,7 @@ pub fn inserted(table: &str, value: u32) -> Step {
         sequences: Vec::new(),
         schema_change: false,
         adds_only: false,
+        failed: false,
         unvalidated: false,
         claims: None,
     };

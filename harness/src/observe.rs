@@ -2,7 +2,7 @@
 
 use crate::Cluster;
 use client_shim::{AuditReport, ReplicaStatus};
-use consensus::ReplicaId;
+use consensus::{Change, ReplicaId, Step};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -81,6 +81,24 @@ pub async fn column(client: &Client, sql: &str) -> Result<Vec<String>, tokio_pos
 }
 
 impl Cluster {
+    /// Has an administrator move the master, and waits until it is.
+    pub async fn move_master(&self, to: u16) {
+        let change = Change {
+            base: 0,
+            steps: vec![Step::MoveMaster {
+                replica: ReplicaId(to),
+                drain_ms: 5_000,
+            }],
+        };
+        let administrator = self.administrator().await;
+        administrator.reconfigure(&change).await.unwrap();
+        let until = Instant::now() + crate::PATIENCE;
+        while self.statuses().await.values().any(|s| s.master != to) {
+            assert!(Instant::now() < until, "the master moves");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The epoch at every replica, once all agree.
     pub async fn epoch(&self) -> u64 {
         self.settle().await;

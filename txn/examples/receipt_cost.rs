@@ -29,6 +29,7 @@ fn request(seq: u64) -> Request {
             claims: None,
             schema_change: false,
             adds_only: false,
+            failed: false,
             unvalidated: false,
         },
     };

@@ -13,6 +13,10 @@ use bytes::Bytes;
 use consensus::{Digest, Height, Request, Signature, View};
 use serde::{Deserialize, Serialize};
 
+/// Why a transaction is ABORT whose answers or rows came out otherwise at other replicas, which saw what its master did.
+pub const UNCONFIRMED: &str =
+    "could not confirm the transaction: a replica's judgement differs from the master's answers";
+
 /// What an autocommit write asks for that was aborted again and again: for a while nothing else is to begin at the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {

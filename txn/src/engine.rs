@@ -7,7 +7,7 @@
 
 use crate::ballot::{Ballot, VotePart};
 use crate::client::Answer;
-use crate::given::{Given, Repeat, Taken};
+use crate::given::{Given, Refused, Repeat, Taken};
 use crate::limits;
 use crate::ordered::{Isolation, Ordered, TxId};
 use crate::tally::{Group, Tally, Verdict};

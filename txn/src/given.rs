@@ -6,17 +6,25 @@
 //! Values that are apart are kept apart only while a transaction that is open may hold one in between. An honest master gives nobody a
 //! value that lies before what was committed when the transaction began, so of older commits the lowest and the highest value suffice.
 
-use crate::operation::{Evidence, SequenceUse, Step};
+mod ranges;
+
+use crate::operation::{Evidence, SequenceUse, SequenceValues, Step};
 use consensus::Height;
+use ranges::{Ranges, add};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Ranges that are kept apart, of all sequences together; of the sequence that has most they are joined then.
+/// Ranges that are kept apart, of all sequences together; of those that have most they are joined then.
 const RANGES: usize = 65_536;
-/// Sequences whose values are remembered; the one that was used longest ago is forgotten.
+/// Sequences whose values are remembered; those that were used longest ago are forgotten.
 const SEQUENCES: usize = 16_384;
 /// Old ranges are joined at every so-manieth height.
 const JOINED_EVERY: u64 = 16;
+/// Sequences that one statement may use (`steel.replay` has no more places), and bytes of a name: three parts with quotes.
+const NAMES: usize = 32;
+const NAME: usize = 512;
+/// With more ranges than that only the lowest and the highest value tell whether one transaction waits for the verdict on another.
+const COMPARED: usize = 64;
 
 /// Values that were given, by sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +40,16 @@ struct Values {
     recent: BTreeMap<i64, (i64, Height)>,
     /// The last height that added anything.
     used: Height,
+    /// The height at which the sequence last began anew; 0: none that is known.
+    since: Height,
+}
+
+/// Why an item is ABORT for what it says of sequences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Repeat(Repeat),
+    /// No master says such a thing.
+    Malformed,
 }
 
 /// A value that was given before.
@@ -39,115 +57,100 @@ struct Values {
 pub struct Repeat {
     pub sequence: String,
     pub value: i64,
-    /// Which of the sequence's uses in the evidence gave it.
-    pub at: usize,
+    /// The height at which the sequence last began anew: a client may have set it back while others were open.
+    pub since: Height,
 }
 
 /// What one transaction took from sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     sequences: BTreeMap<String, Uses>,
-    /// It changed the schema, and not only by adding: any sequence may be another one since.
+    /// It changed the schema, so a sequence may be its own, or begin again within it: nothing is compared from there on.
+    loose: bool,
+    /// Not only by adding: any sequence may be another one since.
     clears: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Uses {
-    /// From here on the sequence begins anew: it was set by hand, or went round.
+    /// From somewhere on the sequence begins anew: it was set by hand, or goes round.
     anew: bool,
-    /// Before that.
-    before: Ranges,
-    /// Since then, or all that it took.
-    since: Ranges,
-}
-
-/// Values from first to last, apart from each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Ranges(BTreeMap<i64, i64>);
-
-impl Ranges {
-    /// The first value of these that is among those already.
-    fn overlap(&self, (first, last): (i64, i64)) -> Option<i64> {
-        let (&from, &to) = self.0.range(..=last).next_back()?;
-        (to >= first).then(|| first.max(from))
-    }
-
-    fn add(&mut self, range: (i64, i64)) {
-        add(&mut self.0, range, |last| *last, |last| last);
-    }
-
-    fn each(&self) -> impl Iterator<Item = (i64, i64)> {
-        self.0.iter().map(|(first, last)| (*first, *last))
-    }
-}
-
-/// Adds a range to those that are there, and joins those that it touches.
-fn add<T>(
-    ranges: &mut BTreeMap<i64, T>,
-    (mut first, mut last): (i64, i64),
-    last_of: impl Fn(&T) -> i64,
-    of: impl FnOnce(i64) -> T,
-) {
-    while let Some((&from, value)) = ranges.range(..=last.saturating_add(1)).next_back()
-        && last_of(value) >= first.saturating_sub(1)
-    {
-        first = first.min(from);
-        last = last.max(last_of(value));
-        ranges.remove(&from);
-    }
-    ranges.insert(first, of(last));
+    /// What nobody may have been given before.
+    compared: Ranges,
+    /// What nobody may be given from then on.
+    kept: Ranges,
 }
 
 impl Taken {
     /// What a transaction's steps took.
     ///
     /// # Errors
-    /// When one value was given twice in it.
-    pub fn of(steps: &[Step]) -> Result<Taken, Repeat> {
+    /// When one value was given twice in it, or the evidence has no sense.
+    pub fn of(steps: &[Step]) -> Result<Taken, Refused> {
         let mut taken = Taken::default();
-        let mut evidence = steps.iter().map(|step| &step.evidence);
-        evidence.try_for_each(|evidence| taken.add(evidence, None))?;
+        for step in steps {
+            if !is_well_formed(&step.evidence.sequences) {
+                return Err(Refused::Malformed);
+            }
+            taken.add(&step.evidence, None).map_err(Refused::Repeat)?;
+        }
         Ok(taken)
     }
 
-    /// Adds what the next step took. What it took while it changed the schema is passed over: before the change or behind it, nobody can
-    /// tell.
+    /// Adds what the next step took. What it took while it changed the schema is not compared: before the change or behind it, nobody can
+    /// tell. What failed was given to nobody; a sequence that it set stays set.
     ///
     /// # Errors
     /// When the transaction took one of these values before, or, where they are given, another one did that is committed. A part of the
     /// step is added then.
     pub fn add(&mut self, evidence: &Evidence, given: Option<&Given>) -> Result<(), Repeat> {
-        if evidence.schema_change && !evidence.adds_only {
-            self.clears = true;
-            self.sequences.values_mut().for_each(Uses::begin_anew);
-            return Ok(());
+        if evidence.schema_change {
+            self.loose = true;
+            if !evidence.adds_only {
+                self.clears = true;
+                self.sequences.values_mut().for_each(Uses::begin_anew);
+                return Ok(());
+            }
         }
         for values in &evidence.sequences {
             let known = given.and_then(|given| given.sequences.get(&values.sequence));
             let uses = self.sequences.entry(values.sequence.clone()).or_default();
-            uses.anew |= self.clears;
-            for (at, what) in values.uses.iter().enumerate() {
+            let mut round = false;
+            for what in &values.uses {
                 let range = match *what {
-                    SequenceUse::Set { .. } | SequenceUse::Cycled => {
+                    // With all of its changes of the schema.
+                    SequenceUse::Anew if evidence.failed => continue,
+                    SequenceUse::Set { .. } | SequenceUse::Anew => {
                         uses.begin_anew();
                         continue;
                     }
+                    SequenceUse::Cycled => {
+                        uses.begin_anew();
+                        round = true;
+                        continue;
+                    }
+                    SequenceUse::Given { .. } if round || evidence.failed => continue,
                     SequenceUse::Given { count: 0, .. } => continue,
                     SequenceUse::Given { first, count } => {
                         (first, first.saturating_add_unsigned(count - 1))
                     }
                 };
-                let known = known.filter(|_| !uses.anew);
-                let again = uses.since.overlap(range);
-                let again = again.or_else(|| known.and_then(|known| known.overlap(range)));
-                if let Some(value) = again {
-                    return Err(Repeat {
-                        sequence: values.sequence.clone(),
-                        value,
-                        at,
-                    });
+                if !self.loose {
+                    let known = known.filter(|_| !uses.anew);
+                    let again = uses.kept.overlap(range);
+                    let again = again.or_else(|| known.and_then(|known| known.overlap(range)));
+                    if let Some(value) = again {
+                        return Err(Repeat {
+                            sequence: values.sequence.clone(),
+                            value,
+                            since: known.map_or(0, |known| known.since),
+                        });
+                    }
+                    if !uses.anew {
+                        uses.compared.add(range);
+                    }
                 }
-                uses.since.add(range);
+                uses.kept.add(range);
             }
         }
         Ok(())
@@ -168,7 +171,13 @@ impl Taken {
         self.sequences.keys()
     }
 
-    /// Whether what another one took that is ordered earlier, if it commits, decides on this one's values of a sequence.
+    /// Whether it makes a sequence begin anew.
+    pub fn sets(&self, sequence: &str) -> bool {
+        let uses = self.sequences.get(sequence);
+        self.clears || uses.is_some_and(|uses| uses.anew)
+    }
+
+    /// Whether what another one took that is ordered earlier, if it commits, may decide on this one's values of a sequence.
     pub fn depends_on(&self, earlier: &Taken, sequence: &str) -> bool {
         let (Some(own), Some(its)) = (
             self.sequences.get(sequence),
@@ -176,33 +185,43 @@ impl Taken {
         ) else {
             return false;
         };
-        let mut compared = own.compared();
-        compared.any(|range| its.anew || its.since.overlap(range).is_some())
+        if own.compared.len() > COMPARED {
+            return its.anew || own.compared.is_near(&its.kept);
+        }
+        !own.compared.is_empty() && (its.anew || own.compared.meets(&its.kept).is_some())
     }
 
-    /// The lowest and the highest value that it took of a sequence.
-    fn reach(&self, sequence: &str) -> Option<(i64, i64)> {
-        let uses = self.sequences.get(sequence)?;
-        let both = uses.before.each().chain(uses.since.each());
-        both.reduce(|(low, high), (first, last)| (low.min(first), high.max(last)))
+    /// What of a sequence's values an earlier transaction has taken, which is committed.
+    pub fn repeats(&self, earlier: &Taken, sequence: &str) -> Option<i64> {
+        let (own, its) = (
+            self.sequences.get(sequence)?,
+            earlier.sequences.get(sequence)?,
+        );
+        own.compared.meets(&its.kept)
     }
+}
+
+/// What an honest master may say of one step.
+fn is_well_formed(sequences: &[SequenceValues]) -> bool {
+    let of = |what: &SequenceUse| match *what {
+        SequenceUse::Given { first, count } => {
+            count > 0 && first.checked_add_unsigned(count - 1).is_some()
+        }
+        SequenceUse::Set { .. } | SequenceUse::Anew | SequenceUse::Cycled => true,
+    };
+    let one = |values: &SequenceValues| {
+        values.sequence.len() <= NAME && !values.uses.is_empty() && values.uses.iter().all(of)
+    };
+    let mut names: Vec<&str> = sequences.iter().map(|s| s.sequence.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
+    names.len() <= NAMES && !twice && sequences.iter().all(one)
 }
 
 impl Uses {
     fn begin_anew(&mut self) {
-        let since = std::mem::take(&mut self.since);
-        if !self.anew {
-            self.before = since;
-        }
+        self.kept = Ranges::default();
         self.anew = true;
-    }
-
-    /// Ranges that nobody may have been given before.
-    fn compared(&self) -> impl Iterator<Item = (i64, i64)> {
-        match self.anew {
-            true => self.before.each(),
-            false => self.since.each(),
-        }
     }
 }
 
@@ -245,39 +264,30 @@ impl Values {
 }
 
 impl Given {
-    /// The first value of a transaction that was given before.
-    pub fn repeated(&self, taken: &Taken) -> Option<Repeat> {
-        taken.sequences.iter().find_map(|(sequence, uses)| {
-            let values = self.sequences.get(sequence)?;
-            let value = uses.compared().find_map(|range| values.overlap(range))?;
-            Some(Repeat {
-                sequence: sequence.clone(),
-                value,
-                at: 0,
-            })
-        })
+    /// The first value of a sequence that a transaction took and that was given before.
+    pub fn repeated(&self, taken: &Taken, sequence: &str) -> Option<i64> {
+        let (uses, values) = (
+            taken.sequences.get(sequence)?,
+            self.sequences.get(sequence)?,
+        );
+        let mut compared = uses.compared.each();
+        compared.find_map(|range| values.overlap(range))
     }
 
-    /// The lowest and the highest value of a sequence that was given, to a transaction that is committed or to this one.
-    pub fn reach(&self, taken: &Taken, sequence: &str) -> Option<(i64, i64)> {
-        let values = self.sequences.get(sequence);
-        let recent = values.into_iter().flat_map(|values| &values.recent);
+    /// The height at which a sequence last began anew, as far as that is known.
+    pub fn since(&self, sequence: &str) -> Height {
+        self.sequences
+            .get(sequence)
+            .map_or(0, |values| values.since)
+    }
+
+    /// The lowest and the highest value of a sequence that was given.
+    pub fn reach(&self, sequence: &str) -> Option<(i64, i64)> {
+        let values = self.sequences.get(sequence)?;
+        let recent = values.recent.iter();
         let recent = recent.map(|(first, (last, _))| (*first, *last));
-        let passed = values.and_then(|values| values.passed);
-        let own = taken.reach(sequence);
-        let all = recent.chain(passed).chain(own);
+        let all = recent.chain(values.passed);
         all.reduce(|(low, high), (first, last)| (low.min(first), high.max(last)))
-    }
-
-    /// What is known of a transaction's sequences.
-    pub fn of_its(&self, taken: &Taken) -> Given {
-        let known = taken
-            .names()
-            .filter_map(|name| self.sequences.get_key_value(name));
-        let sequences = known.map(|(name, values)| (name.clone(), values.clone()));
-        Given {
-            sequences: sequences.collect(),
-        }
     }
 
     /// A transaction is committed at a height.
@@ -286,28 +296,27 @@ impl Given {
             self.sequences.clear();
         }
         for (sequence, uses) in &taken.sequences {
-            if uses.anew {
-                self.sequences.remove(sequence);
-            }
-            if uses.since.0.is_empty() {
+            if !uses.anew && uses.kept.is_empty() {
                 continue;
             }
             let values = self.sequences.entry(sequence.clone()).or_default();
+            if uses.anew || taken.clears {
+                *values = Values {
+                    since: height,
+                    ..Values::default()
+                };
+            }
             values.used = height;
-            for range in uses.since.each() {
-                add(
-                    &mut values.recent,
-                    range,
-                    |(last, _)| *last,
-                    |last| (last, height),
-                );
+            for range in uses.kept.each() {
+                let of = |last| (last, height);
+                add(&mut values.recent, range, |(last, _)| *last, of);
             }
         }
     }
 
     /// Whether [`Given::settle`] does anything at this height.
     pub fn is_due(height: Height) -> bool {
-        height % JOINED_EVERY == 0
+        height.is_multiple_of(JOINED_EVERY)
     }
 
     /// A height is final; `horizon`: no transaction that may commit later began before it.
@@ -315,28 +324,28 @@ impl Given {
         if !Given::is_due(height) {
             return;
         }
-        self.sequences
-            .values_mut()
-            .for_each(|values| values.join(horizon));
-        while self
-            .sequences
-            .values()
-            .map(|values| values.recent.len())
-            .sum::<usize>()
-            > RANGES
-        {
-            let most = self
-                .sequences
-                .values_mut()
-                .max_by_key(|values| values.recent.len());
-            most.into_iter().for_each(Values::join_older_half);
+        let too_many = self.sequences.len().saturating_sub(SEQUENCES);
+        if too_many > 0 {
+            let used = self.sequences.iter();
+            let mut used: Vec<(Height, String)> = used.map(|(n, v)| (v.used, n.clone())).collect();
+            used.sort_unstable();
+            for (_, name) in used.into_iter().take(too_many) {
+                self.sequences.remove(&name);
+            }
         }
-        while self.sequences.len() > SEQUENCES {
-            let unused = self.sequences.iter().min_by_key(|(_, values)| values.used);
-            let unused = unused.map(|(name, _)| name.clone());
-            unused
-                .into_iter()
-                .for_each(|name| _ = self.sequences.remove(&name));
+        let mut all = 0;
+        for values in self.sequences.values_mut() {
+            values.join(horizon);
+            all += values.recent.len();
+        }
+        if all > RANGES {
+            let share = RANGES / self.sequences.len().max(1);
+            let many = |values: &&mut Values| values.recent.len() > share;
+            for values in self.sequences.values_mut().filter(many) {
+                while values.recent.len() > share.max(1) {
+                    values.join_older_half();
+                }
+            }
         }
     }
 }

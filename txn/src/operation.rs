@@ -73,8 +73,10 @@ pub enum SequenceUse {
     Given { first: i64, count: u64 },
     /// It was set by hand; `called`: as if it had just given the value.
     Set { value: i64, called: bool },
-    /// It went round (CYCLE), by the master's word: what it gives from here on it has given before.
+    /// It goes round (CYCLE), by the master's word: what it gives from here on it may have given before.
     Cycled,
+    /// What was changed of the schema in a block that was taken back, maybe where it stood: nobody can tell what it had given.
+    Anew,
 }
 
 impl SequenceValues {
@@ -82,11 +84,11 @@ impl SequenceValues {
     pub fn given(&self) -> impl Iterator<Item = (i64, u64)> {
         self.uses.iter().filter_map(|what| match what {
             SequenceUse::Given { first, count } => Some((*first, *count)),
-            SequenceUse::Set { .. } | SequenceUse::Cycled => None,
+            SequenceUse::Set { .. } | SequenceUse::Cycled | SequenceUse::Anew => None,
         })
     }
 
-    /// Whether it is said to have gone round.
+    /// Whether it is said to go round.
     pub fn cycled(&self) -> bool {
         self.uses.contains(&SequenceUse::Cycled)
     }
@@ -95,7 +97,7 @@ impl SequenceValues {
     pub fn sets(&self) -> impl Iterator<Item = (i64, bool)> {
         self.uses.iter().filter_map(|what| match what {
             SequenceUse::Set { value, called } => Some((*value, *called)),
-            SequenceUse::Given { .. } | SequenceUse::Cycled => None,
+            SequenceUse::Given { .. } | SequenceUse::Cycled | SequenceUse::Anew => None,
         })
     }
 
@@ -106,7 +108,7 @@ impl SequenceValues {
                 Some(first.saturating_add_unsigned(count.saturating_sub(1)))
             }
             SequenceUse::Set { value, called } => called.then_some(value),
-            SequenceUse::Cycled => None,
+            SequenceUse::Cycled | SequenceUse::Anew => None,
         })
     }
 }
@@ -135,6 +137,8 @@ pub struct Evidence {
     pub schema_change: bool,
     /// What it changed of the schema is there for the first time: nothing that was there before is another thing now.
     pub adds_only: bool,
+    /// It came to an error.
+    pub failed: bool,
     /// Answered by the master alone (catalogs, EXPLAIN): not executed elsewhere, never compared.
     pub unvalidated: bool,
     /// What it took of the rows that others might have taken; `None` unless its query skips and could be run.

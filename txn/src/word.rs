@@ -99,6 +99,7 @@ mod tests {
             }),
             schema_change: false,
             adds_only: false,
+            failed: false,
             unvalidated: false,
         };
         let step = |sql: &str| Step {

@@ -181,6 +181,7 @@ fn received() -> Vec<(&'static str, Vec<u8>, Decoder)> {
         }),
         schema_change: false,
         adds_only: false,
+        failed: false,
         unvalidated: false,
     };
     let tx = TxId {

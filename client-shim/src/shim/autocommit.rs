@@ -8,12 +8,12 @@ use crate::transaction::{MALFORMED, aborted, doomed};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use txn::client::{Answer, ClientMessage, Outcome, Turn};
+use txn::client::{Answer, ClientMessage, Outcome, Turn, UNCONFIRMED};
 use txn::ordered::SessionSettings;
 use txn::{Auto, Evidence, Exec, Isolation, Operation, Ordered, Step, TxId};
 
 /// How often an autocommit write is run unseen before its client is told.
-const ATTEMPTS: u32 = 14;
+const ATTEMPTS: u32 = 18;
 
 /// How an autocommit write is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +27,23 @@ enum Way {
 }
 
 impl Way {
-    /// Those in turn come several times without a pause: the first waits for what is under way to end.
     fn of(attempt: u32) -> Way {
         match attempt {
             0..=3 => Way::Alone,
-            4 | 8 | 10 | 12 => Way::AsTransaction,
+            4 | 11..=13 => Way::AsTransaction,
             _ => Way::InTurn,
         }
     }
 
+    /// The pause before it. In a turn what is under way comes to its end meanwhile.
     fn pause(attempt: u32) -> Duration {
-        match attempt {
-            6 | 7 => Duration::ZERO,
-            _ => Duration::from_millis(2 << attempt.min(7)),
-        }
+        let millis = match attempt {
+            6 => 0,
+            7..=10 => 25 << (attempt - 7),
+            15..=17 => 50 << (attempt - 15),
+            _ => 2 << attempt.min(7),
+        };
+        Duration::from_millis(millis)
     }
 }
 
@@ -85,6 +88,7 @@ impl Shim {
         cancelled: &mut Cancellation<F>,
     ) -> Result<Outcome, ShimError> {
         let (mut last, mut number) = (None, None);
+        let mut conflicts = true;
         self.1.set(None);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -97,7 +101,7 @@ impl Shim {
             let done = if way == Way::AsTransaction {
                 self.as_transaction(&settings, &operation, cancelled).await
             } else {
-                let turn = (way == Way::InTurn).then(|| Turn {
+                let turn = (way == Way::InTurn && conflicts).then(|| Turn {
                     statement: *number.get_or_insert_with(|| self.0.fresh()),
                     last: attempt + 1 == ATTEMPTS || Way::of(attempt + 1) != Way::InTurn,
                 });
@@ -105,7 +109,11 @@ impl Shim {
             };
             match done {
                 Ok(outcome) => return Ok(outcome),
-                Err(error) if error.sqlstate == "40001" => last = Some(error),
+                Err(error) if error.sqlstate == "40001" => {
+                    // Nobody came between a snapshot and what it says there: a turn would not help.
+                    conflicts &= way != Way::AsTransaction || error.message != UNCONFIRMED;
+                    last = Some(error);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -301,7 +309,7 @@ mod tests {
         let ways: Vec<Way> = (0..ATTEMPTS).map(Way::of).collect();
         let count = |way: Way| ways.iter().filter(|of| **of == way).count();
         assert_eq!(ways[..4], [Way::Alone; 4], "conflicts of the moment");
-        assert_eq!(ways[5..8], [Way::InTurn; 3]);
+        assert_eq!(ways[5..11], [Way::InTurn; 6]);
         // So many differences replace a master (`txn::blame`).
         assert_eq!(count(Way::AsTransaction), 4);
         assert_eq!(*ways.last().unwrap(), Way::InTurn);

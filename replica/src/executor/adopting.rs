@@ -175,7 +175,10 @@ impl Executor {
     ) {
         self.sessions.remove(&tx);
         match error {
-            None => self.applied(height, index),
+            None => {
+                self.applied(height, index);
+                self.over_in_turn(tx, true);
+            }
             Some(failure) if failure.is_divergence() => self.fail(Fatal::Diverged(format!(
                 "this replica's data have diverged: adopting height {height}: {failure}"
             ))),

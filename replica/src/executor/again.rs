@@ -3,7 +3,7 @@
 
 pub use super::adopt::{AGREED, replay as sequence_values};
 pub use super::audit::contents;
-pub use super::capture::{Captured, of as captured, set_alike};
+pub use super::capture::{Captured, of as captured, used_alike};
 pub use super::claiming::executed;
 pub use super::closing::{CLOSE_CURSORS, clean};
 pub use super::contents::Contents;

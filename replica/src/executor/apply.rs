@@ -70,7 +70,6 @@ impl Executor {
         self.items
             .entry((height, index))
             .or_insert_with(|| ItemState::new(ordered.clone()));
-        self.turn_over(tx, verdict == Verdict::Commit);
         if verdict == Verdict::Commit {
             self.receipts.committed(tx, height, index);
         }
@@ -86,6 +85,7 @@ impl Executor {
                 // Who names another client's transaction ends nothing by it.
                 if client == tx.client && !self.engine.is_open(&tx) {
                     self.abandon(tx);
+                    self.over_in_turn(tx, false);
                 }
                 self.applied(height, index);
             }
@@ -127,6 +127,7 @@ impl Executor {
             return;
         }
         self.applied(height, index);
+        self.over_in_turn(tx, true);
     }
 
     pub(super) fn applied(&mut self, height: Height, index: u32) {
@@ -135,6 +136,7 @@ impl Executor {
             let mut steps = super::jobs::steps_of(&item.ordered).iter();
             if steps.any(|step| step.evidence.schema_change) {
                 self.bench.pool.schema_changed();
+                self.bench.rounds.forget();
             }
         }
         self.engine

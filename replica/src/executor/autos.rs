@@ -8,8 +8,8 @@ use super::provision;
 use super::roles;
 use super::session::{Place, TxSession, Work};
 use super::{Executor, PARKED_PER_CLIENT};
-use consensus::{ClientId, Height};
-use std::collections::BTreeMap;
+use consensus::{ClientId, Height, ReplicaId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 use turns::Turns;
@@ -21,6 +21,9 @@ use txn::{Isolation, Operation, TxId};
 const WAIT_FOR_HEIGHT: Duration = Duration::from_secs(10);
 /// How long its session waits for its client to order it.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Sessions of transactions, with which an autocommit write is refused one.
+const SESSIONS: usize = txn::limits::OPEN_TRANSACTIONS + 20;
 
 /// Writes that wait for a height, or for a turn to begin or to end.
 #[derive(Default)]
@@ -38,6 +41,8 @@ pub struct Auto {
     pub settings: SessionSettings,
     pub operation: Operation,
     pub since: Instant,
+    /// Who brought it here for its client.
+    pub bringers: BTreeSet<ReplicaId>,
 }
 
 impl Executor {
@@ -59,32 +64,40 @@ impl Executor {
         if self.sessions.contains_key(&tx) {
             return self.operation(client, tx, 0, auto.operation);
         }
+        if self.autos.of.contains_key(&tx) {
+            // A repeated message does not prolong the wait.
+            return;
+        }
+        if self.errands.was_begun(&tx) {
+            // Given up when its client was gone; or it is ordered, and then nobody waits for this.
+            let why = "could not serialize access: the statement was given up";
+            return self.tell_doomed(client, tx, reason("40001", why, ""));
+        }
         // f+1 of its replies came from replicas that are ahead of this one: run now, it would miss what its client has
         // seen, and every judge that does not would vote ABORT.
         let early = auto.min_height > self.engine.final_height();
-        if early || !self.autos.turns.may_run(tx, auto.turn, Instant::now()) {
-            let waiting = self
-                .autos
-                .of
-                .values()
-                .filter(|a| a.client == client)
-                .count();
-            if waiting >= PARKED_PER_CLIENT || !self.may_wait(client, None, &auto.operation) {
-                let why = "too many statements wait for the master to catch up";
-                return self.tell_doomed(client, tx, reason("53400", why, ""));
-            }
-            // A repeated message does not prolong the wait.
-            self.autos.of.entry(tx).or_insert(auto);
-            return;
+        if !early && self.autos.turns.may_run(tx, auto.turn, Instant::now()) {
+            return self.start_auto(tx, auto);
         }
-        self.start_auto(tx, auto);
+        let waiting = self.autos.of.values();
+        let waiting = waiting.filter(|a| a.client == client).count();
+        if waiting < PARKED_PER_CLIENT && self.may_wait(client, None, &auto.operation) {
+            self.autos.of.insert(tx, auto);
+        } else if early {
+            let why = "too many statements wait for the master to catch up";
+            self.tell_doomed(client, tx, reason("53400", why, ""));
+        } else {
+            // A turn makes others wait, and refuses nobody.
+            self.start_auto(tx, auto);
+        }
     }
 
     fn start_auto(&mut self, tx: TxId, auto: Auto) {
         let client = auto.client;
-        if self.sessions.len() >= txn::limits::OPEN_TRANSACTIONS + 20 {
+        if self.sessions.len() >= SESSIONS {
             let why = "too many open transactions";
-            return self.tell_doomed(client, tx, reason("53300", why, ""));
+            self.tell_doomed(client, tx, reason("53300", why, ""));
+            return self.left_turn(tx);
         }
         let ran_at = self.engine.final_height();
         let opening = Opening {
@@ -101,6 +114,7 @@ impl Executor {
         session.place = Place::Away(Work::Operation);
         session.speculative = true;
         session.ran_at = ran_at;
+        session.bringers = auto.bringers;
         self.sessions.insert(tx, session);
         self.errands.begins(tx);
         tokio::spawn(self.bench.clone().auto(tx, opening, auto.operation));
@@ -109,10 +123,7 @@ impl Executor {
     /// Runs the writes whose height is final now and whom no turn holds back, the oldest first, and gives up those that waited too long.
     pub(super) fn run_waiting_autos(&mut self) {
         let (height, now) = (self.engine.final_height(), Instant::now());
-        let waiting = self.autos.of.iter();
-        let mut oldest: Vec<(Instant, TxId)> = waiting.map(|(tx, a)| (a.since, *tx)).collect();
-        oldest.sort_unstable();
-        for (since, tx) in oldest {
+        for (since, tx) in self.oldest_autos() {
             let waited = now.saturating_duration_since(since);
             let Some(auto) = self.autos.of.get(&tx) else {
                 continue;
@@ -126,21 +137,65 @@ impl Executor {
                 }
                 continue;
             }
-            let may_run = self.autos.turns.may_run(tx, auto.turn, now);
-            if (may_run || waited > turns::PATIENCE)
-                && let Some(auto) = self.autos.of.remove(&tx)
-            {
-                self.start_auto(tx, auto);
+            if self.sessions.len() >= SESSIONS {
+                // What waited begins as others end.
+                return;
             }
+            let may_run = self.autos.turns.may_run(tx, auto.turn, now);
+            if may_run || waited > turns::PATIENCE {
+                self.start_waiting_auto(tx);
+            }
+        }
+    }
+
+    fn oldest_autos(&self) -> Vec<(Instant, TxId)> {
+        let waiting = self.autos.of.iter();
+        let mut oldest: Vec<_> = waiting.map(|(tx, auto)| (auto.since, *tx)).collect();
+        oldest.sort_unstable();
+        oldest
+    }
+
+    fn start_waiting_auto(&mut self, tx: TxId) {
+        let begun = self.sessions.contains_key(&tx) || self.errands.was_begun(&tx);
+        if let Some(auto) = self.autos.of.remove(&tx).filter(|_| !begun) {
+            self.start_auto(tx, auto);
         }
     }
 
     /// Whether the first operation of a transaction waits for a turn to end.
     pub(super) fn is_held_back(&self, session: &TxSession) -> bool {
-        !session.auto && !session.speculative && self.autos.turns.hold_back()
+        let begins = !session.auto && !session.speculative && !session.opening.read_only;
+        begins && self.autos.turns.hold_back() && self.engine.open_transactions() < turns::MANY_OPEN
     }
 
-    /// Whatever a turn held back begins.
+    /// Where nobody has the turn any more, the next one who asked has it, one of another client first; without any, whatever was held
+    /// back begins.
+    fn pass_turn(&mut self) {
+        if !self.autos.turns.is_free() {
+            return;
+        }
+        let (height, now) = (self.engine.final_height(), Instant::now());
+        let asks = |tx: &TxId| {
+            let auto = self.autos.of.get(tx);
+            auto.is_some_and(|auto| auto.turn.is_some() && auto.min_height <= height)
+        };
+        let oldest = self.oldest_autos().into_iter().map(|(_, tx)| tx);
+        let asking: Vec<TxId> = oldest.filter(asks).collect();
+        let other = asking
+            .iter()
+            .find(|tx| !self.autos.turns.had_last(tx.client));
+        let next = other.or_else(|| asking.first()).copied();
+        if let Some(tx) = next.filter(|_| self.sessions.len() < SESSIONS) {
+            let turn = self.autos.of.get(&tx).and_then(|auto| auto.turn);
+            if self.autos.turns.may_run(tx, turn, now) {
+                return self.start_waiting_auto(tx);
+            }
+        }
+        self.autos.turns.end(now);
+        self.turn_ended();
+    }
+
+    /// Whatever was held back begins.
     fn turn_ended(&mut self) {
         let held = self.sessions.iter();
         let held = held.filter(|(_, s)| !s.auto && !s.speculative && !s.queue.is_empty());
@@ -151,17 +206,23 @@ impl Executor {
         self.run_waiting_autos();
     }
 
-    /// A transaction has its verdict.
-    pub(super) fn turn_over(&mut self, tx: TxId, committed: bool) {
-        if self.autos.turns.over(tx, committed, Instant::now()) {
-            self.turn_ended();
-        }
+    /// A transaction has its verdict, and its effects.
+    pub(super) fn over_in_turn(&mut self, tx: TxId, committed: bool) {
+        self.autos.turns.over(tx, committed);
+        self.pass_turn();
+    }
+
+    /// A run of an autocommit write is given up.
+    pub(super) fn left_turn(&mut self, tx: TxId) {
+        self.autos.turns.left(tx, Instant::now());
+        self.pass_turn();
     }
 
     pub(super) fn cancel_waiting_auto(&mut self, tx: TxId) {
         if let Some(auto) = self.autos.of.remove(&tx) {
             let why = "canceling statement due to user request";
             self.tell_doomed(auto.client, tx, reason("57014", why, ""));
+            self.left_turn(tx);
         }
     }
 
@@ -175,7 +236,10 @@ impl Executor {
     }
 
     pub(super) fn auto_forget(&mut self, tx: TxId) {
-        self.autos.of.remove(&tx);
+        if self.autos.of.remove(&tx).is_some() {
+            // It may still be on its way by somebody who brings it.
+            self.errands.begins(tx);
+        }
         if self
             .sessions
             .get(&tx)
@@ -183,6 +247,7 @@ impl Executor {
         {
             self.abandon(tx);
         }
+        self.left_turn(tx);
     }
 
     /// Autocommit writes that nobody orders are given up.
@@ -202,9 +267,12 @@ impl Executor {
             self.abandon(tx);
         }
         self.run_parked();
-        if self.autos.turns.tick(Instant::now()) {
-            self.turn_ended();
+        let held = self.autos.turns.hold_back();
+        self.autos.turns.tick(Instant::now());
+        self.pass_turn();
+        match held && !self.autos.turns.hold_back() {
+            true => self.turn_ended(),
+            false => self.run_waiting_autos(),
         }
-        self.run_waiting_autos();
     }
 }

@@ -197,13 +197,7 @@ impl Executor {
 
     /// Starts the next waiting operation if the session is at home.
     pub(super) fn run_next(&mut self, tx: TxId) {
-        if self
-            .sessions
-            .get(&tx)
-            .is_some_and(|session| self.is_held_back(session))
-        {
-            return;
-        }
+        let held = self.sessions.get(&tx).is_some_and(|s| self.is_held_back(s));
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };
@@ -218,6 +212,9 @@ impl Executor {
         if session.item.is_some() {
             // Its end is ordered: what comes now comes too late.
             session.queue.clear();
+            return;
+        }
+        if held {
             return;
         }
         let Some(own) = session.lend(Work::Operation) else {
@@ -243,9 +240,18 @@ impl Executor {
         let Some(session) = self.sessions.get_mut(&tx) else {
             return;
         };
-        if session.work() == Some(Work::Operation) && !session.cancelling {
-            session.cancelling = true;
-            self.control.cancel(tx, session.pid);
+        if session.work() == Some(Work::Operation) {
+            if !session.cancelling {
+                session.cancelling = true;
+                self.control.cancel(tx, session.pid);
+            }
+        } else if !session.queue.is_empty() && session.item.is_none() {
+            // It has not begun: there is nothing to cancel, and nothing is to begin.
+            let why = "canceling statement due to user request";
+            session.doom.get_or_insert(reason("57014", why, ""));
+            if matches!(session.place, Place::Home(_)) {
+                self.after_return(tx);
+            }
         }
     }
 
@@ -264,7 +270,9 @@ impl Executor {
         }
         if let Some(ran) = session.ran_meanwhile.take() {
             let (operation, ran) = *ran;
-            let Place::Home(own) = std::mem::replace(&mut session.place, Place::Gone) else {
+            let away = Place::Away(Work::Operation);
+            let Place::Home(own) = std::mem::replace(&mut session.place, away) else {
+                session.place = Place::Gone;
                 return;
             };
             self.ran(tx, own, operation, ran)
@@ -284,26 +292,16 @@ impl Executor {
             tokio::spawn(self.bench.clone().abandon(own));
             return;
         };
+        if session.work() != Some(Work::Operation) {
+            // What it ran in is not this transaction's session any more.
+            tokio::spawn(self.bench.clone().abandon(own));
+            return;
+        }
         if session.cancelling {
             session.place = Place::Home(own);
             session.ran_meanwhile = Some(Box::new((operation, ran)));
             return;
         }
-        let ran = match ran {
-            Ok(fresh) if fresh.doom.is_none() => {
-                let again = session.takes(&fresh.evidence, self.engine.given());
-                #[cfg(feature = "lies")]
-                let again = again.filter(|_| !self.bench.lies.gives_again());
-                if let Some(again) = again {
-                    session.place = Place::Away(Work::Operation);
-                    let bench = self.bench.clone();
-                    tokio::spawn(bench.given_again(tx, own, operation, fresh, again));
-                    return;
-                }
-                Ok(fresh)
-            }
-            ran => ran,
-        };
         session.pid = own.pid();
         session.place = Place::Home(own);
         if session.preempted && session.item.is_none() {
@@ -325,9 +323,17 @@ impl Executor {
                 return self.after_return(tx);
             }
         };
-        if let Some(why) = ran.doom {
-            session.doom.get_or_insert(why);
-            return self.after_return(tx);
+        if session.doom.is_none() {
+            let again = session.takes(&ran.evidence, self.engine.given());
+            #[cfg(feature = "lies")]
+            let again = again.filter(|_| !self.bench.lies.gives_again());
+            if let Some(repeat) = again {
+                let why = self.given_again(tx, &repeat);
+                if let Some(session) = self.sessions.get_mut(&tx) {
+                    session.doom = Some(why);
+                }
+                return self.after_return(tx);
+            }
         }
         let step = session.running_step;
         tracing::trace!(target: "timeline", at = "ran", %tx, step);
@@ -398,11 +404,15 @@ impl Executor {
         if let Place::Home(own) = std::mem::replace(&mut session.place, Place::Gone) {
             tokio::spawn(self.bench.clone().abandon(own));
         }
+        let auto = session.auto;
         if !open {
             self.sessions.remove(&tx);
         }
         if asked {
             self.tell_doomed(client, tx, why);
+        }
+        if auto {
+            self.left_turn(tx);
         }
     }
 

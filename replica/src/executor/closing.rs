@@ -24,13 +24,15 @@ pub const CLOSE_CURSORS: &str = "CLOSE ALL";
 /// Also makes whoever has the session next begin at 0 (V35).
 const UNSEEN_CHANGES: &str = "SELECT roles, shared, untold, views FROM steel.unseen_changes()";
 
-/// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good. An error of
-/// any of them means that the session is not to be used again.
-pub fn clean() -> [Statement; 3] {
+/// What a client may have left in a session is no longer there; RESET ALL leaves a role that a function took for good. Of sequences with
+/// CACHE a session keeps values that it has drawn: one used later would lie below what others were given (decision 33). An error of any of
+/// them means that the session is not to be used again.
+pub fn clean() -> [Statement; 4] {
     [
         quiet(UNSEEN_CHANGES),
         quiet("RESET ROLE"),
         quiet("RESET ALL"),
+        quiet("DISCARD SEQUENCES"),
     ]
 }
 

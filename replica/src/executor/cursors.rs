@@ -80,6 +80,7 @@ mod tests {
                 sequences: Vec::new(),
                 schema_change: false,
                 adds_only: false,
+                failed: false,
                 unvalidated,
                 claims: None,
             },

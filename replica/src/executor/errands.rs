@@ -157,7 +157,7 @@ impl Errands {
     }
 
     /// It was begun in this epoch, or in one before.
-    fn was_begun(&self, tx: &TxId) -> bool {
+    pub(super) fn was_begun(&self, tx: &TxId) -> bool {
         let of = self.autos.get(&tx.client);
         of.is_some_and(|(known, _)| known.contains(tx))
     }
@@ -259,6 +259,9 @@ impl Executor {
     /// What a client asks of the master, whoever brings it.
     pub(super) fn at_master(&mut self, tx: TxId, message: ClientMessage) {
         match message {
+            // A session belongs to the one or to the other, by its number.
+            ClientMessage::Operation { .. } if tx.seq & TxId::AUTO != 0 => {}
+            ClientMessage::AutoOperation { .. } if tx.seq & TxId::AUTO == 0 => {}
             ClientMessage::Operation {
                 step, operation, ..
             } => self.operation(tx.client, tx, step, operation),
@@ -278,6 +281,7 @@ impl Executor {
                     settings,
                     operation,
                     since: Instant::now(),
+                    bringers: self.errands.bringer.into_iter().collect(),
                 };
                 self.auto_operation(tx, auto);
             }

@@ -11,6 +11,7 @@ use super::opening::{Opening, first_error, quiet};
 use super::operation::{self, Ran};
 use super::pool::Pool;
 use super::rerun;
+use super::sequences::Rounds;
 use super::unseen::{self, Savepoint};
 use consensus::Height;
 use pgsession::{Error, Session, Statement};
@@ -36,6 +37,7 @@ pub struct Bench {
     /// Draws by which a recorded value of a sequence may lie ahead.
     pub sequence_window: u64,
     pub shapes: Arc<adopt::Shapes>,
+    pub rounds: Arc<Rounds>,
     pub habit: journal::Habit,
     #[cfg(feature = "lies")]
     pub lies: Arc<super::lies::Lies>,
@@ -82,10 +84,13 @@ impl Bench {
         let pool = self.pool.clone();
         let newest = Newest { pool, opening };
         let ran = operation::run(&mut session, &operation, &self.token, Some(&newest)).await;
-        let ran = match ran {
+        let mut ran = match ran {
             Ok(ran) => self.seeing(&mut session, ran, &savepoint).await,
             lost => lost,
         };
+        if let Ok(ran) = &mut ran {
+            self.say_rounds(ran).await;
+        }
         #[cfg(feature = "lies")]
         self.lies.drop_what_ran(&mut session, &operation).await;
         #[cfg(feature = "lies")]
@@ -134,12 +139,15 @@ impl Bench {
         // A transaction of one statement is rolled back as a whole; it needs no savepoint.
         statements.pop();
         let opened = session.run(statements).await.map(first_error);
-        let ran = match opened {
+        let mut ran = match opened {
             // At READ COMMITTED it sees the newest state itself.
             Ok(None) => operation::run(&mut session, &operation, &self.token, None).await,
             Ok(Some(error)) => Ok(Ran::refused(error.frame.clone())),
             Err(error) => Err(error),
         };
+        if let Ok(ran) = &mut ran {
+            self.say_rounds(ran).await;
+        }
         #[cfg(feature = "lies")]
         let ran = self.lies.ran(&operation, ran);
         self.tell(Note::Ran {

@@ -144,6 +144,8 @@ impl Executor {
             return;
         }
         let at_place = begun.is_none();
+        // It is ordered, and is not run for its client any more.
+        self.autos.of.remove(&tx);
         if at_place && !self.sessions.contains_key(&tx) {
             let session = self.session_at_place(height, index, tx, &ordered);
             self.sessions.insert(tx, session);

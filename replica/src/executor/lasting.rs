@@ -82,6 +82,7 @@ mod tests {
                 claims: None,
                 schema_change: false,
                 adds_only: false,
+                failed: false,
                 unvalidated: false,
             },
         }

@@ -53,7 +53,6 @@ mod unlike;
 mod unseen;
 mod waiting;
 
-use adopt::Shapes;
 use cluster::channel;
 use consensus::{ClientId, Height, ReplicaId, View};
 use jobs::Bench;
@@ -207,7 +206,8 @@ impl Executor {
             token: parts.token,
             place: format!("replica {}", parts.me.0).into(),
             sequence_window: parts.settings.sequence_window,
-            shapes: Arc::new(Shapes::default()),
+            shapes: Arc::default(),
+            rounds: Arc::default(),
             habit: journal::Habit::default(),
             #[cfg(feature = "lies")]
             lies: lies::of(&parts.key),

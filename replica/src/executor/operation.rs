@@ -8,7 +8,7 @@ use super::judge;
 use super::opening::{first_error, refusal};
 use consensus::Digest;
 use pgsession::{Error, ErrorFields, Session};
-use txn::client::{Outcome, Reason};
+use txn::client::Outcome;
 use txn::{Evidence, Operation, WriteSet};
 
 /// What an operation came to at the master.
@@ -20,8 +20,6 @@ pub struct Ran {
     pub error: Option<ErrorFields>,
     /// What it did to the transaction's savepoints.
     pub savepoint: Option<sql::Kind>,
-    /// Why the transaction ends, whatever it came to.
-    pub doom: Option<Reason>,
 }
 
 impl Ran {
@@ -45,13 +43,13 @@ impl Ran {
                 sequences: Vec::new(),
                 schema_change: false,
                 adds_only: false,
+                failed: true,
                 unvalidated: false,
                 claims: None,
             },
             write_set: WriteSet::default(),
             error,
             savepoint: None,
-            doom: None,
         }
     }
 }
@@ -130,6 +128,7 @@ async fn execute(
         sequences: captured.sequences,
         schema_change: captured.write_set.schema_change(),
         adds_only: captured.write_set.adds_only(),
+        failed: outcome.error.is_some(),
         unvalidated: false,
         claims,
     };
@@ -143,6 +142,5 @@ async fn execute(
         write_set: captured.write_set,
         error: outcome.error,
         savepoint,
-        doom: None,
     })
 }

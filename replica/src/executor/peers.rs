@@ -263,6 +263,7 @@ impl Executor {
             .collect();
         for tx in left {
             self.abandon(tx);
+            self.left_turn(tx);
         }
     }
 

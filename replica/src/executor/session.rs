@@ -3,14 +3,13 @@
 use super::judge::reason;
 use super::lasting::Savepoints;
 use super::opening::Opening;
-use super::sequences::Again;
 use consensus::{ClientId, Height, ReplicaId, Signature};
 use ed25519_dalek::SigningKey;
 use pgsession::Session;
 use std::collections::{BTreeSet, VecDeque};
 use tokio::time::Instant;
 use txn::client::{Outcome, Reason};
-use txn::given::{Given, Taken};
+use txn::given::{Given, Repeat, Taken};
 use txn::word::Account;
 use txn::{Evidence, Operation, Step, TxId, WriteSet};
 
@@ -143,16 +142,15 @@ impl TxSession {
         }
     }
 
-    /// Takes down what an operation took from sequences; or what of that was given before, and nothing then.
-    pub fn takes(&mut self, evidence: &Evidence, given: &Given) -> Option<Again> {
+    /// Takes down what an operation took from sequences; or a value of that which was given before, and nothing then.
+    pub fn takes(&mut self, evidence: &Evidence, given: &Given) -> Option<Repeat> {
         let repeat = self.taken.add(evidence, Some(given)).err()?;
-        let reach = given.reach(&self.taken, &repeat.sequence);
         self.taken = Taken::default();
         for done in &self.done {
             // Looked at when it ran.
             let _ = self.taken.add(&done.evidence, None);
         }
-        Some(Again { repeat, reach })
+        Some(repeat)
     }
 
     /// Takes down what an operation came to; the master's word for everything since the transaction began.

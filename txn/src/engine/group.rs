@@ -215,6 +215,7 @@ pub fn step(schema_change: bool) -> Step {
             claims: None,
             schema_change,
             adds_only: false,
+            failed: false,
             unvalidated: false,
         },
     }

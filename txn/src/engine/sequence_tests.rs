@@ -127,7 +127,7 @@ fn transactions_may_commit_in_another_order_than_they_drew() {
 
 #[test]
 fn where_a_sequence_was_set_or_went_round_it_begins_anew() {
-    for anew in [set(0), SequenceUse::Cycled] {
+    for anew in [set(0), SequenceUse::Anew] {
         let mut group = Group4::new();
         assert_eq!(run(&mut group, &[gave(1, 5)]), Verdict::Commit);
         assert_eq!(

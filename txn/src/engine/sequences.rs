@@ -8,6 +8,8 @@ pub(super) struct TakenOf {
     by_item: BTreeMap<u32, Taken>,
     /// Items by the sequences that they used.
     by_name: BTreeMap<String, Vec<u32>>,
+    /// For whose verdict an item was found to wait.
+    waits: BTreeMap<u32, u32>,
 }
 
 /// What becomes of an item for the values that it took.
@@ -20,7 +22,7 @@ pub(super) enum Fate {
 }
 
 impl TakenOf {
-    /// An item at its place. One that was given a value twice itself is ABORT already.
+    /// An item at its place. One that was given a value twice itself, or says of sequences what has no sense, is ABORT already.
     pub fn place(&mut self, height: Height, index: u32, item: &mut Item, out: &mut Vec<Action>) {
         let Kind::Voted { begun, .. } = item.kind else {
             return;
@@ -34,60 +36,81 @@ impl TakenOf {
         if item.by_order {
             return;
         }
-        match Taken::of(steps) {
-            Ok(taken) if taken.is_empty() => {}
+        let refused = match Taken::of(steps) {
+            Ok(taken) if taken.is_empty() => return,
             Ok(taken) => {
                 for name in taken.names() {
                     self.by_name.entry(name.clone()).or_default().push(index);
                 }
                 self.by_item.insert(index, taken);
+                return;
             }
-            Err(repeat) => {
-                item.verdict = Some(Verdict::Abort);
-                item.by_order = true;
-                out.push(Action::Repeated {
-                    height,
-                    index,
-                    ordered,
-                    begun,
-                    repeat,
-                });
-            }
+            Err(refused) => refused,
+        };
+        item.verdict = Some(Verdict::Abort);
+        item.by_order = true;
+        if let Refused::Repeat(repeat) = refused {
+            out.push(Action::Repeated {
+                height,
+                index,
+                ordered,
+                begun,
+                repeat,
+            });
         }
     }
 
     /// What becomes of an item. Equal at all: earlier heights are final, and of its own only verdicts count.
-    pub fn fate(&self, given: &Given, items: &[Item], index: u32) -> Fate {
+    pub fn fate(&mut self, given: &Given, items: &[Item], index: u32) -> Fate {
         let Some(own) = self.by_item.get(&index) else {
             return Fate::Fresh;
         };
+        let verdict = |earlier: u32| items[earlier as usize].verdict;
+        if let Some(earlier) = self.waits.get(&index)
+            && verdict(*earlier).is_none()
+        {
+            return Fate::Waits;
+        }
+        let committed = |at: &u32| verdict(*at) == Some(Verdict::Commit);
         // One that changed the schema is applied before anything behind it comes to this.
-        let committed = |earlier: u32| items[earlier as usize].verdict == Some(Verdict::Commit);
-        let earlier = || self.by_item.range(..index);
-        let mut decides = earlier().any(|(at, taken)| taken.clears() && committed(*at));
+        let earlier = self.by_item.range(..index);
+        let cleared = earlier.filter(|(at, taken)| taken.clears() && committed(at));
+        let cleared = cleared.map(|(at, _)| *at).last();
         for name in own.names() {
-            for at in self.by_name.get(name).into_iter().flatten() {
-                if *at >= index || !own.depends_on(&self.by_item[at], name) {
-                    continue;
-                }
-                match items[*at as usize].verdict {
-                    None => return Fate::Waits,
-                    Some(Verdict::Commit) => decides = true,
-                    Some(Verdict::Abort) => {}
-                }
+            let users = self.by_name.get(name).into_iter().flatten();
+            let before: Vec<u32> = users.copied().take_while(|at| *at < index).collect();
+            let open = before.iter().filter(|at| verdict(**at).is_none());
+            let mut open = open.filter(|at| own.depends_on(&self.by_item[at], name));
+            if let Some(open) = open.next() {
+                self.waits.insert(index, *open);
+                return Fate::Waits;
+            }
+            let there = before.iter().filter(|at| committed(at));
+            let there: Vec<u32> = there.copied().collect();
+            // The last that made it begin anew: what was given before that counts no more.
+            let anew = there.iter().filter(|at| self.by_item[at].sets(name)).max();
+            let anew = anew.copied().max(cleared);
+            let recent = there
+                .iter()
+                .filter(|at| anew.is_none_or(|anew| **at >= anew));
+            let mut recent = recent.map(|at| own.repeats(&self.by_item[at], name));
+            let value = match recent.find_map(|value| value) {
+                None if anew.is_none() => given.repeated(own, name),
+                found => found,
+            };
+            if let Some(value) = value {
+                return Fate::Repeats(Repeat {
+                    sequence: name.clone(),
+                    value,
+                    since: match anew {
+                        // In this very height: whoever is refused began before it.
+                        Some(_) => Height::MAX,
+                        None => given.since(name),
+                    },
+                });
             }
         }
-        let repeated = match decides {
-            false => given.repeated(own),
-            true => {
-                let mut here = given.of_its(own);
-                for (_, taken) in earlier().filter(|(at, _)| committed(**at)) {
-                    here.commit(0, taken);
-                }
-                here.repeated(own)
-            }
-        };
-        repeated.map_or(Fate::Fresh, Fate::Repeats)
+        Fate::Fresh
     }
 }
 

@@ -14,6 +14,7 @@ fn evidence(sequence: &str, uses: Vec<SequenceUse>) -> Evidence {
         }],
         schema_change: false,
         adds_only: false,
+        failed: false,
         unvalidated: false,
         claims: None,
     }
@@ -31,7 +32,7 @@ fn took(sequence: &str, ranges: &[(i64, u64)]) -> Taken {
 }
 
 fn is_given(given: &Given, value: i64) -> bool {
-    given.repeated(&took("s", &[(value, 1)])).is_some()
+    given.repeated(&took("s", &[(value, 1)]), "s").is_some()
 }
 
 #[test]
@@ -49,12 +50,8 @@ fn what_is_side_by_side_is_one_range() {
         (i64::MAX - 1, (i64::MAX, 2)),
     ];
     assert_eq!(given.sequences["s"].recent, BTreeMap::from(wanted));
-    assert_eq!(
-        given.reach(&took("s", &[(40, 1)]), "s"),
-        Some((i64::MIN, i64::MAX))
-    );
-    assert_eq!(given.reach(&took("t", &[(40, 2)]), "t"), Some((40, 41)));
-    assert_eq!(given.reach(&took("t", &[(40, 2)]), "u"), None);
+    assert_eq!(given.reach("s"), Some((i64::MIN, i64::MAX)));
+    assert_eq!(given.reach("t"), None);
 }
 
 #[test]
@@ -97,36 +94,122 @@ fn however_much_was_given_what_is_remembered_has_an_end() {
     assert!(!given.sequences.contains_key("s8") && given.sequences.contains_key("s9"));
 }
 
-#[test]
-fn a_range_without_end_or_without_values_does_no_harm() {
-    let huge = took("s", &[(i64::MAX - 5, u64::MAX), (1, 0)]);
-    assert_eq!(huge.reach("s"), Some((i64::MAX - 5, i64::MAX)));
-    assert_eq!(took("s", &[(1, 0)]).reach("s"), None);
+fn step(evidence: Evidence) -> Step {
+    Step {
+        operation: crate::Operation::text("SELECT 1"),
+        evidence,
+    }
 }
 
 #[test]
-fn what_it_took_while_it_changed_the_schema_is_passed_over() {
+fn what_no_master_says_is_refused() {
+    let gave = |first, count| SequenceUse::Given { first, count };
+    let of = |names: &[&str], uses: &[SequenceUse]| {
+        let mut evidence = evidence("s", vec![]);
+        let one = |name: &&str| SequenceValues {
+            sequence: (*name).to_owned(),
+            uses: uses.to_vec(),
+        };
+        evidence.sequences = names.iter().map(one).collect();
+        Taken::of(&[step(evidence)]).err()
+    };
+    assert_eq!(of(&["s"], &[gave(1, 5)]), None);
+    assert_eq!(of(&["s"], &[gave(i64::MAX, 1)]), None);
+    assert_eq!(of(&["s"], &[gave(i64::MAX, 2)]), Some(Refused::Malformed));
+    assert_eq!(of(&["s"], &[gave(1, u64::MAX)]), Some(Refused::Malformed));
+    assert_eq!(of(&["s"], &[gave(1, 0)]), Some(Refused::Malformed));
+    assert_eq!(of(&["s"], &[]), Some(Refused::Malformed));
+    assert_eq!(
+        of(&["s", "t", "s"], &[gave(1, 1)]),
+        Some(Refused::Malformed)
+    );
+    let long = "x".repeat(NAME + 1);
+    assert_eq!(of(&[&long], &[gave(1, 1)]), Some(Refused::Malformed));
+    let names: Vec<String> = (0..=NAMES).map(|i| format!("s{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(of(&names[1..], &[gave(1, 1)]), None);
+    assert_eq!(of(&names, &[gave(1, 1)]), Some(Refused::Malformed));
+    let twice = of(&["s"], &[gave(1, 2), gave(2, 1)]);
+    assert!(matches!(twice, Some(Refused::Repeat(repeat)) if repeat.value == 2));
+}
+
+#[test]
+fn what_failed_was_given_to_nobody_but_what_it_set_is_set() {
+    let gave = SequenceUse::Given { first: 3, count: 2 };
+    let set = SequenceUse::Set {
+        value: 0,
+        called: true,
+    };
+    let mut given = Given::default();
+    given.commit(1, &took("s", &[(1, 4)]));
+    let failed = |uses: Vec<SequenceUse>| Evidence {
+        failed: true,
+        ..evidence("s", uses)
+    };
+    let taken = Taken::of(&[step(failed(vec![gave]))]).unwrap();
+    assert_eq!(given.repeated(&taken, "s"), None);
+    given.commit(2, &taken);
+    assert!(is_given(&given, 4) && !is_given(&given, 5));
+    given.commit(3, &Taken::of(&[step(failed(vec![gave, set]))]).unwrap());
+    assert!(!is_given(&given, 4));
+    assert_eq!(given.since("s"), 3);
+}
+
+#[test]
+fn what_goes_round_is_not_remembered() {
+    let uses = vec![
+        SequenceUse::Cycled,
+        SequenceUse::Given { first: 1, count: 3 },
+        SequenceUse::Given { first: 1, count: 2 },
+    ];
+    let taken = Taken::of(&[step(evidence("s", uses.clone())), step(evidence("s", uses))]).unwrap();
+    let mut given = Given::default();
+    given.commit(1, &took("s", &[(1, 1)]));
+    assert_eq!(given.repeated(&taken, "s"), None);
+    given.commit(2, &taken);
+    assert!(!is_given(&given, 1) && !is_given(&given, 3));
+}
+
+#[test]
+fn from_a_change_of_the_schema_on_nothing_is_compared() {
     let mut given = Given::default();
     given.commit(1, &took("s", &[(1, 5)]));
-    let mut taken = took("s", &[(6, 1)]);
-    let change = Evidence {
+    let gave = |first| vec![SequenceUse::Given { first, count: 1 }];
+    let change = |adds_only| Evidence {
         schema_change: true,
-        ..evidence("s", vec![SequenceUse::Given { first: 1, count: 9 }])
+        adds_only,
+        ..evidence("s", gave(1))
     };
-    taken.add(&change, Some(&given)).unwrap();
-    // Then it begins anew, and so does every other.
-    for (name, first) in [("s", 1), ("t", 3)] {
-        let next = evidence(name, vec![SequenceUse::Given { first, count: 1 }]);
-        taken.add(&next, Some(&given)).unwrap();
+    for adds_only in [true, false] {
+        // It took 6 before, then what it made is its own, twice if it was taken back to a savepoint.
+        let mut taken = took("s", &[(6, 1)]);
+        taken.add(&change(adds_only), Some(&given)).unwrap();
+        for (name, first) in [("s", 1), ("s", 1), ("t", 3)] {
+            let next = evidence(name, gave(first));
+            taken.add(&next, Some(&given)).unwrap();
+        }
+        assert_eq!(given.repeated(&taken, "s"), None);
+        let mut given = given.clone();
+        given.commit(3, &taken);
+        let known = [1, 2, 6].map(|value| is_given(&given, value));
+        assert_eq!(known, [true, adds_only, adds_only]);
+        assert!(given.repeated(&took("t", &[(3, 1)]), "t").is_some());
     }
-    assert_eq!(given.repeated(&taken), None);
-    given.commit(2, &took("t", &[(3, 1)]));
-    assert_eq!(given.repeated(&taken), None);
-    given.commit(3, &taken);
-    let known = [1, 2, 6].map(|value| is_given(&given, value));
-    assert_eq!(known, [true, false, false]);
-    let early = took("s", &[(1, 1)]);
-    assert!(given.repeated(&early).is_some());
+}
+
+#[test]
+fn who_waits_for_whom_is_told_without_looking_at_every_value() {
+    let waits = |own: &Taken, earlier: &Taken| own.depends_on(earlier, "s");
+    let few = took("s", &[(1, 2), (9, 1)]);
+    assert!(waits(&few, &took("s", &[(9, 3)])));
+    assert!(!waits(&few, &took("s", &[(3, 6)])));
+    assert!(!waits(&few, &took("t", &[(9, 3)])));
+    let many: Vec<_> = (0..200).map(|i| (10 * i, 1)).collect();
+    let many = took("s", &many);
+    assert!(waits(&many, &took("s", &[(15, 1)])), "it may");
+    assert!(!waits(&many, &took("s", &[(2_000, 1)])));
+    assert_eq!(many.repeats(&took("s", &[(15, 1)]), "s"), None);
+    assert_eq!(many.repeats(&took("s", &[(15, 7)]), "s"), Some(20));
 }
 
 /// What a client does at an honest master.
@@ -176,7 +259,7 @@ proptest! {
                     let (_, drawn) = open.remove(which % open.len());
                     let ranges: Vec<_> = drawn.iter().map(|value| (*value, 1)).collect();
                     let taken = took("s", &ranges);
-                    prop_assert_eq!(given.repeated(&taken), None);
+                    prop_assert_eq!(given.repeated(&taken, "s"), None);
                     height += 1;
                     given.commit(height, &taken);
                     committed.extend(drawn);

@@ -102,6 +102,7 @@ fn step(sql: &str, result: u8, write: u8) -> Step {
             claims: None,
             schema_change: false,
             adds_only: false,
+            failed: false,
             unvalidated: false,
         },
     }

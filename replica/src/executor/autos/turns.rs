@@ -1,7 +1,7 @@
 //! A turn for an autocommit write that was aborted again and again (decision 34).
 //!
 //! It is aborted because others commit between its run and its place. During its turn the master begins nothing else: what is under way
-//! ends, and then nothing comes between.
+//! ends, and then nothing comes between. Turns follow one another as long as others are held back anyway.
 
 use consensus::ClientId;
 use std::time::Duration;
@@ -11,16 +11,24 @@ use txn::client::Turn;
 
 /// The longest that others are held back at once. A statement comes again several times in it.
 const LENGTH: Duration = Duration::from_secs(1);
-/// After a turn there is none for so many times as long as it took, so nobody can hold others back on and on.
+/// Then nobody is for so many times as long, so nobody can hold others back on and on.
 const RESTS: u32 = 4;
-/// How long a statement waits for its turn, or for that of another one to end; then it is run as any other.
+/// How long a statement whose run came to nothing may take to come again.
+const GRACE: Duration = Duration::from_millis(300);
+/// How long a statement waits for its turn; then it is run as any other.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// With so many transactions open nobody's first operation waits: the order has room for 120 of a client, and 150 in all.
+pub const MANY_OPEN: usize = 60;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub struct Turns {
+    /// Since when others are held back.
+    held_since: Option<Instant>,
     current: Option<Current>,
     rests_until: Option<Instant>,
+    /// Who had the last turn.
+    last: Option<ClientId>,
 }
 
 #[derive(Debug)]
@@ -28,62 +36,85 @@ struct Current {
     client: ClientId,
     /// As it asked at its last run.
     asked: Turn,
-    /// That run.
+    /// That run, and since when it is over without a verdict.
     tx: TxId,
-    since: Instant,
+    left: Option<Instant>,
 }
 
 impl Turns {
     /// Whether an autocommit write may be run now, which may have asked for a turn.
     pub fn may_run(&mut self, tx: TxId, asked: Option<Turn>, now: Instant) -> bool {
         let Some(asked) = asked else {
-            return self.current.is_none();
+            return self.held_since.is_none();
         };
-        match &mut self.current {
-            Some(turn) => {
-                let own = turn.client == tx.client && turn.asked.statement == asked.statement;
-                if own {
-                    (turn.tx, turn.asked) = (tx, asked);
-                }
-                own
+        if let Some(turn) = &mut self.current {
+            let own = turn.client == tx.client && turn.asked.statement == asked.statement;
+            if own {
+                (turn.tx, turn.asked, turn.left) = (tx, asked, None);
             }
-            None if self.rests_until.is_some_and(|until| now < until) => false,
-            None => {
-                self.current = Some(Current {
-                    client: tx.client,
-                    asked,
-                    tx,
-                    since: now,
-                });
-                true
-            }
+            return own;
         }
+        let rests = self.rests_until.is_some_and(|until| now < until);
+        if self.held_since.is_none() && rests {
+            return false;
+        }
+        self.held_since.get_or_insert(now);
+        self.last = Some(tx.client);
+        self.current = Some(Current {
+            client: tx.client,
+            asked,
+            tx,
+            left: None,
+        });
+        true
     }
 
     /// Whether what has not begun yet waits.
     pub fn hold_back(&self) -> bool {
-        self.current.is_some()
+        self.held_since.is_some()
     }
 
-    /// A transaction has its verdict. True when that ends a turn.
-    pub fn over(&mut self, tx: TxId, committed: bool, now: Instant) -> bool {
-        let mut turn = self.current.iter();
-        turn.any(|turn| turn.tx == tx && (committed || turn.asked.last)) && self.end(now)
+    /// Others are held back, and for nobody any more: the next one who asked may have the turn, or [`Turns::end`] it is.
+    pub fn is_free(&self) -> bool {
+        self.held_since.is_some() && self.current.is_none()
     }
 
-    /// Time passes. True when a turn has lasted for long enough.
-    pub fn tick(&mut self, now: Instant) -> bool {
-        let over = |turn: &Current| now.saturating_duration_since(turn.since) >= LENGTH;
-        self.current.as_ref().is_some_and(over) && self.end(now)
+    /// Who had the last turn: others come first.
+    pub fn had_last(&self, client: ClientId) -> bool {
+        self.last == Some(client)
     }
 
-    fn end(&mut self, now: Instant) -> bool {
-        let Some(turn) = self.current.take() else {
-            return false;
-        };
-        let took = now.saturating_duration_since(turn.since);
-        self.rests_until = Some(now + took * RESTS);
-        true
+    /// A transaction has its verdict, and its effects.
+    pub fn over(&mut self, tx: TxId, committed: bool) {
+        let ends = |turn: &mut Current| turn.tx == tx && (committed || turn.asked.last);
+        self.current.take_if(ends);
+    }
+
+    /// A run is given up without a verdict.
+    pub fn left(&mut self, tx: TxId, now: Instant) {
+        self.current
+            .take_if(|turn| turn.tx == tx && turn.asked.last);
+        if let Some(turn) = self.current.as_mut().filter(|turn| turn.tx == tx) {
+            turn.left = Some(now);
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Instant) {
+        let passed = |since: Instant, length| now.saturating_duration_since(since) >= length;
+        self.current
+            .take_if(|turn| turn.left.is_some_and(|since| passed(since, GRACE)));
+        if self.held_since.is_some_and(|since| passed(since, LENGTH)) {
+            self.end(now);
+        }
+    }
+
+    /// Nobody is held back any more.
+    pub fn end(&mut self, now: Instant) {
+        self.current = None;
+        if let Some(since) = self.held_since.take() {
+            self.rests_until = Some(now + now.saturating_duration_since(since) * RESTS);
+        }
     }
 }
 
@@ -117,33 +148,65 @@ mod tests {
             "another client's"
         );
         assert!(!turns.may_run(tx(1, 3), ask(8, false), now));
-        assert!(!turns.over(tx(1, 2), false, now), "it comes again");
+        turns.over(tx(1, 2), false);
+        assert!(!turns.is_free(), "it comes again");
         assert!(turns.may_run(tx(1, 4), ask(7, false), now));
-        assert!(!turns.over(tx(1, 2), true, now), "not this run");
-        assert!(!turns.over(tx(1, 3), true, now), "another one's");
-        assert!(turns.over(tx(1, 4), true, now));
-        assert!(!turns.hold_back());
-        assert!(turns.may_run(tx(2, 5), None, now));
+        for other in [tx(1, 2), tx(1, 3)] {
+            turns.over(other, true);
+            assert!(!turns.is_free(), "not its last run");
+        }
+        turns.over(tx(1, 4), true);
+        assert!(turns.is_free() && turns.hold_back());
+        assert!(turns.had_last(ClientId(1)) && !turns.had_last(ClientId(2)));
+        // The next one has what is left of the time.
         assert!(turns.may_run(tx(2, 6), ask(9, true), now));
-        assert!(turns.over(tx(2, 6), false, now), "it was the last one");
+        turns.over(tx(2, 6), false);
+        assert!(turns.is_free(), "it was the last run");
+        turns.end(now);
         assert!(!turns.hold_back());
+        assert!(turns.may_run(tx(2, 7), None, now));
     }
 
     #[test]
-    fn a_turn_has_an_end_and_the_next_one_comes_later_the_longer_it_was() {
+    fn others_are_held_back_for_a_fifth_of_the_time_at_most() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let mut turns = Turns::default();
         assert!(turns.may_run(tx(1, 1), ask(1, false), at(0)));
-        assert!(!turns.tick(at(999)));
-        assert!(turns.tick(at(1_000)));
-        assert!(!turns.tick(at(1_001)));
+        turns.over(tx(1, 1), true);
+        assert!(turns.may_run(tx(2, 1), ask(1, false), at(900)));
+        turns.tick(at(999));
+        assert!(turns.hold_back());
+        turns.tick(at(1_000));
+        assert!(!turns.hold_back(), "from the first turn on");
         assert!(turns.may_run(tx(1, 2), None, at(1_001)));
         assert!(!turns.may_run(tx(2, 1), ask(1, false), at(4_999)));
         assert!(!turns.hold_back());
         assert!(turns.may_run(tx(2, 1), ask(1, false), at(5_000)));
-        assert!(turns.over(tx(2, 1), true, at(5_100)));
+        turns.over(tx(2, 1), true);
+        turns.end(at(5_100));
         assert!(!turns.may_run(tx(1, 3), ask(2, false), at(5_499)));
         assert!(turns.may_run(tx(1, 3), ask(2, false), at(5_500)));
+    }
+
+    #[test]
+    fn of_who_does_not_come_again_the_turn_is_soon_over() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut turns = Turns::default();
+        assert!(turns.may_run(tx(1, 1), ask(1, false), at(0)));
+        turns.left(tx(9, 9), at(10));
+        turns.left(tx(1, 1), at(10));
+        turns.tick(at(309));
+        assert!(!turns.is_free());
+        assert!(turns.may_run(tx(1, 2), ask(1, false), at(309)));
+        turns.tick(at(500));
+        assert!(!turns.is_free(), "it came");
+        turns.left(tx(1, 2), at(500));
+        turns.tick(at(800));
+        assert!(turns.is_free());
+        assert!(turns.may_run(tx(1, 3), ask(1, true), at(810)));
+        turns.left(tx(1, 3), at(820));
+        assert!(turns.is_free(), "it was the last run");
     }
 }
