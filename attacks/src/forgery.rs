@@ -128,6 +128,7 @@ async fn another_ones_transaction(cluster: &Cluster) {
         ran_at: decided(cluster).await,
         settings: Vec::new(),
         step: step.clone(),
+        word: None,
     };
     let attempts = [
         (Ordered::Rollback { tx }, Answer::Done),
@@ -248,6 +249,7 @@ async fn one_name_for_two_writes(cluster: &Cluster) {
                 ran_at,
                 settings: Vec::new(),
                 step,
+                word: None,
             };
             link.request(
                 key,

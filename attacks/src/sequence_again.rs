@@ -6,6 +6,7 @@ use replica::executor::lies::Lie;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use txn::client::Answer;
+use txn::word::Account;
 use txn::{Auto, Ordered, SequenceUse, SequenceValues, Step, TxId};
 
 const GIVEN_AGAIN: &str = "which it had given before";
@@ -252,6 +253,8 @@ async fn what_a_client_says_that_sequences_gave_is_looked_at_before_anybody_beli
         sequence: victim.into(),
         uses: Vec::new(),
     };
+    // The master is in league with it, and stands for whatever it says.
+    let key = cluster.key("r0").signing_key();
     let forged: [(&str, Step, Vec<SequenceValues>, Answer); 9] = [
         (
             "more than it drew",
@@ -317,18 +320,28 @@ async fn what_a_client_says_that_sequences_gave_is_looked_at_before_anybody_beli
             Answer::Aborted,
         ),
     ];
-    for (number, (what, mut step, sequences, answer)) in (1..).zip(forged) {
+    let alone = (
+        "by its own word",
+        inserted("t", 7),
+        vec![used(victim, 3, 1)],
+        Answer::Aborted,
+    );
+    let forged = forged.into_iter().map(|forged| (true, forged));
+    for (number, (signed, forged)) in (1..).zip(forged.chain([(false, alone)])) {
+        let (what, mut step, sequences, answer) = forged;
         step.evidence.sequences = sequences;
         let statuses = cluster.statuses().await;
+        let tx = TxId {
+            client: MALLORY,
+            incarnation: 1,
+            seq: TxId::AUTO | number,
+        };
         let auto = Auto {
-            tx: TxId {
-                client: MALLORY,
-                incarnation: 1,
-                seq: TxId::AUTO | number,
-            },
+            tx,
             epoch: 0,
             ran_at: statuses.values().map(|s| s.applied).min().unwrap(),
             settings: Vec::new(),
+            word: signed.then(|| Account::of(tx, 0, std::slice::from_ref(&step)).sign(key)),
             step,
         };
         let reply = mallory.invoke(&Ordered::Auto(auto)).await.unwrap();

@@ -129,27 +129,15 @@ async fn who_holds_others_back_can_do_no_more_than_that() {
     ));
     // The number of a transaction is not one of an autocommit write.
     link.say(&write(7, None, "INSERT INTO t SELECT nextval('spy')"));
-    // One that waits, and is ordered with something else meanwhile, is not run once it may.
-    sleep(Duration::from_millis(100)).await;
-    link.say(&write(
-        AUTO | 2,
-        None,
-        "INSERT INTO t SELECT nextval('spy')",
-    ));
-    sleep(Duration::from_millis(50)).await;
-    let mut step = inserted("t", 7);
-    step.operation.sql = "INSERT INTO t SELECT 7 FROM pg_sleep(2)".into();
-    let auto = Auto {
-        tx: tx(AUTO | 2),
-        epoch: 0,
-        ran_at,
-        settings: Vec::new(),
-        step,
-    };
-    let key = cluster.key("mallory").signing_key();
-    link.request(key, MALLORY, 1, 1, &Ordered::Auto(auto));
-
-    // Whoever only reads does not wait, nor who does not want to any more; everybody else does, and not for long.
+    // Whoever only reads does not wait, nor who does not want to any more.
+    let read = "BEGIN READ ONLY; SELECT a FROM t; COMMIT";
+    reader.batch_execute(read).await.unwrap();
+    let sleeps =
+        "SET statement_timeout = '100ms'; BEGIN; INSERT INTO t SELECT 10 FROM pg_sleep(600)";
+    let cancelled = timeout(PATIENCE, hasty.batch_execute(sleeps)).await;
+    let (sqlstate, _) = failure(cancelled.expect("a cancel reaches what is held back"));
+    assert_eq!(sqlstate, "57014");
+    // Everybody else waits, and not for long.
     let held = tokio::spawn(async move {
         client
             .batch_execute("INSERT INTO t VALUES (8)")
@@ -158,17 +146,35 @@ async fn who_holds_others_back_can_do_no_more_than_that() {
         let block = "BEGIN; INSERT INTO t VALUES (9); COMMIT";
         client.batch_execute(block).await.unwrap();
     });
-    let read = "BEGIN READ ONLY; SELECT a FROM t; COMMIT";
-    reader.batch_execute(read).await.unwrap();
-    let sleeps =
-        "SET statement_timeout = '100ms'; BEGIN; INSERT INTO t SELECT 10 FROM pg_sleep(600)";
-    let cancelled = timeout(PATIENCE, hasty.batch_execute(sleeps)).await;
-    let (sqlstate, _) = failure(cancelled.expect("a cancel reaches what is held back"));
-    assert_eq!(sqlstate, "57014");
     timeout(PATIENCE, held)
         .await
         .expect("held back for a while")
         .unwrap();
+
+    // One that waits for a height, and is ordered with something else meanwhile, is not run once it may.
+    link.say(&ClientMessage::AutoOperation {
+        tx: tx(AUTO | 2),
+        epoch: 0,
+        min_height: ran_at + 50,
+        turn: None,
+        settings: Vec::new(),
+        operation: Operation::text("INSERT INTO t SELECT nextval('spy')"),
+    });
+    sleep(Duration::from_millis(100)).await;
+    let auto = Auto {
+        tx: tx(AUTO | 2),
+        epoch: 0,
+        ran_at,
+        settings: Vec::new(),
+        step: inserted("t", 7),
+        word: None,
+    };
+    let key = cluster.key("mallory").signing_key();
+    link.request(key, MALLORY, 1, 1, &Ordered::Auto(auto));
+    for _ in 0..60 {
+        let nothing = Ordered::Nothing(Vec::new());
+        cluster.operator.invoke(&nothing).await.unwrap();
+    }
 
     // It is gone in its turn, or gives up: nobody is the worse.
     link.say(&write(

@@ -21,6 +21,7 @@ const TOLD: usize = 100;
 const UNTIL_IT_KNOWS: Duration = Duration::from_millis(5);
 
 /// What is said of a master's answer that is not made of messages.
+pub(crate) const NO_WORD: &str = "the master does not stand for its answers";
 pub(crate) const MALFORMED: &str = "the master's answer is not made of whole messages";
 
 /// An open transaction. Dropped without an end, it is rolled back in the background.
@@ -293,8 +294,7 @@ impl Transaction {
         if !self.steps.is_empty() && !self.has_word() {
             // Nothing could be shown against a master that lied.
             self.give_up();
-            let why = "the master does not stand for its answers";
-            return Err(self.inner.complain(self.begin.epoch, why));
+            return Err(self.inner.complain(self.begin.epoch, NO_WORD));
         }
         self.ended = true;
         self.last.set(None);
@@ -338,10 +338,8 @@ impl Transaction {
 
     /// Whether the master signed what this client was answered.
     fn has_word(&self) -> bool {
-        let view = self.inner.view();
-        let key = view.replica_key(self.inner.master_of(self.begin.epoch));
-        let word = self.word.zip(key);
-        word.is_some_and(|(word, key)| self.account.is_signed(&word, key))
+        self.inner
+            .is_word(self.begin.epoch, &self.account, self.word)
     }
 
     /// Ends the transaction without effects.

@@ -10,11 +10,13 @@ use replica::executor::again::{
 use sql::CatalogCursors;
 use txn::{Event, Step, WriteSet};
 
-/// Where an operation's outcome lies, and that of the count of reports after it.
+/// Where an operation's outcome lies, that of the count of reports after it, and that of the count of sequence values that were
+/// left over.
 struct Place {
     number: usize,
     own: usize,
     journal: usize,
+    rest: Option<usize>,
 }
 
 /// What was found: the statement where it is one's, and what.
@@ -48,10 +50,15 @@ pub async fn run(
         statements.push(executed(&step.operation, claims, token));
         let journal = own + 1;
         statements.push(ask_journal());
+        let rest = (!values.is_empty()).then_some(journal + 1);
+        if rest.is_some() {
+            statements.push(quiet("SELECT steel.replay_rest()"));
+        }
         places.push(Place {
             number,
             own,
             journal,
+            rest,
         });
     }
     statements.push(quiet(CLOSE_CURSORS));
@@ -101,7 +108,8 @@ fn compare(
     let written = match captured(outcome, Journal::of(&outcomes[place.journal])) {
         Ok(captured) => {
             let failed = outcome.error.is_some();
-            if !used_alike(&step.evidence.sequences, &captured.sequences, failed) {
+            let used = (&step.evidence.sequences, &captured.sequences);
+            if failed != step.evidence.failed || !used_alike(used.0, used.1, failed) {
                 differs.push("sequences used otherwise".into());
             }
             captured.write_set
@@ -123,6 +131,12 @@ fn compare(
     let told = (step.evidence.schema_change, step.evidence.adds_only);
     if (written.schema_change(), written.adds_only()) != told {
         differs.push("a change of the schema that was not told, or none that was".into());
+    }
+    let left = place.rest.and_then(|at| outcomes[at].scalar());
+    if outcome.error.is_none()
+        && let Some(left) = left.filter(|left| left != "0")
+    {
+        differs.push(format!("{left} values of sequences that it does not draw"));
     }
     written
 }

@@ -12,7 +12,7 @@ use crate::operation::{Evidence, SequenceUse, SequenceValues, Step};
 use consensus::Height;
 use ranges::{Ranges, add};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// Ranges that are kept apart, of all sequences together; of those that have most they are joined then.
 const RANGES: usize = 65_536;
@@ -20,7 +20,7 @@ const RANGES: usize = 65_536;
 const SEQUENCES: usize = 16_384;
 /// Old ranges are joined at every so-manieth height.
 const JOINED_EVERY: u64 = 16;
-/// Sequences that one statement may use (`steel.replay` has no more places), and bytes of a name: three parts with quotes.
+/// Sequences that may give values to one statement (`steel.replay` has no more places), and bytes of a name: three parts with quotes.
 const NAMES: usize = 32;
 const NAME: usize = 512;
 /// With more ranges than that only the lowest and the highest value tell whether one transaction waits for the verdict on another.
@@ -57,8 +57,8 @@ pub enum Refused {
 pub struct Repeat {
     pub sequence: String,
     pub value: i64,
-    /// The height at which the sequence last began anew: a client may have set it back while others were open.
-    pub since: Height,
+    /// A height from which on this was so, and no client had set the sequence back: of who began later its master knew. None that is known.
+    pub since: Option<Height>,
 }
 
 /// What one transaction took from sequences.
@@ -115,21 +115,21 @@ impl Taken {
         for values in &evidence.sequences {
             let known = given.and_then(|given| given.sequences.get(&values.sequence));
             let uses = self.sequences.entry(values.sequence.clone()).or_default();
-            let mut round = false;
+            let mut unknown = false;
             for what in &values.uses {
                 let range = match *what {
                     // With all of its changes of the schema.
                     SequenceUse::Anew if evidence.failed => continue,
-                    SequenceUse::Set { .. } | SequenceUse::Anew => {
+                    SequenceUse::Set { .. } => {
                         uses.begin_anew();
                         continue;
                     }
-                    SequenceUse::Cycled => {
+                    SequenceUse::Anew | SequenceUse::Cycled => {
                         uses.begin_anew();
-                        round = true;
+                        unknown = true;
                         continue;
                     }
-                    SequenceUse::Given { .. } if round || evidence.failed => continue,
+                    SequenceUse::Given { .. } if unknown || evidence.failed => continue,
                     SequenceUse::Given { count: 0, .. } => continue,
                     SequenceUse::Given { first, count } => {
                         (first, first.saturating_add_unsigned(count - 1))
@@ -143,7 +143,8 @@ impl Taken {
                         return Err(Repeat {
                             sequence: values.sequence.clone(),
                             value,
-                            since: known.map_or(0, |known| known.since),
+                            // Its own, or what the master asks for itself.
+                            since: Some(0),
                         });
                     }
                     if !uses.anew {
@@ -212,10 +213,11 @@ fn is_well_formed(sequences: &[SequenceValues]) -> bool {
     let one = |values: &SequenceValues| {
         values.sequence.len() <= NAME && !values.uses.is_empty() && values.uses.iter().all(of)
     };
+    let gave = sequences.iter().filter(|s| s.given().next().is_some());
     let mut names: Vec<&str> = sequences.iter().map(|s| s.sequence.as_str()).collect();
     names.sort_unstable();
     let twice = names.windows(2).any(|pair| pair[0] == pair[1]);
-    names.len() <= NAMES && !twice && sequences.iter().all(one)
+    gave.count() <= NAMES && !twice && sequences.iter().all(one)
 }
 
 impl Uses {
@@ -274,11 +276,13 @@ impl Given {
         compared.find_map(|range| values.overlap(range))
     }
 
-    /// The height at which a sequence last began anew, as far as that is known.
-    pub fn since(&self, sequence: &str) -> Height {
-        self.sequences
-            .get(sequence)
-            .map_or(0, |values| values.since)
+    /// The height from which on a value of a sequence counts as given.
+    pub fn since(&self, sequence: &str, value: i64) -> Option<Height> {
+        let values = self.sequences.get(sequence)?;
+        let recent = values.recent.range(..=value).next_back();
+        let recent = recent.filter(|(_, (last, _))| *last >= value);
+        let given = recent.map_or(0, |(_, (_, height))| *height);
+        Some(given.max(values.since))
     }
 
     /// The lowest and the highest value of a sequence that was given.
@@ -290,8 +294,8 @@ impl Given {
         all.reduce(|(low, high), (first, last)| (low.min(first), high.max(last)))
     }
 
-    /// A transaction is committed at a height.
-    pub fn commit(&mut self, height: Height, taken: &Taken) {
+    /// A transaction is committed at a height, that began at another. What it drew before a sequence began anew is of the old one.
+    pub fn commit(&mut self, height: Height, begun: Height, taken: &Taken) {
         if taken.clears {
             self.sequences.clear();
         }
@@ -307,6 +311,9 @@ impl Given {
                 };
             }
             values.used = height;
+            if values.since > begun && values.since < height {
+                continue;
+            }
             for range in uses.kept.each() {
                 let of = |last| (last, height);
                 add(&mut values.recent, range, |(last, _)| *last, of);
@@ -338,14 +345,19 @@ impl Given {
             values.join(horizon);
             all += values.recent.len();
         }
-        if all > RANGES {
-            let share = RANGES / self.sequences.len().max(1);
-            let many = |values: &&mut Values| values.recent.len() > share;
-            for values in self.sequences.values_mut().filter(many) {
-                while values.recent.len() > share.max(1) {
-                    values.join_older_half();
-                }
-            }
+        let many = self.sequences.iter();
+        let many = many.map(|(name, values)| (values.recent.len(), name.clone()));
+        let mut many: BinaryHeap<(usize, String)> = match all > RANGES {
+            true => many.collect(),
+            false => return,
+        };
+        while all > RANGES
+            && let Some((before, name)) = many.pop()
+            && let Some(values) = self.sequences.get_mut(&name)
+        {
+            values.join_older_half();
+            all -= before - values.recent.len();
+            many.push((values.recent.len(), name));
         }
     }
 }

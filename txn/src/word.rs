@@ -45,6 +45,7 @@ impl Account {
             &evidence.claims,
             evidence.schema_change,
             evidence.adds_only,
+            evidence.failed,
         );
         postcard::to_io(&what, &mut hasher).expect("these types have no unserialisable parts");
         self.0 = *hasher.finalize().as_bytes();

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use txn::client::{ClientMessage, Outcome, Reason, ReplicaStatus, Reply};
 use txn::receipt::Given;
+use txn::word::Account;
 use txn::{Evidence, Ordered, TxId};
 
 use crate::count::ReplyCounter;
@@ -177,6 +178,13 @@ impl Inner {
         let receiver = self.order(seq, &Ordered::MasterChange { epoch });
         tokio::spawn(async move { inner.answered(seq, receiver).await });
         error
+    }
+
+    /// Whether it is the word of an epoch's master for what it answered.
+    pub fn is_word(&self, epoch: u64, account: &Account, word: Option<Signature>) -> bool {
+        let view = self.view();
+        let signed = word.zip(view.replica_key(self.master_of(epoch)));
+        signed.is_some_and(|(word, key)| account.is_signed(&word, key))
     }
 
     /// A number for a read, an inquiry or an autocommit write.

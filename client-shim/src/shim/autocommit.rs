@@ -4,16 +4,21 @@ use super::{Committed, Shim};
 use crate::cancellation::Cancellation;
 use crate::error::ShimError;
 use crate::inner::MasterAnswer;
-use crate::transaction::{MALFORMED, aborted, doomed};
+use crate::transaction::{MALFORMED, NO_WORD, aborted, doomed};
+use consensus::Signature;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use txn::client::{Answer, ClientMessage, Outcome, Turn, UNCONFIRMED};
 use txn::ordered::SessionSettings;
+use txn::word::Account;
 use txn::{Auto, Evidence, Exec, Isolation, Operation, Ordered, Step, TxId};
 
 /// How often an autocommit write is run unseen before its client is told.
 const ATTEMPTS: u32 = 18;
+
+/// From this attempt on it asks for a turn whatever the replicas say of its conflicts: the words are one replica's.
+const LAST_TURN: u32 = 14;
 
 /// How an autocommit write is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl Way {
         let millis = match attempt {
             6 => 0,
             7..=10 => 25 << (attempt - 7),
-            15..=17 => 50 << (attempt - 15),
+            15..=17 => 50 << (attempt - LAST_TURN - 1),
             _ => 2 << attempt.min(7),
         };
         Duration::from_millis(millis)
@@ -101,10 +106,11 @@ impl Shim {
             let done = if way == Way::AsTransaction {
                 self.as_transaction(&settings, &operation, cancelled).await
             } else {
-                let turn = (way == Way::InTurn && conflicts).then(|| Turn {
-                    statement: *number.get_or_insert_with(|| self.0.fresh()),
-                    last: attempt + 1 == ATTEMPTS || Way::of(attempt + 1) != Way::InTurn,
-                });
+                let turn =
+                    (way == Way::InTurn && (conflicts || attempt >= LAST_TURN)).then(|| Turn {
+                        statement: *number.get_or_insert_with(|| self.0.fresh()),
+                        last: attempt + 1 == ATTEMPTS || Way::of(attempt + 1) != Way::InTurn,
+                    });
                 self.auto_once(turn, &settings, &operation, cancelled).await
             };
             match done {
@@ -150,7 +156,7 @@ impl Shim {
             settings: settings.clone(),
             operation: operation.clone(),
         };
-        let (outcome, mut evidence, ran_at) =
+        let (outcome, mut evidence, ran_at, word) =
             self.at_master(tx, epoch, &message, cancelled).await?;
         evidence.result = txn::result::digest(&outcome.frames, operation.order.as_deref());
         let sequences = evidence.sequences.clone();
@@ -159,17 +165,24 @@ impl Shim {
             // Timing, cancels and local trouble are the master's own; nobody else can confirm them.
             return Ok(outcome);
         }
-        running.ordered = true;
         let step = Step {
             operation: operation.clone(),
             evidence,
         };
+        if !step.evidence.sequences.is_empty() {
+            let account = Account::of(tx, epoch, std::slice::from_ref(&step));
+            if !inner.is_word(epoch, &account, word) {
+                return Err(inner.complain(epoch, NO_WORD));
+            }
+        }
+        running.ordered = true;
         let auto = Ordered::Auto(Auto {
             tx,
             epoch,
             ran_at,
             settings,
             step,
+            word,
         });
         let reply = self.invoke(&auto).await?;
         match reply.answer {
@@ -220,7 +233,7 @@ impl Shim {
         epoch: u64,
         message: &ClientMessage,
         cancelled: &mut Cancellation<F>,
-    ) -> Result<(Outcome, Evidence, u64), ShimError> {
+    ) -> Result<(Outcome, Evidence, u64, Option<Signature>), ShimError> {
         let inner = &self.0;
         let mut answer = inner.expect_operation(tx, 0);
         let mut epochs = inner.epoch.subscribe();
@@ -236,7 +249,7 @@ impl Shim {
             tokio::select! {
                 found = &mut answer => {
                     return match found {
-                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, .. }) => Ok((outcome, *evidence, ran_at)),
+                        Ok(MasterAnswer::Outcome { outcome, evidence, ran_at, word }) => Ok((outcome, *evidence, ran_at, word)),
                         Ok(MasterAnswer::Doomed { reason, .. }) => Err(doomed(reason)),
                         Ok(MasterAnswer::Malformed) => Err(inner.complain(epoch, MALFORMED)),
                         Err(_) => Err(aborted(None)),

@@ -38,6 +38,17 @@ async fn rest(follower: &Session) -> i64 {
         .get(0)
 }
 
+/// The reports of ranges that are replayed, each of one value here, as they are recorded.
+fn of_one_each(mut events: Vec<Value>) -> Vec<Value> {
+    for event in &mut events {
+        if event["e"] == "seq" {
+            let count = event.as_object_mut().unwrap().remove("n");
+            assert_eq!(count, Some(Value::from(1)));
+        }
+    }
+    events
+}
+
 /// Two databases with the same schema, the second with sequences that stand elsewhere.
 async fn pair(name: &str, schema: &str) -> (Session, Session) {
     let follower = format!("{name}_follower");
@@ -57,7 +68,7 @@ async fn agree(master: &Session, follower: &Session, operations: &[&str]) -> Vec
     for operation in operations {
         let events = master.captured(operation).await;
         replay(follower, &recorded(&events)).await;
-        let replayed = follower.captured(operation).await;
+        let replayed = of_one_each(follower.captured(operation).await);
         assert_eq!(rest(follower).await, 0, "{operation}");
         seen.extend(events.iter().cloned());
         assert_eq!(replayed, events, "{operation}");
@@ -203,7 +214,7 @@ async fn copy_replays() {
         let events = master.take_captured();
         replay(&follower, &recorded(&events)).await;
         copy(&follower, sql).await;
-        assert_eq!(follower.take_captured(), events, "{sql}");
+        assert_eq!(of_one_each(follower.take_captured()), events, "{sql}");
     }
     master.run("COMMIT").await;
     follower.run("COMMIT").await;

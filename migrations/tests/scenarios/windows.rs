@@ -180,3 +180,47 @@ async fn currval_and_lastval_tell_what_the_session_drew_before_at_master_and_fol
         s.run("ROLLBACK").await;
     }
 }
+
+#[tokio::test]
+async fn the_values_of_one_operation_lie_within_one_window_together() {
+    database("reach").await;
+    let s = session("reach").await;
+    s.run("CREATE SEQUENCE step; CREATE SEQUENCE hand").await;
+    let three = "SELECT nextval('step') FROM generate_series(1, 3)";
+    let of = |values: [i64; 3]| json!({"public.step": values.map(|value| json!([value, 1]))});
+    assert_eq!(draws(&s, of([1, 50, 103]), 100, three).await, Ok(()));
+    // Each is near the one before it.
+    assert_eq!(draws(&s, of([180, 260, 340]), 100, three).await, refused());
+    let behind = stands(&s, "step").await;
+    assert_eq!(behind, 180, "it goes no further than the first one");
+    assert_eq!(draws(&s, of([190, 230, 283]), 100, three).await, Ok(()));
+
+    // A setval, or a restart, between them is a new beginning.
+    let set = "DO $$ BEGIN PERFORM nextval('hand'); PERFORM setval('hand', 1000000); PERFORM nextval('hand');
+        ALTER SEQUENCE hand RESTART 5000000; PERFORM nextval('hand'); END $$";
+    let values = json!({"public.hand": [[1, 1], [1_000_001, 1], [5_000_000, 1]]});
+    assert_eq!(draws(&s, values, 100, set).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_sequence_that_cannot_be_followed_holds_nobody_up() {
+    database("followed").await;
+    let s = session("followed").await;
+    s.run(
+        "CREATE SEQUENCE round INCREMENT 2 MAXVALUE 4 CYCLE; SELECT setval('round', 3); SELECT steel.advance('round', 4);
+         CREATE SEQUENCE odd INCREMENT 2 MAXVALUE 4; SELECT nextval('odd'); SELECT steel.advance('odd', 4);
+         CREATE SEQUENCE wide MINVALUE -9223372036854775808 START -9223372036854775808;
+         SELECT nextval('wide'); SELECT steel.advance('wide', 4611686018427387905);
+         CREATE SEQUENCE down INCREMENT -1 MINVALUE -9223372036854775808 MAXVALUE 9223372036854775807 START 9223372036854775807;
+         SELECT nextval('down'); SELECT steel.advance('down', -9223372036854775808)",
+    )
+    .await;
+    for (sequence, stood) in [
+        ("round", 3),
+        ("odd", 3),
+        ("wide", 4_611_686_018_427_387_905),
+        ("down", i64::MIN),
+    ] {
+        assert_eq!(stands(&s, sequence).await, stood, "{sequence}");
+    }
+}

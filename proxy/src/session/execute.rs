@@ -100,6 +100,8 @@ impl<D: Database> Session<'_, D> {
                 Ok(outcome)
             }
             Ok(Err(error)) => {
+                let late = limit.is_some_and(|limit| started.elapsed() >= limit);
+                let error = timed_out(error, late);
                 open.transaction = State::Over(error.clone());
                 Err(error.into())
             }

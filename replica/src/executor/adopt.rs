@@ -6,7 +6,7 @@ use consensus::Height;
 use pgsession::{Error, ErrorFields, Outcome, Session, Statement};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use txn::{Event, SequenceValues, Step, WriteSet};
+use txn::{Event, SequenceUse, SequenceValues, Step, WriteSet};
 
 /// Tables whose columns are remembered.
 const KNOWN_TABLES: usize = 4_096;
@@ -270,14 +270,20 @@ fn net(old: &[&String], new: &[&String]) -> (Vec<String>, Vec<String>) {
     (gone, come.map(|row| (*row).clone()).collect())
 }
 
-/// Moves sequences on, in a session of the superuser: they move by ordered evidence, whoever executes.
+/// Moves sequences on to what was given, in a session of the superuser and behind the rows, which set some of them by hand. Where they
+/// stand is each replica's own: what cannot be followed is no divergence.
 ///
 /// # Errors
-/// When the session is lost, or what is named is no sequence.
+/// When the session is lost.
 pub async fn advance(session: &mut Session, steps: &[Step]) -> Result<(), Failure> {
     let advances = advances(steps);
-    if !advances.is_empty() {
-        checked(session.run(advances).await?)?;
+    if advances.is_empty() {
+        return Ok(());
+    }
+    for outcome in session.run(advances).await? {
+        if let Some(error) = outcome.error {
+            tracing::warn!(%error, "a sequence does not move on to what was given");
+        }
     }
     Ok(())
 }
@@ -318,14 +324,21 @@ pub fn replay(token: &str, sequences: &[SequenceValues], window: u64) -> Stateme
 
 fn advances(steps: &[Step]) -> Vec<Statement> {
     let mut furthest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    // What failed was given to nobody, and nobody has compared it.
-    let succeeded = steps.iter().filter(|step| !step.evidence.failed);
-    for sequence in succeeded.flat_map(|s| &s.evidence.sequences) {
-        for (first, count) in sequence.given() {
-            let last = first.saturating_add_unsigned(count.saturating_sub(1));
-            let (low, high) = furthest.entry(&sequence.sequence).or_insert((first, last));
-            *low = (*low).min(first);
-            *high = (*high).max(last);
+    // What failed was given to nobody, and nobody has compared it; but what it set stays set.
+    for step in steps {
+        for values in &step.evidence.sequences {
+            for what in &values.uses {
+                match *what {
+                    SequenceUse::Set { .. } => _ = furthest.remove(&*values.sequence),
+                    SequenceUse::Given { first, count } if !step.evidence.failed => {
+                        let last = first.saturating_add_unsigned(count.saturating_sub(1));
+                        let ends = furthest.entry(&values.sequence);
+                        let (low, high) = ends.or_insert((first, last));
+                        (*low, *high) = ((*low).min(first), (*high).max(last));
+                    }
+                    SequenceUse::Given { .. } | SequenceUse::Cycled | SequenceUse::Anew => {}
+                }
+            }
         }
     }
     furthest

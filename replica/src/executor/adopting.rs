@@ -34,6 +34,7 @@ impl Executor {
         let done = self.history.as_ref().is_some_and(has);
         if done || !leaves_something(&ordered) {
             self.applied(height, index);
+            self.over_in_turn(tx, true);
             return;
         }
         if self.history.as_ref().is_some_and(|h| h.has_later(height)) {

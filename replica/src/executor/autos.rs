@@ -64,9 +64,9 @@ impl Executor {
         if self.sessions.contains_key(&tx) {
             return self.operation(client, tx, 0, auto.operation);
         }
-        if self.autos.of.contains_key(&tx) {
+        if let Some(known) = self.autos.of.get_mut(&tx) {
             // A repeated message does not prolong the wait.
-            return;
+            return known.bringers.extend(auto.bringers);
         }
         if self.errands.was_begun(&tx) {
             // Given up when its client was gone; or it is ordered, and then nobody waits for this.
@@ -76,7 +76,10 @@ impl Executor {
         // f+1 of its replies came from replicas that are ahead of this one: run now, it would miss what its client has
         // seen, and every judge that does not would vote ABORT.
         let early = auto.min_height > self.engine.final_height();
-        if !early && self.autos.turns.may_run(tx, auto.turn, Instant::now()) {
+        // Those who wait already come first: for a place, or for a turn that another client had last.
+        let full = self.sessions.len() >= SESSIONS && !self.autos.of.is_empty();
+        let behind = full || auto.turn.is_some() && self.asks_before(client);
+        if !early && !behind && self.autos.turns.may_run(tx, auto.turn, Instant::now()) {
             return self.start_auto(tx, auto);
         }
         let waiting = self.autos.of.values();
@@ -123,7 +126,14 @@ impl Executor {
     /// Runs the writes whose height is final now and whom no turn holds back, the oldest first, and gives up those that waited too long.
     pub(super) fn run_waiting_autos(&mut self) {
         let (height, now) = (self.engine.final_height(), Instant::now());
-        for (since, tx) in self.oldest_autos() {
+        let mut waiting = self.oldest_autos();
+        if !self.autos.turns.hold_back() {
+            // Whoever had the last turn has the next one only if nobody else asks.
+            let last = |tx: &TxId| self.autos.turns.had_last(tx.client);
+            let asks = |tx: &TxId| self.autos.of.get(tx).is_some_and(|a| a.turn.is_some());
+            waiting.sort_by_key(|(_, tx)| last(tx) && asks(tx));
+        }
+        for (since, tx) in waiting {
             let waited = now.saturating_duration_since(since);
             let Some(auto) = self.autos.of.get(&tx) else {
                 continue;
@@ -131,6 +141,7 @@ impl Executor {
             if auto.min_height > height {
                 if waited > WAIT_FOR_HEIGHT {
                     self.autos.of.remove(&tx);
+                    self.errands.begins(tx);
                     let why =
                         "could not serialize access: the master is far behind the other replicas";
                     self.tell_doomed(tx.client, tx, reason("40001", why, ""));
@@ -138,8 +149,8 @@ impl Executor {
                 continue;
             }
             if self.sessions.len() >= SESSIONS {
-                // What waited begins as others end.
-                return;
+                // It begins as others end.
+                continue;
             }
             let may_run = self.autos.turns.may_run(tx, auto.turn, now);
             if may_run || waited > turns::PATIENCE {
@@ -165,7 +176,20 @@ impl Executor {
     /// Whether the first operation of a transaction waits for a turn to end.
     pub(super) fn is_held_back(&self, session: &TxSession) -> bool {
         let begins = !session.auto && !session.speculative && !session.opening.read_only;
-        begins && self.autos.turns.hold_back() && self.engine.open_transactions() < turns::MANY_OPEN
+        begins && self.autos.turns.hold_back() && self.held().count() < turns::MANY_HELD
+    }
+
+    /// Transactions whose first operation waits.
+    fn held(&self) -> impl Iterator<Item = &TxId> {
+        let sessions = self.sessions.iter();
+        let held = sessions.filter(|(_, s)| !s.auto && !s.speculative && !s.queue.is_empty());
+        held.map(|(tx, _)| tx)
+    }
+
+    /// Whether somebody else waits for a turn, while this client had the last one.
+    fn asks_before(&self, client: ClientId) -> bool {
+        let mut others = self.autos.of.values().filter(|a| a.client != client);
+        self.autos.turns.had_last(client) && others.any(|a| a.turn.is_some())
     }
 
     /// Where nobody has the turn any more, the next one who asked has it, one of another client first; without any, whatever was held
@@ -185,7 +209,8 @@ impl Executor {
             .iter()
             .find(|tx| !self.autos.turns.had_last(tx.client));
         let next = other.or_else(|| asking.first()).copied();
-        if let Some(tx) = next.filter(|_| self.sessions.len() < SESSIONS) {
+        let room = self.sessions.len() < SESSIONS && self.autos.turns.has_time(now);
+        if let Some(tx) = next.filter(|_| room) {
             let turn = self.autos.of.get(&tx).and_then(|auto| auto.turn);
             if self.autos.turns.may_run(tx, turn, now) {
                 return self.start_waiting_auto(tx);
@@ -197,9 +222,7 @@ impl Executor {
 
     /// Whatever was held back begins.
     fn turn_ended(&mut self) {
-        let held = self.sessions.iter();
-        let held = held.filter(|(_, s)| !s.auto && !s.speculative && !s.queue.is_empty());
-        let held: Vec<TxId> = held.map(|(tx, _)| *tx).collect();
+        let held: Vec<TxId> = self.held().copied().collect();
         for tx in held {
             self.run_next(tx);
         }
@@ -208,7 +231,7 @@ impl Executor {
 
     /// A transaction has its verdict, and its effects.
     pub(super) fn over_in_turn(&mut self, tx: TxId, committed: bool) {
-        self.autos.turns.over(tx, committed);
+        self.autos.turns.over(tx, committed, Instant::now());
         self.pass_turn();
     }
 
@@ -216,14 +239,6 @@ impl Executor {
     pub(super) fn left_turn(&mut self, tx: TxId) {
         self.autos.turns.left(tx, Instant::now());
         self.pass_turn();
-    }
-
-    pub(super) fn cancel_waiting_auto(&mut self, tx: TxId) {
-        if let Some(auto) = self.autos.of.remove(&tx) {
-            let why = "canceling statement due to user request";
-            self.tell_doomed(auto.client, tx, reason("57014", why, ""));
-            self.left_turn(tx);
-        }
     }
 
     pub(super) fn auto_started(&mut self, tx: TxId, pid: i32) {

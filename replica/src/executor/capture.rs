@@ -40,6 +40,9 @@ enum Report {
     Seq {
         s: String,
         v: i64,
+        /// So many from this one on, which are replayed.
+        #[serde(default = "one")]
+        n: u64,
     },
     Setval {
         s: String,
@@ -59,6 +62,10 @@ enum Report {
     },
     #[serde(other)]
     Other,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// Why it cannot be told what an operation did.
@@ -158,7 +165,7 @@ fn effects(reports: Vec<(Report, bool)>, last: &[bool]) -> Result<Captured, Faul
             end_tree(&mut tree, &mut captured.write_set.events);
         }
         match report {
-            Report::Seq { s, v } => value(&mut captured.sequences, s, v),
+            Report::Seq { s, v, n } => values(&mut captured.sequences, s, v, n),
             Report::Setval { s, v, called, .. } if lasts || !gone.contains(&s) => {
                 set(&mut captured.sequences, &s, v, called);
                 captured.write_set.events.push(Event::SetValue {
@@ -254,8 +261,8 @@ fn end_tree(tree: &mut Option<usize>, events: &mut [Event]) {
     }
 }
 
-/// A value was given: its sequence becomes the last one.
-fn value(sequences: &mut Vec<SequenceValues>, sequence: String, value: i64) {
+/// Values were given: their sequence becomes the last one.
+fn values(sequences: &mut Vec<SequenceValues>, sequence: String, from: i64, many: u64) {
     let known = sequences.iter().rposition(|s| s.sequence == sequence);
     let mut values = match known {
         Some(at) => sequences.remove(at),
@@ -266,13 +273,13 @@ fn value(sequences: &mut Vec<SequenceValues>, sequence: String, value: i64) {
     };
     match values.uses.last_mut() {
         Some(SequenceUse::Given { first, count })
-            if first.checked_add_unsigned(*count) == Some(value) =>
+            if first.checked_add_unsigned(*count) == Some(from) =>
         {
-            *count += 1;
+            *count = count.saturating_add(many);
         }
         _ => values.uses.push(SequenceUse::Given {
-            first: value,
-            count: 1,
+            first: from,
+            count: many,
         }),
     }
     sequences.push(values);

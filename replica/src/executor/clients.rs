@@ -235,50 +235,6 @@ impl Executor {
         );
     }
 
-    fn cancel_operation(&mut self, tx: TxId) {
-        self.cancel_waiting_auto(tx);
-        let Some(session) = self.sessions.get_mut(&tx) else {
-            return;
-        };
-        if session.work() == Some(Work::Operation) {
-            if !session.cancelling {
-                session.cancelling = true;
-                self.control.cancel(tx, session.pid);
-            }
-        } else if !session.queue.is_empty() && session.item.is_none() {
-            // It has not begun: there is nothing to cancel, and nothing is to begin.
-            let why = "canceling statement due to user request";
-            session.doom.get_or_insert(reason("57014", why, ""));
-            if matches!(session.place, Place::Home(_)) {
-                self.after_return(tx);
-            }
-        }
-    }
-
-    /// A cancel has arrived: what came back meanwhile is looked at now.
-    pub(super) fn cancelled(&mut self, tx: TxId) {
-        let Some(session) = self.sessions.get_mut(&tx) else {
-            return;
-        };
-        session.cancelling = false;
-        if let Some(judged) = session.after_cancel.take() {
-            let (height, index, report) = *judged;
-            let Place::Home(own) = std::mem::replace(&mut session.place, Place::Gone) else {
-                return;
-            };
-            return self.judged(height, index, tx, Some(own), report);
-        }
-        if let Some(ran) = session.ran_meanwhile.take() {
-            let (operation, ran) = *ran;
-            let away = Place::Away(Work::Operation);
-            let Place::Home(own) = std::mem::replace(&mut session.place, away) else {
-                session.place = Place::Gone;
-                return;
-            };
-            self.ran(tx, own, operation, ran)
-        }
-    }
-
     /// A client's operation came back.
     pub(super) fn ran(
         &mut self,
@@ -293,8 +249,10 @@ impl Executor {
             return;
         };
         if session.work() != Some(Work::Operation) {
-            // What it ran in is not this transaction's session any more.
-            tokio::spawn(self.bench.clone().abandon(own));
+            // What it ran in is not this transaction's session any more. One to which a cancel is on its way is closed.
+            if !session.cancelling {
+                tokio::spawn(self.bench.clone().abandon(own));
+            }
             return;
         }
         if session.cancelling {
@@ -352,7 +310,8 @@ impl Executor {
             write_set: ran.write_set,
         };
         let mut word = None;
-        if session.auto {
+        // An autocommit write needs it only for what sequences gave.
+        if session.auto && done.evidence.sequences.is_empty() {
             session.done.push(done);
         } else {
             word = Some(session.note(tx, self.engine.epoch(), done, self.engine.key()));

@@ -361,9 +361,6 @@ impl Bench {
                 rerun::transaction(&mut session, &opening, steps, mark).await?;
                 self.shapes.forget();
             } else {
-                let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;
-                adopt::advance(&mut own, steps).await?;
-                self.control.put(own);
                 let lasting = lasting::of_steps(steps, write_sets);
                 let rows = adopt::rows(&mut session, &self.shapes, &lasting, mark);
                 if let Err(failure) = rows.await {
@@ -382,6 +379,9 @@ impl Bench {
                         .await
                         .map_err(|_| failure)?;
                 }
+                let mut own = self.control.get().await.map_err(adopt::Failure::Session)?;
+                adopt::advance(&mut own, steps).await?;
+                self.control.put(own);
             }
             self.give_back(session).await;
             Ok(())

@@ -140,6 +140,8 @@ struct Place {
     own: usize,
     /// The count of reports after it, where it was asked for.
     journal: Option<usize>,
+    /// The count of sequence values that it left over, where it was given some.
+    rest: Option<usize>,
     /// The query for the rows that the master claims.
     claims: Option<usize>,
     /// That its answer differs is nobody's lie.
@@ -204,9 +206,11 @@ pub async fn run(
             statements.len() - 1
         };
         let journal = (asks || step.evidence.schema_change).then(|| and(journal::ask()));
+        let rest = replays.then(|| and(quiet("SELECT steel.replay_rest()")));
         places.push(Some(Place {
             own,
             journal,
+            rest,
             claims,
             unblamed,
         }));
@@ -263,6 +267,7 @@ fn compare(
         let Some(Place {
             own,
             journal,
+            rest,
             claims,
             unblamed,
         }) = found
@@ -352,6 +357,15 @@ fn compare(
         if failed != step.evidence.failed || !capture::used_alike(used.0, used.1, failed) {
             return Report::differs(unconfirmed(format!(
                 "{}: sequences used otherwise at {place}.",
+                what(number, step)
+            )));
+        }
+        if !failed
+            && let Some(at) = rest
+            && outcomes[*at].scalar().as_deref() != Some("0")
+        {
+            return Report::abort(unconfirmed(format!(
+                "{}: more sequence values than {place} used.",
                 what(number, step)
             )));
         }

@@ -9,6 +9,7 @@ pub mod again;
 mod apply;
 mod audit;
 mod autos;
+mod cancelling;
 mod capture;
 mod certificates;
 mod checkpoint;

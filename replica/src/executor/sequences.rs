@@ -52,7 +52,8 @@ impl Executor {
         repeat: &Repeat,
     ) {
         let why = unconfirmed(format!("{}.", told(repeat)));
-        if begun.is_some_and(|begun| begun >= repeat.since) {
+        let known = begun.zip(repeat.since);
+        if known.is_some_and(|(begun, since)| begun >= since) {
             self.weigh(ordered, begun, &Report::differs(why.clone()));
         }
         let item = self.items.entry((height, index));
@@ -192,6 +193,8 @@ impl Bench {
         let moved = async {
             let mut own = self.control.get().await.map_err(|e| e.to_string())?;
             let statements = vec![
+                // What this session has cached would not move it.
+                quiet("DISCARD SEQUENCES"),
                 quiet("BEGIN"),
                 quiet("SET LOCAL lock_timeout = '1s'"),
                 // Towards its own end; the other one is behind it.

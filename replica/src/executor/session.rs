@@ -196,7 +196,8 @@ impl TxSession {
                 && own.sequences == ordered.sequences
                 && own.claims == ordered.claims
                 && own.schema_change == ordered.schema_change
-                && own.adds_only == ordered.adds_only;
+                && own.adds_only == ordered.adds_only
+                && own.failed == ordered.failed;
             if !same {
                 return Err(format!(
                     "operation {} is ordered otherwise than it ran",

@@ -234,6 +234,7 @@ impl Mallory<'_> {
                     ran_at,
                     settings: Vec::new(),
                     step: inserted("loot", 1_000 + 2 * round + half),
+                    word: None,
                 };
                 self.sign(self.seq, &Ordered::Auto(auto))
             });
@@ -281,6 +282,7 @@ impl Mallory<'_> {
                 ran_at: height,
                 settings: Vec::new(),
                 step: inserted("loot", 5_000),
+                word: None,
             };
             self.link
                 .request(key, proxy, u64::MAX, seq, &Ordered::Auto(auto));

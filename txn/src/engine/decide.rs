@@ -40,6 +40,10 @@ impl Engine {
             self.suspicion.active(placed.client, time_ms);
             self.absence.spoke(placed.client);
             let mut item = self.place(height, index, time_ms, placed, out);
+            if self.is_unsigned(height, &item) {
+                item.verdict = Some(Verdict::Abort);
+                item.by_order = true;
+            }
             state.taken.place(height, index, &mut item, out);
             if item.is_voted_kind() && !item.by_order {
                 if let Some(verdict) = recorded.verdicts.get(&index) {
@@ -138,7 +142,9 @@ impl Engine {
                     adds_only: auto.step.evidence.adds_only,
                     ran_from: auto.ran_at,
                 };
+                // Its number is not a transaction's, whose session it would be judged in.
                 let valid = auto.tx.client == placed.client
+                    && auto.tx.seq & TxId::AUTO != 0
                     && auto.epoch == self.epoch
                     && auto.ran_at < height
                     && auto.ran_at + limits::AUTO_WINDOW >= height;

@@ -3,7 +3,8 @@
 use super::*;
 use crate::operation::{Evidence, Operation, Step};
 use crate::ordered::{Begin, Commit};
-use consensus::{Digest, PublicKey};
+use crate::word::Account;
+use consensus::{Digest, PublicKey, Signature};
 use ed25519_dalek::SigningKey;
 
 pub const CLIENT: ClientId = ClientId(1 << 16);
@@ -53,6 +54,14 @@ impl Group4 {
             incarnation: 1,
             seq: self.seq,
             ordered: Arc::new(ordered),
+        }
+    }
+
+    /// A number for an autocommit write.
+    pub fn auto(&self) -> TxId {
+        TxId {
+            seq: self.seq | TxId::AUTO,
+            ..self.tx()
         }
     }
 
@@ -118,15 +127,22 @@ impl Group4 {
 
     pub fn commit_of(&mut self, tx: TxId, steps: Vec<Step>) -> Placed {
         let epoch = self.engines[0].epoch();
+        let word = self.word(tx, epoch, &steps);
         self.place(
             CLIENT,
             Ordered::Commit(Commit {
                 tx,
                 epoch,
                 steps,
-                word: None,
+                word: Some(word),
             }),
         )
+    }
+
+    /// The master's.
+    pub fn word(&self, tx: TxId, epoch: u64, steps: &[Step]) -> Signature {
+        let master = self.engines[0].master_of(epoch);
+        Account::of(tx, epoch, steps).sign(&key(master.0))
     }
 
     pub fn judge(&mut self, replica: usize, height: Height, index: u32, ballot: Ballot) {

@@ -15,6 +15,7 @@ fn auto(client: ClientId, ran_at: Height) -> Ordered {
         ran_at,
         settings: vec![],
         step: step(false),
+        word: None,
     })
 }
 

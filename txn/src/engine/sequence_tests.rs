@@ -127,16 +127,19 @@ fn transactions_may_commit_in_another_order_than_they_drew() {
 
 #[test]
 fn where_a_sequence_was_set_or_went_round_it_begins_anew() {
-    for anew in [set(0), SequenceUse::Anew] {
+    let again = |anew: SequenceUse| {
         let mut group = Group4::new();
         assert_eq!(run(&mut group, &[gave(1, 5)]), Verdict::Commit);
-        assert_eq!(
-            run(&mut group, &[gave(6, 1), anew, gave(1, 2)]),
-            Verdict::Commit
-        );
-        assert_eq!(run(&mut group, &[gave(2, 1)]), Verdict::Abort);
+        let uses = [gave(6, 1), anew, gave(1, 2)];
+        assert_eq!(run(&mut group, &uses), Verdict::Commit);
+        let again = run(&mut group, &[gave(2, 1)]);
         assert_eq!(run(&mut group, &[gave(3, 4)]), Verdict::Commit);
-    }
+        again
+    };
+    assert_eq!(again(set(0)), Verdict::Abort);
+    // What is given then nobody can tell, and it is not remembered.
+    assert_eq!(again(SequenceUse::Anew), Verdict::Commit);
+    assert_eq!(again(SequenceUse::Cycled), Verdict::Commit);
     // What it took before is compared all the same.
     let mut group = Group4::new();
     assert_eq!(run(&mut group, &[gave(1, 5)]), Verdict::Commit);
@@ -231,12 +234,15 @@ fn an_autocommit_write_is_given_nothing_again_either() {
     for (value, wanted) in [(5, Verdict::Abort), (6, Verdict::Commit)] {
         let (epoch, ran_at) = (group.engines[0].epoch(), group.height);
         group.seq += 1;
+        let (tx, step) = (group.auto(), using(&[gave(value, 1)]));
+        let word = group.word(tx, epoch, std::slice::from_ref(&step));
         let auto = Auto {
-            tx: group.tx(),
+            tx,
             epoch,
             ran_at,
             settings: vec![],
-            step: using(&[gave(value, 1)]),
+            step,
+            word: Some(word),
         };
         let placed = group.place(CLIENT, Ordered::Auto(auto));
         let height = group.decide(vec![placed]);
@@ -260,4 +266,53 @@ fn who_begins_with_a_state_knows_what_was_given() {
     // It refuses it as the others do: nobody votes.
     assert_eq!(run(&mut group, &[gave(5, 1)]), Verdict::Abort);
     assert_eq!(run(&mut group, &[gave(6, 1)]), Verdict::Commit);
+}
+
+#[test]
+fn what_sequences_gave_counts_under_the_masters_word_alone() {
+    let mut group = Group4::new();
+    let victim = group.begin();
+    // A client says that it was given what another one holds, or what the master's word is about is something else.
+    let steps = vec![using(&[gave(1, 1)])];
+    let (epoch, other) = (group.engines[0].epoch(), vec![using(&[gave(2, 1)])]);
+    let tx = group.begin();
+    let forged = [
+        None,
+        Some(group.word(tx, epoch, &other)),
+        Some(group.word(victim, epoch, &steps)),
+    ];
+    for word in forged {
+        let tx = group.begin();
+        let commit = Ordered::Commit(crate::ordered::Commit {
+            tx,
+            epoch,
+            steps: steps.clone(),
+            word,
+        });
+        let placed = group.place(CLIENT, commit);
+        let height = group.decide(vec![placed]);
+        group.exchange();
+        assert_eq!(verdicts(&group, height), [Verdict::Abort], "{word:?}");
+        assert_eq!(group.judgements(2, height, 0), 0);
+    }
+    assert_eq!(commit(&mut group, victim, &[gave(1, 1)]), Verdict::Commit);
+}
+
+#[test]
+fn a_number_of_a_transaction_is_none_of_an_autocommit_write() {
+    let mut group = Group4::new();
+    let tx = group.begin();
+    let auto = Auto {
+        tx,
+        epoch: group.engines[0].epoch(),
+        ran_at: group.height,
+        settings: vec![],
+        step: step(false),
+        word: None,
+    };
+    let placed = group.place(CLIENT, Ordered::Auto(auto));
+    let height = group.decide(vec![placed]);
+    group.exchange();
+    assert_eq!(verdicts(&group, height), [Verdict::Abort]);
+    assert!(group.engines[2].is_open(&tx));
 }

@@ -1,6 +1,7 @@
 //! No sequence gives a value twice: what the evidence of a batch says, against what is committed.
 
 use super::*;
+use crate::word::Account;
 
 /// What the items of one height took from sequences.
 #[derive(Clone, Debug, Default)]
@@ -102,11 +103,8 @@ impl TakenOf {
                 return Fate::Repeats(Repeat {
                     sequence: name.clone(),
                     value,
-                    since: match anew {
-                        // In this very height: whoever is refused began before it.
-                        Some(_) => Height::MAX,
-                        None => given.since(name),
-                    },
+                    // In this very height: whoever is refused began before it.
+                    since: given.since(name, value).filter(|_| anew.is_none()),
                 });
             }
         }
@@ -115,6 +113,28 @@ impl TakenOf {
 }
 
 impl Engine {
+    /// Whether an item used sequences, and the master does not stand for it: a client alone could say that they gave what others hold.
+    /// In its epoch the order knows who the master is.
+    pub(super) fn is_unsigned(&self, height: Height, item: &Item) -> bool {
+        let (tx, epoch, steps, word) = match &*item.placed.ordered {
+            Ordered::Commit(commit) => (commit.tx, commit.epoch, &commit.steps[..], commit.word),
+            Ordered::Auto(auto) => (
+                auto.tx,
+                auto.epoch,
+                std::slice::from_ref(&auto.step),
+                auto.word,
+            ),
+            _ => return false,
+        };
+        let uses = steps.iter().any(|step| !step.evidence.sequences.is_empty());
+        if item.by_order || !uses {
+            return false;
+        }
+        let key = self.view_at(height).replica_key(self.master_of(epoch));
+        let signed = word.zip(key);
+        !signed.is_some_and(|(word, key)| Account::of(tx, epoch, steps).is_signed(&word, key))
+    }
+
     /// What may be ordered later began at this height or later.
     pub(super) fn horizon(&self) -> Height {
         let begun = self.open.values().map(|open| open.begun);
@@ -130,8 +150,11 @@ impl Engine {
         }
         let given = Arc::make_mut(&mut self.given);
         for (index, taken) in &state.taken.by_item {
+            let Kind::Voted { ran_from, .. } = state.items[*index as usize].kind else {
+                continue;
+            };
             if committed(*index) {
-                given.commit(state.height, taken);
+                given.commit(state.height, ran_from, taken);
             }
         }
         given.settle(state.height, state.horizon);

@@ -141,6 +141,7 @@ fn an_autocommit_write_reads_what_everything_ordered_earlier_left() {
         ran_at: group.height,
         settings: vec![],
         step: step(false),
+        word: None,
     });
     let batch = vec![group.commit(tx, false), group.place(CLIENT, auto)];
     let height = group.decide(batch);

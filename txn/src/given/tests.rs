@@ -39,11 +39,11 @@ fn is_given(given: &Given, value: i64) -> bool {
 fn what_is_side_by_side_is_one_range() {
     let mut given = Given::default();
     for first in [1, 21, 11] {
-        given.commit(1, &took("s", &[(first, 10)]));
+        given.commit(1, 1, &took("s", &[(first, 10)]));
     }
     assert_eq!(given.sequences["s"].recent, BTreeMap::from([(1, (30, 1))]));
-    given.commit(2, &took("s", &[(i64::MAX, 1), (i64::MIN, 1)]));
-    given.commit(2, &took("s", &[(i64::MAX - 1, 9)]));
+    given.commit(2, 2, &took("s", &[(i64::MAX, 1), (i64::MIN, 1)]));
+    given.commit(2, 2, &took("s", &[(i64::MAX - 1, 9)]));
     let wanted = [
         (i64::MIN, (i64::MIN, 2)),
         (1, (30, 1)),
@@ -58,7 +58,7 @@ fn what_is_side_by_side_is_one_range() {
 fn of_what_is_old_the_ends_are_remembered() {
     let mut given = Given::default();
     for height in 1..=32 {
-        given.commit(height, &took("s", &[(10 * height as i64, 1)]));
+        given.commit(height, height, &took("s", &[(10 * height as i64, 1)]));
     }
     given.settle(31, 20);
     assert!(!is_given(&given, 15), "it is not time");
@@ -76,7 +76,7 @@ fn however_much_was_given_what_is_remembered_has_an_end() {
     for height in 1..=32_u64 {
         let of = |i: u64| (2 * (i + height * 10_000) as i64, 1);
         let ranges: Vec<_> = (0..10_000).map(of).collect();
-        given.commit(height, &took("s", &ranges));
+        given.commit(height, height, &took("s", &ranges));
         // Something that began before all of it is open.
         given.settle(height, 0);
     }
@@ -87,7 +87,11 @@ fn however_much_was_given_what_is_remembered_has_an_end() {
 
     let mut given = Given::default();
     for number in 0..SEQUENCES as u64 + 9 {
-        given.commit(number + 1, &took(&format!("s{number}"), &[(1, 1)]));
+        given.commit(
+            number + 1,
+            number + 1,
+            &took(&format!("s{number}"), &[(1, 1)]),
+        );
     }
     given.settle(SEQUENCES as u64 * 16, 0);
     assert_eq!(given.sequences.len(), SEQUENCES);
@@ -141,18 +145,18 @@ fn what_failed_was_given_to_nobody_but_what_it_set_is_set() {
         called: true,
     };
     let mut given = Given::default();
-    given.commit(1, &took("s", &[(1, 4)]));
+    given.commit(1, 1, &took("s", &[(1, 4)]));
     let failed = |uses: Vec<SequenceUse>| Evidence {
         failed: true,
         ..evidence("s", uses)
     };
     let taken = Taken::of(&[step(failed(vec![gave]))]).unwrap();
     assert_eq!(given.repeated(&taken, "s"), None);
-    given.commit(2, &taken);
+    given.commit(2, 2, &taken);
     assert!(is_given(&given, 4) && !is_given(&given, 5));
-    given.commit(3, &Taken::of(&[step(failed(vec![gave, set]))]).unwrap());
+    given.commit(3, 3, &Taken::of(&[step(failed(vec![gave, set]))]).unwrap());
     assert!(!is_given(&given, 4));
-    assert_eq!(given.since("s"), 3);
+    assert_eq!(given.since("s", 1), Some(3));
 }
 
 #[test]
@@ -164,16 +168,16 @@ fn what_goes_round_is_not_remembered() {
     ];
     let taken = Taken::of(&[step(evidence("s", uses.clone())), step(evidence("s", uses))]).unwrap();
     let mut given = Given::default();
-    given.commit(1, &took("s", &[(1, 1)]));
+    given.commit(1, 1, &took("s", &[(1, 1)]));
     assert_eq!(given.repeated(&taken, "s"), None);
-    given.commit(2, &taken);
+    given.commit(2, 2, &taken);
     assert!(!is_given(&given, 1) && !is_given(&given, 3));
 }
 
 #[test]
 fn from_a_change_of_the_schema_on_nothing_is_compared() {
     let mut given = Given::default();
-    given.commit(1, &took("s", &[(1, 5)]));
+    given.commit(1, 1, &took("s", &[(1, 5)]));
     let gave = |first| vec![SequenceUse::Given { first, count: 1 }];
     let change = |adds_only| Evidence {
         schema_change: true,
@@ -190,7 +194,7 @@ fn from_a_change_of_the_schema_on_nothing_is_compared() {
         }
         assert_eq!(given.repeated(&taken, "s"), None);
         let mut given = given.clone();
-        given.commit(3, &taken);
+        given.commit(3, 3, &taken);
         let known = [1, 2, 6].map(|value| is_given(&given, value));
         assert_eq!(known, [true, adds_only, adds_only]);
         assert!(given.repeated(&took("t", &[(3, 1)]), "t").is_some());
@@ -261,7 +265,7 @@ proptest! {
                     let taken = took("s", &ranges);
                     prop_assert_eq!(given.repeated(&taken, "s"), None);
                     height += 1;
-                    given.commit(height, &taken);
+                    given.commit(height, height, &taken);
                     committed.extend(drawn);
                     // As the engine has it, without autocommit writes.
                     let oldest = open.iter().map(|(begun, _)| *begun).min();
@@ -277,4 +281,26 @@ proptest! {
             prop_assert!(is_given(&given, value), "{}", value);
         }
     }
+}
+
+#[test]
+fn what_was_drawn_before_a_sequence_was_set_back_joins_nothing_behind_it() {
+    let set = SequenceUse::Set {
+        value: 0,
+        called: true,
+    };
+    let mut given = Given::default();
+    given.commit(5, 4, &took("s", &[(1, 3)]));
+    given.commit(9, 8, &Taken::of(&[step(evidence("s", vec![set]))]).unwrap());
+    given.commit(16, 9, &took("s", &[(1, 1)]));
+    // Begun before it was set.
+    given.commit(17, 8, &took("s", &[(90, 1)]));
+    given.settle(32, 32);
+    let known = [1, 2, 90].map(|value| is_given(&given, value));
+    assert_eq!(known, [true, false, false]);
+    assert_eq!(
+        given.since("s", 1),
+        Some(9),
+        "old enough to be blamed for from there on"
+    );
 }

@@ -411,6 +411,7 @@ fn what_is_no_transaction_of_its_client_has_no_fact() {
         ran_at: 1,
         settings: Vec::new(),
         step: step("DELETE FROM t", 1, 2),
+        word: None,
     });
     let fact = fact_of(&auto, 0).unwrap();
     assert_eq!((fact.sort, fact.steps), (Sort::Autocommit, 1));

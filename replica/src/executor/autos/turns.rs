@@ -13,12 +13,12 @@ use txn::client::Turn;
 const LENGTH: Duration = Duration::from_secs(1);
 /// Then nobody is for so many times as long, so nobody can hold others back on and on.
 const RESTS: u32 = 4;
-/// How long a statement whose run came to nothing may take to come again.
-const GRACE: Duration = Duration::from_millis(300);
+/// How long a statement whose run came to nothing may take to come again: its client makes pauses of up to 200 ms.
+const GRACE: Duration = Duration::from_millis(500);
 /// How long a statement waits for its turn; then it is run as any other.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// With so many transactions open nobody's first operation waits: the order has room for 120 of a client, and 150 in all.
-pub const MANY_OPEN: usize = 60;
+/// When the first operations of so many transactions wait no other does: the order has room for 120 of a client, and 150 in all.
+pub const MANY_HELD: usize = 60;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
@@ -84,13 +84,21 @@ impl Turns {
         self.last == Some(client)
     }
 
-    /// A transaction has its verdict, and its effects.
-    pub fn over(&mut self, tx: TxId, committed: bool) {
-        let ends = |turn: &mut Current| turn.tx == tx && (committed || turn.asked.last);
-        self.current.take_if(ends);
+    /// Whether a turn that begins now could come to anything before others are let on.
+    pub fn has_time(&self, now: Instant) -> bool {
+        let held = |since| now.saturating_duration_since(since) < LENGTH / 2;
+        self.held_since.is_some_and(held)
     }
 
-    /// A run is given up without a verdict.
+    /// A transaction has its verdict, and its effects.
+    pub fn over(&mut self, tx: TxId, committed: bool, now: Instant) {
+        match committed {
+            true => _ = self.current.take_if(|turn| turn.tx == tx),
+            false => self.left(tx, now),
+        }
+    }
+
+    /// A run has come to nothing.
     pub fn left(&mut self, tx: TxId, now: Instant) {
         self.current
             .take_if(|turn| turn.tx == tx && turn.asked.last);
@@ -148,19 +156,19 @@ mod tests {
             "another client's"
         );
         assert!(!turns.may_run(tx(1, 3), ask(8, false), now));
-        turns.over(tx(1, 2), false);
+        turns.over(tx(1, 2), false, now);
         assert!(!turns.is_free(), "it comes again");
         assert!(turns.may_run(tx(1, 4), ask(7, false), now));
         for other in [tx(1, 2), tx(1, 3)] {
-            turns.over(other, true);
+            turns.over(other, true, now);
             assert!(!turns.is_free(), "not its last run");
         }
-        turns.over(tx(1, 4), true);
+        turns.over(tx(1, 4), true, now);
         assert!(turns.is_free() && turns.hold_back());
         assert!(turns.had_last(ClientId(1)) && !turns.had_last(ClientId(2)));
         // The next one has what is left of the time.
         assert!(turns.may_run(tx(2, 6), ask(9, true), now));
-        turns.over(tx(2, 6), false);
+        turns.over(tx(2, 6), false, now);
         assert!(turns.is_free(), "it was the last run");
         turns.end(now);
         assert!(!turns.hold_back());
@@ -173,8 +181,9 @@ mod tests {
         let at = |ms: u64| start + Duration::from_millis(ms);
         let mut turns = Turns::default();
         assert!(turns.may_run(tx(1, 1), ask(1, false), at(0)));
-        turns.over(tx(1, 1), true);
-        assert!(turns.may_run(tx(2, 1), ask(1, false), at(900)));
+        turns.over(tx(1, 1), true, at(400));
+        assert!(turns.has_time(at(499)) && !turns.has_time(at(500)));
+        assert!(turns.may_run(tx(2, 1), ask(1, false), at(499)));
         turns.tick(at(999));
         assert!(turns.hold_back());
         turns.tick(at(1_000));
@@ -183,7 +192,7 @@ mod tests {
         assert!(!turns.may_run(tx(2, 1), ask(1, false), at(4_999)));
         assert!(!turns.hold_back());
         assert!(turns.may_run(tx(2, 1), ask(1, false), at(5_000)));
-        turns.over(tx(2, 1), true);
+        turns.over(tx(2, 1), true, at(5_050));
         turns.end(at(5_100));
         assert!(!turns.may_run(tx(1, 3), ask(2, false), at(5_499)));
         assert!(turns.may_run(tx(1, 3), ask(2, false), at(5_500)));
@@ -197,14 +206,14 @@ mod tests {
         assert!(turns.may_run(tx(1, 1), ask(1, false), at(0)));
         turns.left(tx(9, 9), at(10));
         turns.left(tx(1, 1), at(10));
-        turns.tick(at(309));
+        turns.tick(at(300));
         assert!(!turns.is_free());
-        assert!(turns.may_run(tx(1, 2), ask(1, false), at(309)));
-        turns.tick(at(500));
+        assert!(turns.may_run(tx(1, 2), ask(1, false), at(300)));
+        turns.tick(at(600));
         assert!(!turns.is_free(), "it came");
-        turns.left(tx(1, 2), at(500));
+        turns.over(tx(1, 2), false, at(300));
         turns.tick(at(800));
-        assert!(turns.is_free());
+        assert!(turns.is_free() && turns.hold_back());
         assert!(turns.may_run(tx(1, 3), ask(1, true), at(810)));
         turns.left(tx(1, 3), at(820));
         assert!(turns.is_free(), "it was the last run");
