@@ -205,7 +205,7 @@ async fn the_values_of_one_operation_lie_within_one_window_together() {
 #[tokio::test]
 async fn a_sequence_that_cannot_be_followed_holds_nobody_up() {
     database("followed").await;
-    let s = session("followed").await;
+    let s = connect("followed", "steel").await;
     s.run(
         "CREATE SEQUENCE round INCREMENT 2 MAXVALUE 4 CYCLE; SELECT setval('round', 3); SELECT steel.advance('round', 4);
          CREATE SEQUENCE odd INCREMENT 2 MAXVALUE 4; SELECT nextval('odd'); SELECT steel.advance('odd', 4);
