@@ -341,7 +341,8 @@ async fn what_a_client_says_that_sequences_gave_is_looked_at_before_anybody_beli
             epoch: 0,
             ran_at: statuses.values().map(|s| s.applied).min().unwrap(),
             settings: Vec::new(),
-            word: signed.then(|| Account::of(tx, 0, std::slice::from_ref(&step)).sign(key)),
+            word: signed
+                .then(|| Box::new(Account::of(tx, 0, std::slice::from_ref(&step)).sign(key))),
             step,
         };
         let reply = mallory.invoke(&Ordered::Auto(auto)).await.unwrap();

@@ -113,7 +113,7 @@ pub struct Auto {
     pub settings: SessionSettings,
     pub step: Step,
     /// The master's word for the step, where it used sequences: what they gave counts under it alone.
-    pub word: Option<Signature>,
+    pub word: Option<Box<Signature>>,
 }
 
 /// Executed by all at its place, outside of a transaction block (VACUUM, ANALYZE: what touches no user data).

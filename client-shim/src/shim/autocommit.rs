@@ -182,7 +182,7 @@ impl Shim {
             ran_at,
             settings,
             step,
-            word,
+            word: word.map(Box::new),
         });
         let reply = self.invoke(&auto).await?;
         match reply.answer {

@@ -242,7 +242,7 @@ fn an_autocommit_write_is_given_nothing_again_either() {
             ran_at,
             settings: vec![],
             step,
-            word: Some(word),
+            word: Some(Box::new(word)),
         };
         let placed = group.place(CLIENT, Ordered::Auto(auto));
         let height = group.decide(vec![placed]);

@@ -76,7 +76,7 @@ impl TakenOf {
         // One that changed the schema is applied before anything behind it comes to this.
         let earlier = self.by_item.range(..index);
         let cleared = earlier.filter(|(at, taken)| taken.clears() && committed(at));
-        let cleared = cleared.map(|(at, _)| *at).last();
+        let cleared = cleared.map(|(at, _)| *at).next_back();
         for name in own.names() {
             let users = self.by_name.get(name).into_iter().flatten();
             let before: Vec<u32> = users.copied().take_while(|at| *at < index).collect();
@@ -122,7 +122,7 @@ impl Engine {
                 auto.tx,
                 auto.epoch,
                 std::slice::from_ref(&auto.step),
-                auto.word,
+                auto.word.as_deref().copied(),
             ),
             _ => return false,
         };
