@@ -182,24 +182,12 @@ async fn currval_and_lastval_tell_what_the_session_drew_before_at_master_and_fol
 }
 
 #[tokio::test]
-async fn the_values_of_one_operation_lie_within_one_window_together() {
-    database("reach").await;
-    let s = session("reach").await;
-    s.run("CREATE SEQUENCE step; CREATE SEQUENCE hand").await;
-    let three = "SELECT nextval('step') FROM generate_series(1, 3)";
-    let of = |values: [i64; 3]| json!({"public.step": values.map(|value| json!([value, 1]))});
-    assert_eq!(draws(&s, of([1, 50, 103]), 100, three).await, Ok(()));
-    // Each is near the one before it.
-    assert_eq!(draws(&s, of([180, 260, 340]), 100, three).await, refused());
-    let behind = stands(&s, "step").await;
-    assert_eq!(behind, 180, "it goes no further than the first one");
-    assert_eq!(draws(&s, of([190, 230, 283]), 100, three).await, Ok(()));
-
-    // A setval, or a restart, between them is a new beginning.
-    let set = "DO $$ BEGIN PERFORM nextval('hand'); PERFORM setval('hand', 1000000); PERFORM nextval('hand');
-        ALTER SEQUENCE hand RESTART 5000000; PERFORM nextval('hand'); END $$";
-    let values = json!({"public.hand": [[1, 1], [1_000_001, 1], [5_000_000, 1]]});
-    assert_eq!(draws(&s, values, 100, set).await, Ok(()));
+async fn what_the_group_has_agreed_on_is_taken_wherever_it_lies() {
+    database("agreed").await;
+    let s = session("agreed").await;
+    s.run("CREATE SEQUENCE short AS smallint").await;
+    assert_eq!(draw_one(&s, "short", 32_000, i64::MAX - 1).await, refused());
+    assert_eq!(draw_one(&s, "short", 32_000, i64::MAX).await, Ok(()));
 }
 
 #[tokio::test]

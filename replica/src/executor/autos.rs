@@ -244,8 +244,10 @@ impl Executor {
     pub(super) fn auto_started(&mut self, tx: TxId, pid: i32) {
         if let Some(session) = self.sessions.get_mut(&tx) {
             session.pid = pid;
-            if session.doom.is_some() {
-                self.control.cancel_process(pid);
+            if session.doom.is_some() && !session.cancelling {
+                // Its session is nobody else's before the signal was sent.
+                session.cancelling = true;
+                self.control.cancel(tx, pid);
             }
         }
     }
