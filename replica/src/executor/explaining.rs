@@ -89,19 +89,13 @@ impl Bench {
             parameters: vec![names(&reached.functions), names(&reached.relations)],
             ..Statement::default()
         };
-        let mut own = self.control.get().await.map_err(|e| e.to_string())?;
-        let outcomes = own.run(vec![asked]).await.map_err(|e| e.to_string())?;
-        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.error.as_ref()) {
-            return Err(error.to_string());
-        }
-        self.control.put(own);
+        let rows = self.ask(asked).await?;
         let text = |value: &Option<bytes::Bytes>| {
             value
                 .as_ref()
                 .map(|v| String::from_utf8_lossy(v).into_owned())
         };
-        let rows = outcomes.iter().flat_map(|outcome| outcome.values());
         let pair = |row: Vec<Option<bytes::Bytes>>| Some((text(row.first()?)?, text(row.get(1)?)?));
-        Ok(rows.filter_map(pair).collect())
+        Ok(rows.into_iter().filter_map(pair).collect())
     }
 }

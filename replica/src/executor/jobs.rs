@@ -13,8 +13,9 @@ use super::pool::Pool;
 use super::rerun;
 use super::sequences::Rounds;
 use super::unseen::{self, Savepoint};
+use bytes::Bytes;
 use consensus::Height;
-use pgsession::{Error, Session, Statement};
+use pgsession::{Error, Outcome, Session, Statement};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -47,6 +48,21 @@ impl Bench {
     pub(super) fn tell(&self, note: Note) {
         // The executor is gone only when the replica stops; then nobody needs to know.
         let _ = self.notes.send(note);
+    }
+
+    /// The rows of a query of the superuser's, outside of any transaction.
+    ///
+    /// # Errors
+    /// What PostgreSQL says, or why it says nothing.
+    pub(super) async fn ask(&self, query: Statement) -> Result<Vec<Vec<Option<Bytes>>>, String> {
+        let mut own = self.control.get().await.map_err(|e| e.to_string())?;
+        let outcomes = own.run(vec![query]).await.map_err(|e| e.to_string())?;
+        self.control.put(own);
+        let error = outcomes.iter().find_map(|outcome| outcome.error.as_ref());
+        match error {
+            Some(error) => Err(error.to_string()),
+            None => Ok(outcomes.iter().flat_map(Outcome::values).collect()),
+        }
     }
 
     /// Opens a transaction's session and takes its snapshot.

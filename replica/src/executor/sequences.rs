@@ -174,13 +174,7 @@ impl Bench {
             cached: true,
             ..Statement::default()
         };
-        let mut own = self.control.get().await.map_err(|e| e.to_string())?;
-        let outcomes = own.run(vec![asked]).await.map_err(|e| e.to_string())?;
-        self.control.put(own);
-        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.error.as_ref()) {
-            return Err(error.to_string());
-        }
-        let rows = outcomes.iter().flat_map(|outcome| outcome.values());
+        let rows = self.ask(asked).await?.into_iter();
         let name = |row: Vec<Option<bytes::Bytes>>| {
             let name = row.into_iter().next().flatten()?;
             Some(String::from_utf8_lossy(&name).into_owned())
