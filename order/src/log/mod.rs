@@ -11,7 +11,10 @@ mod cut_tests;
 mod error;
 mod extent;
 mod index;
+mod open;
 mod recovery;
+#[cfg(test)]
+mod room_tests;
 mod segment;
 #[cfg(test)]
 mod tests;

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::extent::{self, Extent};
 use super::index::{Index, Location};
-use super::segment::{self, SEGMENT_HEAD, Scan, SegmentId};
+use super::open::OpenSegment;
+use super::segment::{self, SEGMENT_HEAD, Scan};
 use super::{LogError, Record};
 
 /// A log found sound.
@@ -22,15 +22,6 @@ pub struct Recovered {
     /// The segment to append to.
     pub last: OpenSegment,
     pub lock: File,
-}
-
-/// A segment being written.
-pub struct OpenSegment {
-    pub id: SegmentId,
-    pub path: PathBuf,
-    pub file: File,
-    /// Bytes in it, all of them durable when it is opened or created.
-    pub length: u32,
 }
 
 /// Everything a log held when it was opened, in the order of appending; read again from disk, a segment at a time.
@@ -60,13 +51,13 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
         last = is_last.then_some((scan, path));
     }
     let last = match last {
-        Some((scan, path)) => reopen(&scan, path)?,
+        Some((scan, path)) => OpenSegment::reopen(scan.id(), scan.offset(), path)?,
         // The last one's creation was cut short, or there is none yet.
         None => {
             if numbers.is_empty() {
                 extent.push(begin, 1);
             }
-            create(dir, numbers.last().copied().unwrap_or(begin))?
+            OpenSegment::create(dir, numbers.last().copied().unwrap_or(begin))?
         }
     };
     let replay = Replay {
@@ -156,7 +147,8 @@ fn check(
                 };
                 found.push(((record.kind, record.key, *records), location));
             }
-            Ok(None) => break,
+            Ok(None) if is_last || scan.is_used_up() => break,
+            Ok(None) => return Err(scan.corrupt(&scan.zeros())),
             // A later segment begins only when all of this one is durable.
             Err(bad) if !is_last || scan.was_durable(&bad) => return Err(scan.corrupt(&bad)),
             Err(bad) => {
@@ -168,51 +160,6 @@ fn check(
     }
     index.extend(found);
     Ok(Some(scan))
-}
-
-/// Cuts what is not good, and makes durable what is: it may never have been.
-fn reopen(scan: &Scan, path: PathBuf) -> Result<OpenSegment, LogError> {
-    let reopened = || {
-        let file = OpenOptions::new().append(true).open(&path)?;
-        file.set_len(scan.offset().into())?;
-        file.sync_all()?;
-        Ok(file)
-    };
-    let file = reopened().map_err(|source| LogError::io(&path, source))?;
-    Ok(OpenSegment {
-        id: scan.id(),
-        path,
-        file,
-        length: scan.offset(),
-    })
-}
-
-/// Makes a segment, with its head and its name durable.
-pub fn create(dir: &Path, number: u32) -> Result<OpenSegment, LogError> {
-    let id = SegmentId {
-        number,
-        salt: rand::random(),
-    };
-    let path = segment::path(dir, number);
-    let created = || -> io::Result<File> {
-        // One whose creation was cut short may be there.
-        let _ = fs::remove_file(&path);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)?;
-        file.write_all(&id.encode())?;
-        file.sync_all()?;
-        File::open(dir)?.sync_all()?;
-        Ok(file)
-    };
-    let file = created().map_err(|source| LogError::io(&path, source))?;
-    Ok(OpenSegment {
-        id,
-        path,
-        file,
-        length: SEGMENT_HEAD as u32,
-    })
 }
 
 impl Replay {
@@ -252,10 +199,12 @@ impl Replay {
 
     fn step(&mut self) -> Result<Option<Record>, LogError> {
         loop {
-            if let Some(scan) = &mut self.current
-                && let Some(record) = scan.next().map_err(|bad| scan.corrupt(&bad))?
-            {
-                return Ok(Some(record));
+            if let Some(scan) = &mut self.current {
+                match scan.next().map_err(|bad| scan.corrupt(&bad))? {
+                    Some(record) => return Ok(Some(record)),
+                    None if scan.is_used_up() => {}
+                    None => return Err(scan.corrupt(&scan.zeros())),
+                }
             }
             let Some((number, path, length)) = self.segments.pop_front() else {
                 return Ok(None);

@@ -10,6 +10,10 @@
 //! returned, or the last one of all: it is cut. (A damaged bit in the last group of all looks like a torn
 //! write to any log; to lose that group is to lose a disk, which the replica's peers make up for.)
 //!
+//! **Zeros at the end** of the segment being written are room made ahead (see [`open`](super::open)): nothing begins there. Those where a
+//! group should be whose fsync returned would be a disk that lost the end of a file, which no log can tell either. A segment with
+//! a successor was trimmed before that began, so zeros at its end are damage.
+//!
 //! The checksum of a record covers the salt and its offset too, so a payload cannot pretend to hold a record.
 
 use std::path::{Path, PathBuf};
@@ -152,10 +156,10 @@ impl Scan {
         self.offset
     }
 
-    /// The next record.
+    /// The next record; none where the file ends, or nothing but zeros follows.
     pub fn next(&mut self) -> Result<Option<Record>, Bad> {
         let input = &self.bytes[self.offset as usize..];
-        if input.is_empty() {
+        if input.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
         let (head, payload) = self
@@ -173,6 +177,19 @@ impl Scan {
         };
         self.offset += (RECORD_HEAD + payload.len()) as u32;
         Ok(Some(record))
+    }
+
+    /// Whether the file ends where the scan stands.
+    pub fn is_used_up(&self) -> bool {
+        self.offset as usize == self.bytes.len()
+    }
+
+    /// The zeros after the last record of a segment that was trimmed.
+    pub fn zeros(&self) -> Bad {
+        Bad {
+            offset: self.offset,
+            what: "zeros where records were",
+        }
     }
 
     /// Whether something after the bad record shows that it was durable.

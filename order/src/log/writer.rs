@@ -1,7 +1,5 @@
 //! The log's thread: takes all that waits, writes it, makes it durable once, tells everybody.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use tokio::sync::watch;
 
 use super::extent::Extent;
 use super::index::{Index, Location};
-use super::recovery::{self, OpenSegment};
+use super::open::OpenSegment;
 use super::segment::RECORD_HEAD;
 use super::{LogError, LogOptions, LogStats, MAX_PAYLOAD, Position, Record};
 
@@ -196,6 +194,12 @@ impl Writer {
                 done(outcome.clone());
             }
         }
+        // Room that is left is cut at the next start.
+        if failure.is_none()
+            && let Err(error) = self.segment.trim()
+        {
+            tracing::warn!(%error, "the log was not trimmed");
+        }
     }
 
     /// Makes a group durable, with one fsync for all of it unless it crosses into a new segment.
@@ -208,10 +212,14 @@ impl Writer {
             if record.payload.len() > MAX_PAYLOAD {
                 return Err(LogError::TooLong(record.payload.len()));
             }
-            if self.segment.length >= self.options.segment_bytes.min(MAX_SEGMENT) {
+            if self.segment.length >= self.most() {
                 self.write(gathered)?;
-                self.sync(&mut stats)?;
-                self.segment = recovery::create(&self.dir, self.segment.id.number + 1)?;
+                self.segment.trim()?;
+                if self.options.fsync {
+                    self.segment.sync_all()?;
+                    stats.fsyncs += 1;
+                }
+                self.segment = OpenSegment::create(&self.dir, self.segment.id.number + 1)?;
                 self.extent.push(self.segment.id.number, position + 1);
                 durable = self.durable();
             }
@@ -221,7 +229,7 @@ impl Writer {
             stats.bytes += (RECORD_HEAD + record.payload.len()) as u64;
             if record.payload.len() > GATHER {
                 self.write(gathered)?;
-                self.write_all(&record.payload)?;
+                self.segment.write(&record.payload)?;
             } else {
                 gathered.extend_from_slice(&record.payload);
                 if gathered.len() >= GATHER {
@@ -267,22 +275,23 @@ impl Writer {
         ((record.kind, record.key, position), location)
     }
 
-    fn write(&self, gathered: &mut Vec<u8>) -> Result<(), LogError> {
-        self.write_all(gathered)?;
+    fn write(&mut self, gathered: &mut Vec<u8>) -> Result<(), LogError> {
+        if self.options.fsync {
+            self.segment.make_room(self.most());
+        }
+        self.segment.write(gathered)?;
         gathered.clear();
         Ok(())
     }
 
-    fn write_all(&self, bytes: &[u8]) -> Result<(), LogError> {
-        let mut file: &File = &self.segment.file;
-        let written = file.write_all(bytes);
-        written.map_err(|source| LogError::io(&self.segment.path, source))
+    /// A segment that has grown to so many bytes gets a successor.
+    fn most(&self) -> u32 {
+        self.options.segment_bytes.min(MAX_SEGMENT)
     }
 
     fn sync(&self, stats: &mut LogStats) -> Result<(), LogError> {
         if self.options.fsync {
-            let synced = self.segment.file.sync_data();
-            synced.map_err(|source| LogError::io(&self.segment.path, source))?;
+            self.segment.sync()?;
             stats.fsyncs += 1;
         }
         Ok(())
