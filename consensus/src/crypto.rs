@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -68,10 +68,7 @@ impl PublicKey {
         if crate::memo::knows(self, message, signature) {
             return true;
         }
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
-            key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0))
-                .is_ok()
-        })
+        crate::strict::verify(self, message, signature)
     }
 }
 

@@ -29,6 +29,7 @@ pub mod service;
 mod settings;
 mod signatures;
 mod stopdata;
+mod strict;
 pub mod transfer;
 mod view;
 mod window;

@@ -4,7 +4,7 @@ use crate::client::ClientMessage;
 use crate::ordered::TxId;
 use bytes::Bytes;
 use consensus::{ClientId, PublicKey, Signature};
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 
 /// What a client asks of the master, with its signature: whoever brings it can add nothing and take nothing away.
@@ -38,10 +38,8 @@ impl Errand {
 
     /// Whether the owner of this key sent it.
     pub fn is_signed(&self, key: &PublicKey) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
         let text = text(self.client, self.epoch, &self.message);
-        VerifyingKey::from_bytes(&key.0)
-            .is_ok_and(|key| key.verify_strict(&text, &signature).is_ok())
+        key.verify_strict(&text, &self.signature)
     }
 
     /// What is asked, and of which transaction; nothing else than an operation of the client's own is brought to anybody.

@@ -7,7 +7,7 @@
 use crate::operation::{Evidence, Operation, Step};
 use crate::ordered::TxId;
 use consensus::{PublicKey, Signature};
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 
 /// A running hash of what was asked and answered in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +58,7 @@ impl Account {
 
     /// Whether the owner of this key gave its word for it.
     pub fn is_signed(&self, word: &Signature, key: &PublicKey) -> bool {
-        let signature = ed25519_dalek::Signature::from_bytes(&word.0);
-        VerifyingKey::from_bytes(&key.0)
-            .is_ok_and(|key| key.verify_strict(&self.text(), &signature).is_ok())
+        key.verify_strict(&self.text(), word)
     }
 
     /// What is signed: nothing else that a replica signs begins like this.
