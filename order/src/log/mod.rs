@@ -96,6 +96,7 @@ struct Inner {
     index: Arc<Index>,
     extent: Arc<Extent>,
     progress: watch::Receiver<Progress>,
+    failed: watch::Receiver<Option<LogError>>,
     writer: Option<std::thread::JoinHandle<()>>,
     /// Keeps other processes out; released when the file closes.
     _lock: std::fs::File,
@@ -114,6 +115,7 @@ impl Log {
             durable,
             ..Progress::default()
         });
+        let (failure, failed) = watch::channel(None);
         let queue = Arc::new(Queue::new(durable, options.pending_bytes));
         let index = Arc::new(recovered.index);
         let extent = Arc::new(recovered.extent);
@@ -125,6 +127,7 @@ impl Log {
             index: index.clone(),
             extent: extent.clone(),
             report,
+            failed: failure,
         };
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         let thread = thread
@@ -136,6 +139,7 @@ impl Log {
             index,
             extent,
             progress,
+            failed,
             writer: Some(thread),
             _lock: recovered.lock,
         };
@@ -200,9 +204,9 @@ impl Log {
 
     /// Waits for the log to fail, which it may never do. Nothing becomes durable after that: the replica has to stop.
     pub async fn failed(&self) -> LogError {
-        let mut progress = self.inner.progress.clone();
-        match progress.wait_for(|now| now.failure.is_some()).await {
-            Ok(now) => now.failure.clone().unwrap_or(LogError::Closed),
+        let mut failed = self.inner.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or(LogError::Closed),
             Err(_) => LogError::Closed,
         }
     }

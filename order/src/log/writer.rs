@@ -171,6 +171,8 @@ pub struct Writer {
     pub index: Arc<Index>,
     pub extent: Arc<Extent>,
     pub report: watch::Sender<Progress>,
+    /// The same failure once more: whoever waits for this alone is not woken by each group.
+    pub failed: watch::Sender<Option<LogError>>,
 }
 
 impl Writer {
@@ -188,6 +190,7 @@ impl Writer {
                 tracing::error!(%error, "the log failed");
                 self.report
                     .send_modify(|now| now.failure = Some(error.clone()));
+                self.failed.send_replace(Some(error.clone()));
                 failure = Some(error.clone());
             }
             for done in group.drain(..).filter_map(|pending| pending.done) {
