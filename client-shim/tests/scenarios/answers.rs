@@ -1,6 +1,7 @@
 //! What a client of a replicated service is answered: once, the same everywhere, and the truth.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +11,8 @@ use crate::group::{Group, in_time, wait_until};
 use bytes::Bytes;
 use consensus::Request;
 use consensus::service::{Call, ToClient, ToReplica};
-use order::log::{Log, LogOptions};
+use order::log::{Log, LogError, LogOptions, Replay};
+use tempfile::TempDir;
 
 fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -144,20 +146,32 @@ async fn a_replica_answers_only_what_its_own_log_holds() {
             let ToClient::Reply { outcome, .. } = message else {
                 panic!("{message:?}");
             };
-            let copy = tempfile::tempdir().unwrap();
-            for file in std::fs::read_dir(group.log_dir(from)).unwrap() {
-                let file = file.unwrap();
-                if file.file_type().unwrap().is_dir() {
-                    // Checkpoints, of which there are none yet.
-                    continue;
-                }
-                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-            }
-            let (_, replay) = Log::open(copy.path(), LogOptions::default()).unwrap();
+            let (_copy, replay) = copied(&group.log_dir(from));
             let held = order::recover(replay, consensus::View::default())
                 .unwrap()
                 .height();
             assert!(held >= outcome.height, "{held} of {}", outcome.height);
+        }
+    }
+}
+
+/// What a log holds at this moment, by a copy of its files.
+fn copied(log: &Path) -> (TempDir, Replay) {
+    loop {
+        let copy = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(log).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_dir() {
+                // Checkpoints, of which there are none yet.
+                continue;
+            }
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        match Log::open(copy.path(), LogOptions::default()) {
+            Ok((_, replay)) => return (copy, replay),
+            // A copy of a file that is written meanwhile may be older in front than behind.
+            Err(LogError::Corrupt { .. }) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -98,8 +98,6 @@ struct Inner {
     progress: watch::Receiver<Progress>,
     failed: watch::Receiver<Option<LogError>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    /// Keeps other processes out; released when the file closes.
-    _lock: std::fs::File,
 }
 
 impl Log {
@@ -128,6 +126,7 @@ impl Log {
             extent: extent.clone(),
             report,
             failed: failure,
+            _lock: recovered.lock,
         };
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         let thread = thread
@@ -141,7 +140,6 @@ impl Log {
             progress,
             failed,
             writer: Some(thread),
-            _lock: recovered.lock,
         };
         let log = Log {
             inner: Arc::new(inner),

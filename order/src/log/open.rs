@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::LogError;
@@ -26,8 +27,10 @@ pub struct OpenSegment {
     pub length: u32,
     /// Bytes written.
     written: u64,
-    /// Bytes in the file, with the room at its end; `None` where the file system makes none.
-    room: Option<u64>,
+    /// Bytes that the file may have, with the room at its end.
+    end: u64,
+    /// From where on more room is to be made; `None` where the file system makes none.
+    room_ends: Option<u64>,
 }
 
 impl OpenSegment {
@@ -38,15 +41,23 @@ impl OpenSegment {
             file,
             length,
             written: length.into(),
-            room: Some(length.into()),
+            end: length.into(),
+            room_ends: Some(length.into()),
         }
     }
 
-    /// Cuts what is not good, and makes durable what is: it may never have been.
-    pub fn reopen(id: SegmentId, good: u32, path: PathBuf) -> Result<OpenSegment, LogError> {
+    /// Cuts what is not good, and makes durable what is: it may never have been. `doubtful` is what may not be, the end of what is good; it is
+    /// written again, since after an fsync that failed the system takes for written what is not.
+    pub fn reopen(
+        id: SegmentId,
+        good: u32,
+        doubtful: &[u8],
+        path: PathBuf,
+    ) -> Result<OpenSegment, LogError> {
         let reopened = || {
             let file = OpenOptions::new().write(true).open(&path)?;
             file.set_len(good.into())?;
+            file.write_all_at(doubtful, u64::from(good) - doubtful.len() as u64)?;
             file.sync_all()?;
             Ok(file)
         };
@@ -80,19 +91,20 @@ impl OpenSegment {
     /// Makes room for what has its place and is to be written, within `most` bytes of a file where that is enough. Without room the
     /// file grows as it is written, so this never fails: a full disk shows there.
     pub fn make_room(&mut self, most: u32) {
-        let end = u64::from(self.length);
-        let Some(room) = self.room.filter(|room| *room < end) else {
+        let needed = u64::from(self.length);
+        if self.room_ends.is_none_or(|end| end >= needed) {
             return;
+        }
+        let wanted = (needed + ROOM).min(most.into()).max(needed);
+        let (from, length) = (self.written as i64, (wanted - self.written) as i64);
+        // One that is refused may have lengthened the file all the same.
+        self.end = self.end.max(wanted);
+        self.room_ends = match fallocate(&self.file, FallocateFlags::empty(), from, length) {
+            Ok(()) => Some(wanted),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => None,
+            // Not now: perhaps there is space later.
+            Err(_) => Some(needed + ROOM),
         };
-        let wanted = (end + ROOM).min(u64::from(most)).max(end);
-        let length = wanted - room;
-        let made = fallocate(
-            &self.file,
-            FallocateFlags::empty(),
-            room as i64,
-            length as i64,
-        );
-        self.room = made.is_ok().then_some(wanted);
     }
 
     /// Writes after what was written.
@@ -116,12 +128,11 @@ impl OpenSegment {
 
     /// Gives back the room that was not used: nothing is written here any more.
     pub fn trim(&mut self) -> Result<(), LogError> {
-        match self.room.take() {
-            Some(room) if room > self.written => {
-                let trimmed = self.file.set_len(self.written);
-                trimmed.map_err(|source| LogError::io(&self.path, source))
-            }
-            _ => Ok(()),
+        self.room_ends = None;
+        if self.end <= self.written {
+            return Ok(());
         }
+        let trimmed = self.file.set_len(self.written);
+        trimmed.map_err(|source| LogError::io(&self.path, source))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,6 +12,10 @@ use super::index::{Index, Location};
 use super::open::OpenSegment;
 use super::segment::{self, SEGMENT_HEAD, Scan};
 use super::{LogError, Record};
+
+/// How often, and after what time, a segment that another process writes is read before it is taken for damaged.
+const LOOKS: usize = 5;
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// A log found sound.
 pub struct Recovered {
@@ -32,7 +37,7 @@ pub struct Replay {
 }
 
 pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
-    fs::create_dir_all(dir).map_err(|source| LogError::io(dir, source))?;
+    make(dir).map_err(|source| LogError::io(dir, source))?;
     let lock = lock(dir)?;
     let begin = extent::read(dir)?;
     let numbers = segment_numbers(dir, begin)?;
@@ -51,7 +56,7 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
         last = is_last.then_some((scan, path));
     }
     let last = match last {
-        Some((scan, path)) => OpenSegment::reopen(scan.id(), scan.offset(), path)?,
+        Some((scan, path)) => OpenSegment::reopen(scan.id(), scan.offset(), scan.doubtful(), path)?,
         // The last one's creation was cut short, or there is none yet.
         None => {
             if numbers.is_empty() {
@@ -60,6 +65,9 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
             OpenSegment::create(dir, numbers.last().copied().unwrap_or(begin))?
         }
     };
+    // A crash may have come between a segment's making and this.
+    let named = File::open(dir).and_then(|dir| dir.sync_all());
+    named.map_err(|source| LogError::io(dir, source))?;
     let replay = Replay {
         segments,
         current: None,
@@ -72,6 +80,16 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
         last,
         lock,
     })
+}
+
+/// Makes the directory if it is not there, and its name durable.
+fn make(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn lock(dir: &Path) -> Result<File, LogError> {
@@ -128,11 +146,7 @@ fn check(
         if is_last && length <= SEGMENT_HEAD {
             return Ok(None);
         }
-        return Err(LogError::Corrupt {
-            path: path.into(),
-            offset: 0,
-            what: "the segment's head does not match",
-        });
+        return Err(headless(path));
     };
     let mut found = Vec::new();
     loop {
@@ -147,7 +161,12 @@ fn check(
                 };
                 found.push(((record.kind, record.key, *records), location));
             }
-            Ok(None) if is_last || scan.is_used_up() => break,
+            Ok(None) if scan.is_used_up() => break,
+            Ok(None) if is_last => {
+                let bytes = length - scan.offset() as usize;
+                tracing::info!(file = %path.display(), offset = scan.offset(), bytes, "cut the room that was made ahead");
+                break;
+            }
             Ok(None) => return Err(scan.corrupt(&scan.zeros())),
             // A later segment begins only when all of this one is durable.
             Err(bad) if !is_last || scan.was_durable(&bad) => return Err(scan.corrupt(&bad)),
@@ -213,19 +232,47 @@ impl Replay {
             let mut bytes = fs::read(&path).map_err(io)?;
             // What was appended since the log was opened is not part of it.
             bytes.truncate(length as usize);
-            self.current = Scan::new(path, number, Bytes::from(bytes));
+            self.current = Scan::new(path.clone(), number, Bytes::from(bytes));
+            // Of the last one nothing may be there yet.
+            if self.current.is_none() && length > 0 {
+                return Err(headless(&path));
+            }
         }
     }
 }
 
+fn headless(path: &Path) -> LogError {
+    LogError::Corrupt {
+        path: path.into(),
+        offset: 0,
+        what: "the segment's head does not match",
+    }
+}
+
 /// Where the whole records of a segment end that is being written.
+///
+/// What is read while it is written can be older in front than behind: what looks damaged is looked at again.
 fn good_end(path: &Path, number: u32) -> Result<u32, LogError> {
-    let bytes = fs::read(path).map_err(|source| LogError::io(path, source))?;
-    let Some(mut scan) = Scan::new(path.to_owned(), number, bytes.into()) else {
-        return Ok(0);
-    };
-    while let Ok(Some(_)) = scan.next() {}
-    Ok(scan.offset())
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let bytes = fs::read(path).map_err(|source| LogError::io(path, source))?;
+        let Some(mut scan) = Scan::new(path.to_owned(), number, bytes.into()) else {
+            return Ok(0);
+        };
+        let end = loop {
+            match scan.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(scan.offset()),
+                Err(bad) if !scan.was_durable(&bad) => break Ok(scan.offset()),
+                Err(bad) => break Err(scan.corrupt(&bad)),
+            }
+        };
+        if end.is_ok() || looks == LOOKS {
+            return end;
+        }
+        std::thread::sleep(AGAIN);
+    }
 }
 
 impl Iterator for Replay {

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::segment::{self, RECORD_HEAD, SEGMENT_HEAD};
+use super::tests::wait_until;
 use super::{Log, LogError, LogOptions, Replay};
 
 fn open(dir: &Path, segment_bytes: u32) -> Result<(Log, Replay), LogError> {
@@ -158,4 +160,79 @@ fn zeros_before_a_record_that_says_they_were_durable_are_damage_and_others_are_a
     torn[third..third + RECORD_HEAD].fill(0);
     fs::write(&path, &torn).unwrap();
     assert_eq!(keys(open(crashed.path(), 64 << 20).unwrap().1), [1, 2]);
+}
+
+#[test]
+fn a_crash_leaves_the_last_group_in_doubt_and_it_is_written_again() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 64 << 20).unwrap();
+    fill(&log, 1..=3);
+    drop(log);
+    let path = segment::path(dir.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let scan = || segment::Scan::new(path.clone(), 1, Bytes::from(whole.clone())).unwrap();
+    assert!(scan().doubtful().is_empty());
+    let mut scan = scan();
+    while scan.next().unwrap().is_some() {}
+    assert_eq!(scan.doubtful(), &whole[SEGMENT_HEAD + 2 * RECORD..]);
+    // Each of these three was a group of its own, so what was doubtful of them is the last alone.
+    let (log, replay) = open(dir.path(), 64 << 20).unwrap();
+    assert_eq!(keys(replay), [1, 2, 3]);
+    drop(log);
+    assert!(fs::read(&path).unwrap() == whole);
+}
+
+#[test]
+fn a_segment_without_its_head_is_damage_for_whoever_reads_beside_its_writer() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 300).unwrap();
+    fill(&log, 1..=30);
+    let second = segment::path(dir.path(), 2);
+    let whole = fs::read(&second).unwrap();
+    let mut damaged = whole.clone();
+    damaged[3] ^= 1;
+    fs::write(&second, damaged).unwrap();
+    let refused = Replay::beside(dir.path()).unwrap().find_map(Result::err);
+    assert!(matches!(refused, Some(LogError::Corrupt { path, offset: 0, .. }) if path == second));
+    fs::write(&second, whole).unwrap();
+    assert_eq!(keys(Replay::beside(dir.path()).unwrap()).len(), 30);
+}
+
+#[test]
+fn damage_in_what_is_durable_of_the_last_segment_is_not_its_end() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 64 << 20).unwrap();
+    fill(&log, 1..=9);
+    let path = segment::path(dir.path(), 1);
+    let mut damaged = fs::read(&path).unwrap();
+    damaged[SEGMENT_HEAD + 4 * RECORD + RECORD_HEAD] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let refused = Replay::beside(dir.path()).err().unwrap();
+    let at = (SEGMENT_HEAD + 4 * RECORD) as u64;
+    assert!(matches!(refused, LogError::Corrupt { offset, .. } if offset == at));
+}
+
+#[test]
+fn whoever_closes_a_log_from_its_own_thread_keeps_others_out_until_it_has_ended() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 64 << 20).unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    let (told, heard) = mpsc::channel();
+    let last = log.clone();
+    let dir_of_log = dir.path().to_owned();
+    log.append_then(1, 1, Bytes::new(), move |_| {
+        gate.recv().unwrap();
+        drop(last);
+        // This thread still has a group to write.
+        let again = open(&dir_of_log, 64 << 20);
+        told.send(matches!(again, Err(LogError::InUse { .. })))
+            .unwrap();
+    });
+    wait_until(|| log.stats().records == 1);
+    log.append(1, 2, Bytes::new());
+    drop(log);
+    go.send(()).unwrap();
+    assert!(heard.recv().unwrap());
+    wait_until(|| open(dir.path(), 64 << 20).is_ok());
+    assert_eq!(keys(open(dir.path(), 64 << 20).unwrap().1), [1, 2]);
 }

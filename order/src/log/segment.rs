@@ -127,6 +127,8 @@ pub struct Scan {
     id: SegmentId,
     bytes: Bytes,
     offset: u32,
+    /// What the last record said of the segment's durable bytes.
+    durable: u32,
 }
 
 /// What a scan stopped at, and where.
@@ -144,6 +146,7 @@ impl Scan {
             id: SegmentId::decode(&bytes, number)?,
             bytes,
             offset: SEGMENT_HEAD as u32,
+            durable: SEGMENT_HEAD as u32,
         })
     }
 
@@ -176,7 +179,14 @@ impl Scan {
             payload: Bytes::copy_from_slice(payload),
         };
         self.offset += (RECORD_HEAD + payload.len()) as u32;
+        self.durable = head.durable;
         Ok(Some(record))
+    }
+
+    /// What is good and may not be durable, as far as the file tells: the last group.
+    pub fn doubtful(&self) -> &[u8] {
+        let from = self.durable.min(self.offset);
+        &self.bytes[from as usize..self.offset as usize]
     }
 
     /// Whether the file ends where the scan stands.

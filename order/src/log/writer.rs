@@ -1,5 +1,6 @@
 //! The log's thread: takes all that waits, writes it, makes it durable once, tells everybody.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -173,6 +174,8 @@ pub struct Writer {
     pub report: watch::Sender<Progress>,
     /// The same failure once more: whoever waits for this alone is not woken by each group.
     pub failed: watch::Sender<Option<LogError>>,
+    /// Keeps others out until nothing is written here any more; released when the file closes, so the last field.
+    pub _lock: File,
 }
 
 impl Writer {

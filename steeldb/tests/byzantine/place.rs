@@ -94,10 +94,16 @@ impl Place {
             .join(format!("replica-{replica}/data/log"));
         let copy = self.cluster.data().join("copied-log");
         std::fs::create_dir(&copy).unwrap();
-        for entry in std::fs::read_dir(log).unwrap().flatten() {
-            std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        loop {
+            for entry in std::fs::read_dir(&log).unwrap().flatten() {
+                std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+            }
+            // A copy of a file that is written meanwhile may be older in front than behind.
+            let replay = order::log::Replay::beside(&copy);
+            if replay.is_ok_and(|mut records| records.all(|record| record.is_ok())) {
+                return copy;
+            }
         }
-        copy
     }
 
     /// What is in the table that the attacker writes to, sorted.
