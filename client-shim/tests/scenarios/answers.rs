@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::group::impostor::RawClient;
 use crate::group::map::{Liar, Map};
@@ -157,7 +158,7 @@ async fn a_replica_answers_only_what_its_own_log_holds() {
 
 /// What a log holds at this moment, by a copy of its files.
 fn copied(log: &Path) -> (TempDir, Replay) {
-    loop {
+    for _ in 0..50 {
         let copy = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(log).unwrap() {
             let file = file.unwrap();
@@ -170,10 +171,11 @@ fn copied(log: &Path) -> (TempDir, Replay) {
         match Log::open(copy.path(), LogOptions::default()) {
             Ok((_, replay)) => return (copy, replay),
             // A copy of a file that is written meanwhile may be older in front than behind.
-            Err(LogError::Corrupt { .. }) => {}
+            Err(LogError::Corrupt { .. }) => std::thread::sleep(Duration::from_millis(20)),
             Err(error) => panic!("{error}"),
         }
     }
+    panic!("fifty copies of the log in {} are damaged", log.display());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

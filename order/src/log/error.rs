@@ -34,6 +34,12 @@ pub enum LogError {
         /// The segment file.
         path: PathBuf,
     },
+    /// A segment went while the log was read beside its owner, who needs it no more.
+    #[error("log file {} was deleted while the log was read, since its replica needs it no more: read the log again", .path.display())]
+    Cut {
+        /// The segment file.
+        path: PathBuf,
+    },
     /// Another process has the log open.
     #[error("the log in {} is in use by another process: stop that replica first", .path.display())]
     InUse {

@@ -82,14 +82,21 @@ pub fn recover(dir: &Path) -> Result<Recovered, LogError> {
     })
 }
 
-/// Makes the directory if it is not there, and its name durable.
+/// Makes the directory if it is not there, and what is above it, and their names durable.
 fn make(dir: &Path) -> std::io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+    let missing = dir.ancestors().take_while(|dir| !dir.is_dir());
+    let missing: Vec<_> = missing.filter(|dir| !dir.as_os_str().is_empty()).collect();
     fs::create_dir_all(dir)?;
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    for made in missing {
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, LogError> {
@@ -188,19 +195,7 @@ impl Replay {
     /// # Errors
     /// When a segment is missing, or its end cannot be found. A damaged record is the last item.
     pub fn beside(dir: &Path) -> Result<Replay, LogError> {
-        let begin = extent::read(dir)?;
-        let io = |source| LogError::io(dir, source);
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(dir).map_err(io)? {
-            numbers.extend(segment::number(&entry.map_err(io)?.path()));
-        }
-        numbers.retain(|number| *number >= begin);
-        numbers.sort_unstable();
-        let missing = (begin..).zip(&numbers).find(|(want, have)| want != *have);
-        if let Some((number, _)) = missing {
-            let path = segment::path(dir, number);
-            return Err(LogError::Missing { path });
-        }
+        let numbers = beside_numbers(dir)?;
         let mut segments = VecDeque::new();
         for &number in &numbers {
             let path = segment::path(dir, number);
@@ -228,8 +223,7 @@ impl Replay {
             let Some((number, path, length)) = self.segments.pop_front() else {
                 return Ok(None);
             };
-            let io = |source| LogError::io(&path, source);
-            let mut bytes = fs::read(&path).map_err(io)?;
+            let mut bytes = read_beside(&path, number)?;
             // What was appended since the log was opened is not part of it.
             bytes.truncate(length as usize);
             self.current = Scan::new(path.clone(), number, Bytes::from(bytes));
@@ -249,6 +243,42 @@ fn headless(path: &Path) -> LogError {
     }
 }
 
+/// The numbers of all segments from the log's first on, while its owner may cut it.
+fn beside_numbers(dir: &Path) -> Result<Vec<u32>, LogError> {
+    let io = |source| LogError::io(dir, source);
+    let mut begin = extent::read(dir)?;
+    loop {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(dir).map_err(io)? {
+            numbers.extend(segment::number(&entry.map_err(io)?.path()));
+        }
+        numbers.retain(|number| *number >= begin);
+        numbers.sort_unstable();
+        let missing = (begin..).zip(&numbers).find(|(want, have)| want != *have);
+        let Some((number, _)) = missing else {
+            return Ok(numbers);
+        };
+        let begins_now = extent::read(dir)?;
+        if begins_now == begin {
+            let path = segment::path(dir, number);
+            return Err(LogError::Missing { path });
+        }
+        begin = begins_now;
+    }
+}
+
+/// Reads a segment of a log whose owner may cut it.
+fn read_beside(path: &Path, number: u32) -> Result<Vec<u8>, LogError> {
+    fs::read(path).map_err(|source| {
+        let begin = path.parent().map(extent::read);
+        let cut = begin.is_some_and(|begin| begin.is_ok_and(|begin| number < begin));
+        match source.kind() {
+            std::io::ErrorKind::NotFound if cut => LogError::Cut { path: path.into() },
+            _ => LogError::io(path, source),
+        }
+    })
+}
+
 /// Where the whole records of a segment end that is being written.
 ///
 /// What is read while it is written can be older in front than behind: what looks damaged is looked at again.
@@ -256,17 +286,20 @@ fn good_end(path: &Path, number: u32) -> Result<u32, LogError> {
     let mut looks = 0;
     loop {
         looks += 1;
-        let bytes = fs::read(path).map_err(|source| LogError::io(path, source))?;
-        let Some(mut scan) = Scan::new(path.to_owned(), number, bytes.into()) else {
-            return Ok(0);
-        };
-        let end = loop {
-            match scan.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(scan.offset()),
-                Err(bad) if !scan.was_durable(&bad) => break Ok(scan.offset()),
-                Err(bad) => break Err(scan.corrupt(&bad)),
-            }
+        let bytes = read_beside(path, number)?;
+        let length = bytes.len();
+        let end = match Scan::new(path.to_owned(), number, bytes.into()) {
+            Some(mut scan) => loop {
+                match scan.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break Ok(scan.offset()),
+                    Err(bad) if !scan.was_durable(&bad) => break Ok(scan.offset()),
+                    Err(bad) => break Err(scan.corrupt(&bad)),
+                }
+            },
+            // Its head is durable before anything else is in it.
+            None if length <= SEGMENT_HEAD => Ok(0),
+            None => Err(headless(path)),
         };
         if end.is_ok() || looks == LOOKS {
             return end;

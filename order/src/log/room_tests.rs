@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::open::OpenSegment;
 use super::segment::{self, RECORD_HEAD, SEGMENT_HEAD};
 use super::tests::wait_until;
 use super::{Log, LogError, LogOptions, Replay};
@@ -175,11 +176,39 @@ fn a_crash_leaves_the_last_group_in_doubt_and_it_is_written_again() {
     let mut scan = scan();
     while scan.next().unwrap().is_some() {}
     assert_eq!(scan.doubtful(), &whole[SEGMENT_HEAD + 2 * RECORD..]);
-    // Each of these three was a group of its own, so what was doubtful of them is the last alone.
-    let (log, replay) = open(dir.path(), 64 << 20).unwrap();
-    assert_eq!(keys(replay), [1, 2, 3]);
-    drop(log);
+    // What stands there meanwhile is what the system takes for written: here, nothing.
+    let mut forgotten = whole.clone();
+    let from = whole.len() - RECORD;
+    forgotten[from..].fill(0);
+    fs::write(&path, &forgotten).unwrap();
+    let end = whole.len() as u32;
+    let opened = OpenSegment::reopen(scan.id(), end, scan.doubtful(), path.clone()).unwrap();
+    assert_eq!(opened.length, end);
     assert!(fs::read(&path).unwrap() == whole);
+}
+
+#[test]
+fn opening_writes_the_last_group_and_nothing_before_it() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 64 << 20).unwrap();
+    fill(&log, 1..=3);
+    drop(log);
+    let path = segment::path(dir.path(), 1);
+    let before = written_bytes();
+    drop(open(dir.path(), 64 << 20).unwrap());
+    // Beside it the lock's file is opened, of which nothing is written.
+    assert_eq!(written_bytes() - before, RECORD as u64);
+    assert_eq!(
+        fs::metadata(&path).unwrap().len() as usize,
+        SEGMENT_HEAD + 3 * RECORD
+    );
+}
+
+/// Bytes that this thread has given to write calls.
+fn written_bytes() -> u64 {
+    let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = counts.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.unwrap().parse().unwrap()
 }
 
 #[test]
@@ -196,6 +225,29 @@ fn a_segment_without_its_head_is_damage_for_whoever_reads_beside_its_writer() {
     assert!(matches!(refused, Some(LogError::Corrupt { path, offset: 0, .. }) if path == second));
     fs::write(&second, whole).unwrap();
     assert_eq!(keys(Replay::beside(dir.path()).unwrap()).len(), 30);
+    // The last one too, unless there is nothing behind its head, as while it is made.
+    let newest = (1..).take_while(|number| segment::path(dir.path(), *number).exists());
+    let newest = segment::path(dir.path(), newest.last().unwrap());
+    let mut damaged = fs::read(&newest).unwrap();
+    damaged[3] ^= 1;
+    fs::write(&newest, &damaged).unwrap();
+    let refused = Replay::beside(dir.path()).err().unwrap();
+    assert!(matches!(refused, LogError::Corrupt { path, offset: 0, .. } if path == newest));
+    fs::write(&newest, &damaged[..SEGMENT_HEAD]).unwrap();
+    assert!(keys(Replay::beside(dir.path()).unwrap()).len() < 30);
+}
+
+#[test]
+fn a_segment_that_is_cut_while_the_log_is_read_is_told_from_one_that_is_missing() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), 300).unwrap();
+    fill(&log, 1..=60);
+    let mut beside = Replay::beside(dir.path()).unwrap();
+    assert_eq!(beside.next().unwrap().unwrap().key, 1);
+    assert!(log.cut(log.first(1, 50)).unwrap() > 1);
+    let ended = beside.find_map(Result::err).unwrap();
+    assert!(matches!(ended, LogError::Cut { .. }), "{ended}");
+    assert!(keys(Replay::beside(dir.path()).unwrap()).contains(&60));
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Place {
             .join(format!("replica-{replica}/data/log"));
         let copy = self.cluster.data().join("copied-log");
         std::fs::create_dir(&copy).unwrap();
-        loop {
+        for _ in 0..50 {
             for entry in std::fs::read_dir(&log).unwrap().flatten() {
                 std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
             }
@@ -104,6 +104,7 @@ impl Place {
                 return copy;
             }
         }
+        panic!("fifty copies of the log in {} are damaged", log.display());
     }
 
     /// What is in the table that the attacker writes to, sorted.
